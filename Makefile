@@ -1,0 +1,30 @@
+# `make test` and `make run` set everything up first; both need only Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+MYPY_PACKAGES := -m sampan -m sampan.__main__ $(addprefix -p sampan.,\
+    actors bench client config raft storage transport)
+
+.PHONY: run test check bench clean
+
+$(BIN)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+run: $(BIN)/.installed
+	$(BIN)/sampan up
+
+check: $(BIN)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@# mypy names a package after its folder; the link gives it the right name in any checkout.
+	@mkdir -p $(VENV)/mypy && ln -sfn "$(CURDIR)" $(VENV)/mypy/sampan
+	cd $(VENV)/mypy && ../bin/mypy --config-file sampan/pyproject.toml $(MYPY_PACKAGES)
+
+test: check
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,10 @@
+"""The `sampan` command."""
+
+
+def main() -> int:
+    """Dispatch to the subcommands."""
+    raise SystemExit("sampan: no subcommand yet")
+
+
+if __name__ == "__main__":
+    main()

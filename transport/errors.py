@@ -1,0 +1,77 @@
+"""Every error that crosses the wire: etcd's gRPC code, etcd's text, and whether it was applied.
+
+Clients map errors by text, as etcd's do, so the texts are those of etcd's
+`api/v3rpc/rpctypes/error.go` to the letter.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Outcome(StrEnum):
+    """What is known of the request that failed."""
+
+    NOT_APPLIED = "not applied"
+    """It never happened and never will; sending it again is safe."""
+    UNKNOWN = "unknown"
+    """It may have happened or may yet happen."""
+
+
+class WireError(NamedTuple):
+    """The result of a failed request, in the order in which it travels."""
+
+    code: int
+    text: str
+    outcome: str
+
+
+# gRPC status codes as etcd uses them (google.golang.org/grpc/codes)
+INVALID_ARGUMENT = 3
+DEADLINE_EXCEEDED = 4
+NOT_FOUND = 5
+RESOURCE_EXHAUSTED = 8
+FAILED_PRECONDITION = 9
+OUT_OF_RANGE = 11
+UNIMPLEMENTED = 12
+INTERNAL = 13
+UNAVAILABLE = 14
+DATA_LOSS = 15
+
+
+def _never(code: int, text: str) -> WireError:
+    return WireError(code, text, Outcome.NOT_APPLIED.value)
+
+
+def malformed(detail: str) -> WireError:
+    """A request of the wrong shape; `detail` says what was expected."""
+    return _never(INVALID_ARGUMENT, f"sampan: malformed request: {detail}")
+
+
+EMPTY_KEY = _never(INVALID_ARGUMENT, "etcdserver: key is not provided")
+KEY_NOT_FOUND = _never(INVALID_ARGUMENT, "etcdserver: key not found")
+VALUE_PROVIDED = _never(INVALID_ARGUMENT, "etcdserver: value is provided")
+LEASE_PROVIDED = _never(INVALID_ARGUMENT, "etcdserver: lease is provided")
+TOO_MANY_OPS = _never(INVALID_ARGUMENT, "etcdserver: too many operations in txn request")
+DUPLICATE_KEY = _never(INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request")
+INVALID_SORT_OPTION = _never(INVALID_ARGUMENT, "etcdserver: invalid sort option")
+REQUEST_TOO_LARGE = _never(INVALID_ARGUMENT, "etcdserver: request is too large")
+COMPACTED = _never(OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted")
+FUTURE_REVISION = _never(OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision")
+NO_SPACE = _never(RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded")
+LEASE_NOT_FOUND = _never(NOT_FOUND, "etcdserver: requested lease not found")
+LEASE_EXISTS = _never(FAILED_PRECONDITION, "etcdserver: lease already exists")
+LEASE_TTL_TOO_LARGE = _never(OUT_OF_RANGE, "etcdserver: too large lease TTL")
+MEMBER_NOT_FOUND = _never(NOT_FOUND, "etcdserver: member not found")
+TOO_MANY_REQUESTS = _never(RESOURCE_EXHAUSTED, "etcdserver: too many requests")
+NO_LEADER = _never(UNAVAILABLE, "etcdserver: no leader")
+STOPPED = _never(UNAVAILABLE, "etcdserver: server stopped")
+LEADER_CHANGED = WireError(UNAVAILABLE, "etcdserver: leader changed", Outcome.UNKNOWN.value)
+TIMEOUT = WireError(UNAVAILABLE, "etcdserver: request timed out", Outcome.UNKNOWN.value)
+READ_TIMEOUT = _never(UNAVAILABLE, "etcdserver: request timed out")
+UNSUPPORTED_VERSION = _never(
+    UNIMPLEMENTED, "sampan: unsupported protocol version; this node speaks 1"
+)
+UNKNOWN_KIND = _never(
+    UNIMPLEMENTED,
+    "sampan: unknown message kind; expected write, read, serializable or maintenance",
+)
