@@ -37,8 +37,8 @@ from sampan.raft import (
 
 BASE = (2, 1)  # index and term of the snapshot that the first members start from
 ACTIONS = {  # weights
-    "deliver": 60, "work": 60, "tick": 30, "propose": 8, "lose": 1.5, "repeat": 2, "read": 3,
-    "change": 3, "crash": 0.8, "restart": 8, "partition": 0.5, "heal": 4, "compact": 1.5,
+    "deliver": 60, "work": 60, "tick": 40, "propose": 8, "lose": 2, "repeat": 2, "read": 3,
+    "change": 3, "crash": 0.8, "restart": 8, "partition": 0.7, "heal": 0.5, "compact": 1.5,
     "transfer": 0.6, "campaign": 0.6, "unreachable": 0.5, "forget": 0.2, "snapshot_report": 0.5,
 }  # fmt: skip
 
@@ -441,9 +441,13 @@ class Simulation:
             host.start()
 
     def partition(self, host: Host) -> None:
-        others = self.rng.sample(list(self.hosts), self.rng.randrange(1, len(self.hosts)))
-        self.blocked |= {(host.peer, other) for other in others}
-        if self.rng.random() < 0.7:
+        """Cut a host off from some or all others, in one or both directions."""
+        rng = self.rng
+        others = [peer for peer in self.hosts if peer != host.peer]
+        if rng.random() < 0.4:
+            others = rng.sample(others, rng.randrange(1, len(others)))
+        self.blocked = {(host.peer, other) for other in others}
+        if rng.random() < 0.8:
             self.blocked |= {(other, host.peer) for other in others}
 
     def heal(self, host: Host) -> None:
