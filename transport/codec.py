@@ -52,7 +52,7 @@ def unpack(data: bytes, *, array_max: int = limits.BODY_REQUESTS_MAX) -> Any:
         raise CodecError(f"not msgpack of this protocol: {error}") from error
 
 
-# ---- between the actors of a node ----------------------------------------------------------------------
+# ---- between the actors of a node ---------------------------------------------------------------
 
 
 def pack_local(value: Any, default: Callable[[Any], Any]) -> bytes:

@@ -19,7 +19,6 @@ from ..raft import (
 from . import codec
 from .codec import CodecError, pack, unpack
 
-
 _ENTRY_TYPES = {int(t): t for t in EntryType}
 _MESSAGE_TYPES = {int(t): t for t in MessageType}
 
@@ -128,7 +127,7 @@ def decode_message(data: bytes) -> Message:
         raise CodecError(f"not a raft message: {error}") from error
 
 
-# ---- between the actors of a node: a Message may stand anywhere in a value ---------------------------
+# ---- between the actors of a node: a Message may stand anywhere in a value ----------------------
 
 _EXT_MESSAGE = 1
 
