@@ -40,7 +40,7 @@ PENDING_READS_MAX = 200_000
 """Reads that wait for their result: at 300 bytes each 60 MB."""
 
 ENTRY_BYTES_TARGET = 512 * KIB
-"""The node closes a raft entry at this size: its fsync (1 ms/MiB) stays below what its hops cost."""
+"""The node closes a raft entry at this size, whose fsync (1 ms/MiB) costs less than its hops."""
 
 # ---- raft ---------------------------------------------------------------------------------------
 
@@ -60,12 +60,15 @@ COMMITTED_BYTES_PER_READY = 4 * MIB
 ELECTION_TICKS_MIN_RATIO = 5
 """Election timeout / heartbeat interval, as etcd: fewer and one lost heartbeat elects."""
 
+ELECTION_MS_MAX = 50_000
+"""As etcd: beyond, a dead leader is an outage, not a hiccup."""
+
 TICKS_CAUGHT_UP_MAX = 128
 """Ticks made up after a pause, as etcd's buffered tickc; more would only repeat elections."""
 
 # ---- the log ------------------------------------------------------------------------------------
 
-LOG_ENTRIES_MAX = 10_000
+LOG_ENTRIES_MAX = 40_000
 LOG_BYTES_MAX = 64 * MIB
 """When the log is compacted: after so many entries or bytes since the last time. The core keeps the
 same window in memory, so this bounds its memory too."""

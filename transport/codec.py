@@ -5,7 +5,6 @@ client or a peer is decoded to tuples, bytes, str, int, bool and None; anything 
 that does not decode, is a `CodecError`.
 """
 
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import msgpack
@@ -52,19 +51,6 @@ def unpack(data: bytes, *, array_max: int = limits.BODY_REQUESTS_MAX) -> Any:
         raise CodecError(f"not msgpack of this protocol: {error}") from error
 
 
-# ---- between the actors of a node ---------------------------------------------------------------
-
-
-def pack_local(value: Any, default: Callable[[Any], Any]) -> bytes:
-    """Like `pack`; `default` turns an object into something that can travel."""
-    return msgpack.packb(value, use_bin_type=True, default=default)
-
-
-def unpack_local(data: bytes, ext_hook: Callable[[int, bytes], Any]) -> Any:
-    """The inverse of `pack_local`. The sender is an actor of this node, so there are no limits."""
-    return msgpack.unpackb(data, use_list=False, raw=False, ext_hook=ext_hook)
-
-
-def ext(code: int, data: bytes) -> Any:
-    """An ext value, for `pack_local`'s `default` to return."""
-    return msgpack.ExtType(code, data)
+def unpack_local(data: bytes) -> Any:
+    """Decode what another actor of this node packed: trusted, so there are no limits."""
+    return msgpack.unpackb(data, use_list=False, raw=False)

@@ -1,4 +1,4 @@
-"""Raft messages as bytes: between peers, and between the actors of a node.
+"""Raft messages as bytes, encoded once by the core that sends them.
 
 A message is a positional array (docs/protocol.md, "Between peers"). Decoding checks every field's
 type and sign, so that what reaches the core is a message, if perhaps a nonsensical one.
@@ -16,7 +16,6 @@ from ..raft import (
     Snapshot,
     SnapshotMetadata,
 )
-from . import codec
 from .codec import CodecError, pack, unpack
 
 _ENTRY_TYPES = {int(t): t for t in EntryType}
@@ -125,30 +124,3 @@ def decode_message(data: bytes) -> Message:
         return _message_from_tuple(value)
     except (TypeError, ValueError, KeyError) as error:
         raise CodecError(f"not a raft message: {error}") from error
-
-
-# ---- between the actors of a node: a Message may stand anywhere in a value ----------------------
-
-_EXT_MESSAGE = 1
-
-
-def _default(value: Any) -> Any:
-    if type(value) is Message:
-        return codec.ext(_EXT_MESSAGE, encode_message(value))
-    raise TypeError(f"cannot travel between actors: {type(value).__name__}")
-
-
-def _ext_hook(code: int, data: bytes) -> Message:
-    if code != _EXT_MESSAGE:
-        raise CodecError(f"ext type {code} between actors")
-    return decode_message(data)
-
-
-def pack_local(value: Any) -> bytes:
-    """Primitives and raft messages, nested as they come."""
-    return codec.pack_local(value, _default)
-
-
-def unpack_local(data: bytes) -> Any:
-    """The inverse of `pack_local`."""
-    return codec.unpack_local(data, _ext_hook)
