@@ -1,0 +1,236 @@
+"""The host: moves what actors emit, and owns the sockets, the threads and the clock.
+
+A node's five actors run either in five hosts, one process each, with ZeroMQ pipes between them, or
+all in one host ("fused"), with queues in memory. An actor cannot tell which. Everything that is
+there is taken before anything is acted on, and leaves in as few messages as possible: wake-ups are
+dear, bytes are cheap.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import zmq
+
+from . import channels
+from .actor import Actor
+from .channels import CHANNELS
+from .pipes import Inbox, JobThread, Pipe
+from .ports import ClientPort, PeerPort
+
+STOP_S = 1.0
+"""How long a stopping node may take to answer what it has already taken in."""
+
+
+class Fatal(RuntimeError):
+    """The node must not be started again as it is; the text says why and what to do."""
+
+
+class Orphaned(RuntimeError):
+    """The supervisor is gone."""
+
+
+class Host:
+    """Runs actors until SIGTERM, until one of them fails, or until the supervisor is gone."""
+
+    def __init__(
+        self,
+        actors: list[Actor],
+        *,
+        inbox: Inbox | None = None,
+        pipes: dict[str, Pipe] | None = None,
+        client_port: ClientPort | None = None,
+        peer_port: PeerPort | None = None,
+        parent_pid: int,
+    ) -> None:
+        self._actors = actors
+        self._by_name = {actor.name: actor for actor in actors}
+        self._queues: dict[str, deque[tuple[str, Any]]] = {a.name: deque() for a in actors}
+        self._pipes = pipes or {}
+        self._inbox = inbox
+        self._client_port = client_port
+        self._peer_port = peer_port
+        self._parent_pid = parent_pid
+        self._timers = {actor.name: 0.0 for actor in actors}
+        self._stop_by: float | None = None
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        # An actor alone in its process has nothing else to do during its fsync; what arrives
+        # meanwhile waits in its inbox. Only what may take long, or shares the loop, gets a thread.
+        self._inline = {"sync"} if len(actors) == 1 else set[str]()
+        self._threads = {
+            a.name: JobThread(self._wake) for a in actors if set(a.jobs) - self._inline
+        }
+        self._routes = {name: self._route_of(name) for name in CHANNELS}
+        self._poller = self._make_poller()
+
+    # -- wiring
+
+    def _route_of(self, channel: str) -> list[Callable[[Any], None]]:
+        """Where a channel's messages go from here, as callables."""
+        routes: list[Callable[[Any], None]] = []
+        for consumer in CHANNELS[channel].consumers:
+            if consumer in self._queues:
+                routes.append(_into(self._queues[consumer], channel))
+            elif consumer in self._pipes:
+                routes.append(_into(self._pipes[consumer], channel))
+            elif consumer == channels.HOST and channel not in ("jobc", "fatalc"):
+                port = self._client_port if channel == "replyc" else self._peer_port
+                if port is not None:
+                    routes.append(getattr(port, channel) if channel != "linkc" else self._link)
+        return routes
+
+    def _make_poller(self) -> zmq.Poller:
+        poller = zmq.Poller()
+        poller.register(self._wake_in.fileno(), zmq.POLLIN)
+        for source in self._sources():
+            poller.register(source.socket, zmq.POLLIN)
+        return poller
+
+    def _sources(self) -> list[Inbox | ClientPort | PeerPort]:
+        candidates = (self._inbox, self._client_port, self._peer_port)
+        return [source for source in candidates if source is not None]
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # it is full of wake-ups already
+            self._wake_out.send(b"\0")
+
+    # -- the loop
+
+    def run(self) -> None:
+        """Run to the end. Raises what ended it: nothing for SIGTERM, else Fatal, Orphaned, or the
+        actor's own failure."""
+        signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to act on
+        try:
+            self._begin()
+            while not self._stopped():
+                self._turn()
+        finally:
+            self._close()
+
+    def _on_sigterm(self, _signum: int, _frame: Any) -> None:
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + STOP_S
+
+    def _begin(self) -> None:
+        now = time.monotonic()
+        for actor in self._actors:
+            actor.now = now
+            actor.start()
+            self._dispatch(actor)
+            self._timers[actor.name] = now + actor.timer_s
+        self._settle()
+
+    def _turn(self) -> None:
+        timeout_s = min(self._timers.values()) - time.monotonic()
+        ready = dict(self._poller.poll(max(0, timeout_s * 1000)))
+        now = time.monotonic()
+        for actor in self._actors:
+            actor.now = now
+        if self._wake_in.fileno() in ready:
+            self._drain_wakeups()
+        for source in self._sources():
+            if source.socket in ready:
+                self._deliver(source.drain())
+        for name, thread in self._threads.items():
+            self._queues[name].extend(("donec", done) for done in thread.take())
+        self._run_timers(now)
+        self._settle()
+
+    def _drain_wakeups(self) -> None:
+        with suppress(BlockingIOError):
+            while self._wake_in.recv(4096):
+                pass
+
+    def _deliver(self, messages: list[tuple[str, Any]]) -> None:
+        for channel, message in messages:
+            for route in self._routes[channel]:
+                route(message)
+
+    def _run_timers(self, now: float) -> None:
+        for actor in self._actors:
+            if self._timers[actor.name] <= now:
+                self._timers[actor.name] = now + actor.timer_s
+                actor.on_timer()
+                if actor.out:
+                    self._dispatch(actor)
+                actor.flush()
+                self._dispatch(actor)
+                if os.getppid() != self._parent_pid:
+                    raise Orphaned(f"the supervisor (pid {self._parent_pid}) is gone")
+
+    def _settle(self) -> None:
+        """Let actors take turns until none has anything left, then send what leaves the process."""
+        busy = True
+        while busy:
+            busy = False
+            for actor in self._actors:
+                inbox = self._queues[actor.name]
+                if inbox:
+                    busy = True
+                    while inbox:
+                        actor.handle(*inbox.popleft())
+                    actor.flush()
+                    self._dispatch(actor)
+        for pipe in self._pipes.values():
+            pipe.send()
+
+    def _dispatch(self, actor: Actor) -> None:
+        out, actor.out = actor.out, []
+        for channel, message in out:
+            if channel == "jobc":
+                self._start_job(actor, message)
+            elif channel == "fatalc":
+                raise Fatal(message)
+            else:
+                for route in self._routes[channel]:
+                    route(message)
+
+    def _start_job(self, actor: Actor, name: str) -> None:
+        if name in self._inline:
+            # What has been emitted must not wait for the disk.
+            for pipe in self._pipes.values():
+                pipe.send()
+            self._queues[actor.name].append(("donec", (name, actor.jobs[name]())))
+        else:
+            self._threads[actor.name].put(name, actor.jobs[name])
+
+    def _link(self, message: Any) -> None:
+        if self._peer_port is not None and not self._peer_port.linkc(message):
+            for route in self._routes["linkfullc"]:
+                route(message[0])
+
+    # -- the end
+
+    def _stopped(self) -> bool:
+        if self._stop_by is None:
+            return False
+        for actor in self._actors:
+            actor.stop()
+        return time.monotonic() >= self._stop_by or all(actor.idle for actor in self._actors)
+
+    def _close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for thread in self._threads.values():
+            thread.stop()
+        for actor in self._actors:
+            actor.close()
+        for closable in (*self._sources(), *self._pipes.values()):
+            closable.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
+
+def _into(target: deque[tuple[str, Any]] | Pipe, channel: str) -> Callable[[Any], None]:
+    # For a pipe, look its queue up at each call: sending replaces it.
+    if isinstance(target, Pipe):
+        return lambda message: target.queue.append((channel, message))
+    return lambda message: target.append((channel, message))

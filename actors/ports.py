@@ -1,0 +1,90 @@
+"""A node's doors to the outside: the client socket and the peer sockets.
+
+Hosts own these; actors only see channels.
+"""
+
+from typing import Any
+
+import zmq
+
+from ..config import limits
+from ..transport import sockets
+
+Socket = zmq.Socket[bytes]
+
+
+def _drain(socket: Socket, limit: int) -> list[list[bytes]]:
+    """Whatever has arrived, at most `limit` messages."""
+    found: list[list[bytes]] = []
+    try:
+        while len(found) < limit:
+            found.append(socket.recv_multipart(zmq.DONTWAIT))
+    except zmq.Again:
+        pass  # that was all
+    return found
+
+
+class ClientPort:
+    """The client socket."""
+
+    def __init__(self, ctx: zmq.Context[Socket], endpoint: str) -> None:
+        self.socket = sockets.client_router(ctx, endpoint)
+        self.gone = 0  # replies to clients that left, or that do not read
+
+    def drain(self) -> list[tuple[str, Any]]:
+        """Messages from clients, as (channel, message)."""
+        return [("clientc", tuple(m)) for m in _drain(self.socket, limits.DRAIN_MESSAGES_MAX)]
+
+    def replyc(self, message: tuple[bytes, bytes, bytes]) -> None:
+        """Send a reply, or drop it when its client is gone or has stopped reading."""
+        try:
+            self.socket.send_multipart(message, zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                raise
+            self.gone += 1
+
+    def close(self) -> None:
+        """Close the socket; replies under way linger shortly."""
+        self.socket.close()
+
+
+class PeerPort:
+    """The bound peer socket and one link to each peer."""
+
+    def __init__(self, ctx: zmq.Context[Socket], endpoint: str) -> None:
+        self._ctx = ctx
+        self.socket = sockets.peer_router(ctx, endpoint)
+        self._links: dict[int, tuple[str, Socket]] = {}
+
+    def drain(self) -> list[tuple[str, Any]]:
+        """Messages from peers, as (channel, message); the routing id means nothing."""
+        return [("peerc", m[1:]) for m in _drain(self.socket, limits.DRAIN_MESSAGES_MAX)]
+
+    def linksc(self, wanted: dict[int, str]) -> None:
+        """Connect to exactly these peers."""
+        for peer, (endpoint, socket) in list(self._links.items()):
+            if wanted.get(peer) != endpoint:
+                socket.close()
+                del self._links[peer]
+        for peer, endpoint in wanted.items():
+            if peer not in self._links:
+                self._links[peer] = (endpoint, sockets.peer_dealer(self._ctx, endpoint))
+
+    def linkc(self, message: tuple[int, list[bytes]]) -> bool:
+        """Send to a peer; False when it is away or its queue is full, and the message is gone."""
+        peer, frames = message
+        link = self._links.get(peer)
+        if link is None:
+            return True  # removed since; nobody waits for this message
+        try:
+            link[1].send_multipart(frames, zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close all sockets."""
+        self.socket.close()
+        for _, socket in self._links.values():
+            socket.close()
