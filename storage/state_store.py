@@ -9,9 +9,8 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, cast
 
-import msgpack
-
 from ..transport import errors
+from ..transport.codec import pack, unpack_local
 from ..transport.requests import (
     DELETE_PREV_KV,
     PUT_IGNORE_LEASE,
@@ -43,7 +42,7 @@ class StateStore:
         index, term, revision, compact_revision = _APPLIED.unpack(raw) if raw else (0, 0, 1, 0)
         self._index: int = index
         self._term: int = term
-        self._committed_index = self._index
+        self._committed_index: int = index
         self._versions.revision = revision
         self._versions.compact_revision = compact_revision
 
@@ -76,7 +75,7 @@ class StateStore:
     def configuration(self) -> tuple[Any, Any] | None:
         """(conf state, members) as last given to `apply_conf_state`, None before."""
         raw = self._overlay.get(_CONFIGURATION_KEY)
-        return None if raw is None else cast("Any", msgpack.unpackb(raw, use_list=False))
+        return None if raw is None else cast("Any", unpack_local(raw))
 
     # -- applying ------------------------------------------------------------------------------
 
@@ -89,7 +88,7 @@ class StateStore:
         begin = len(versions.recent)
         results: list[Result] = []
         for request in requests:
-            if request[0] == "put" and (len(request) == 3 or not any(request[3:])):
+            if request[0] == "put" and (len(request) == 3 or not (request[3] or request[-1])):
                 versions.revision = revision = versions.revision + 1
                 put(revision, request[1], request[2])
                 results.append((0, revision))
@@ -105,8 +104,7 @@ class StateStore:
         Both are kept as they are, made of tuples, integers, str and bytes.
         """
         self._advance(index, term)
-        packed: Any = msgpack.packb((conf_state, members))
-        self._overlay.writes[_CONFIGURATION_KEY] = packed
+        self._overlay.writes[_CONFIGURATION_KEY] = pack((conf_state, members))
 
     def _advance(self, index: int, term: int) -> None:
         if index != self._index + 1 or term < self._term:
