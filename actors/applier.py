@@ -7,7 +7,7 @@ reached their index. Flushes the state now and then, so that the log can be comp
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -66,7 +66,7 @@ class Applier(Actor):
             (state.applied_index, state.applied_term, self._conf_state, self._members),
         )
 
-    # ---- entries ------------------------------------------------------------------------------------
+    # -- entries
 
     def on_applyc(self, message: Any) -> None:
         """("entries", [(term, index, type, data), …]) or ("install", name, index, term)."""
@@ -136,7 +136,7 @@ class Applier(Actor):
             return
         origin, *rest = codec.unpack(data)
         if origin == PUBLISH:
-            self._publish(index, term, *rest)
+            self._publish(index, term, rest)
             return
         batch_id, bodies = rest
         decoded = [codec.unpack(body) for body in bodies]
@@ -148,15 +148,8 @@ class Applier(Actor):
                 position += len(body)
             self._results.append((batch_id, answers))
 
-    def _publish(
-        self,
-        index: int,
-        term: int,
-        member_id: int,
-        name: str,
-        clients: tuple[str, ...],
-        incarnation: int,
-    ) -> None:
+    def _publish(self, index: int, term: int, announced: Sequence[Any]) -> None:
+        member_id, name, clients, incarnation = announced
         members = tuple(
             (m[0], name, m[2], clients, m[4], incarnation) if m[0] == member_id else m
             for m in self._members
@@ -172,7 +165,7 @@ class Applier(Actor):
         configuration = self._state.configuration
         self._conf_state, self._members = configuration or (NO_CONF_STATE, ())
 
-    # ---- reads --------------------------------------------------------------------------------------
+    # -- reads
 
     def on_readc(self, message: Any) -> None:
         """(read_id, index, [body, …]): execute at an applied index of at least `index`."""
@@ -186,7 +179,7 @@ class Applier(Actor):
             results = [codec.pack([state.range(r) for r in codec.unpack(b)]) for b in bodies]
             self.emit("resultc", ("read", read_id, results))
 
-    # ---- durability ---------------------------------------------------------------------------------
+    # -- durability
 
     def _maybe_flush_state(self) -> None:
         entries = self._state.applied_index - self._flushed_at
@@ -211,7 +204,7 @@ class Applier(Actor):
         if self._snapshot_wanted:
             self._make_snapshot()
 
-    # ---- snapshots ----------------------------------------------------------------------------------
+    # -- snapshots
 
     def on_snapshotc(self, _message: Any) -> None:
         """A follower needs a snapshot."""
@@ -246,7 +239,7 @@ class Applier(Actor):
         self.emit("advancec", ("installed", index))
         self.emit("durablec", index)
 
-    # ---- the rest -----------------------------------------------------------------------------------
+    # -- the rest
 
     def on_softstatec(self, _message: Any) -> None:
         """Nothing yet depends on who leads here."""
@@ -265,7 +258,7 @@ class Applier(Actor):
     @property
     def jobs(self) -> dict[str, Callable[..., Any]]:
         """The flush of the state database."""
-        return {"flush": lambda: self._state.flush()}
+        return {"flush": self._state.flush}
 
     def close(self) -> None:
         """Close the state database."""

@@ -19,7 +19,7 @@ HOST = "host"
 """Whatever runs the actors and owns sockets, threads and the clock."""
 
 ACTORS = (NODE, RAFT_CORE, TRANSPORT, WAL_WRITER, APPLIER)
-"""In the order in which a fused node runs them: messages to peers leave before the disk is touched."""
+"""In the order in which a fused node runs them: messages to peers leave before the disk works."""
 
 
 class Loss(Enum):

@@ -12,6 +12,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import zmq
@@ -69,7 +70,7 @@ class Host:
         self._routes = {name: self._route_of(name) for name in CHANNELS}
         self._poller = self._make_poller()
 
-    # ---- wiring -------------------------------------------------------------------------------------
+    # -- wiring
 
     def _route_of(self, channel: str) -> list[Callable[[Any], None]]:
         """Where a channel's messages go from here, as callables."""
@@ -97,12 +98,10 @@ class Host:
         return [source for source in candidates if source is not None]
 
     def _wake(self) -> None:
-        try:
+        with suppress(BlockingIOError):  # it is full of wake-ups already
             self._wake_out.send(b"\0")
-        except BlockingIOError:
-            pass  # it is full of wake-ups already
 
-    # ---- the loop -----------------------------------------------------------------------------------
+    # -- the loop
 
     def run(self) -> None:
         """Run to the end. Raises what ended it: nothing for SIGTERM, else Fatal, Orphaned, or the
@@ -147,11 +146,9 @@ class Host:
         self._settle()
 
     def _drain_wakeups(self) -> None:
-        try:
+        with suppress(BlockingIOError):
             while self._wake_in.recv(4096):
                 pass
-        except BlockingIOError:
-            pass  # that was all
 
     def _deliver(self, messages: list[tuple[str, Any]]) -> None:
         for channel, message in messages:
@@ -211,7 +208,7 @@ class Host:
             for route in self._routes["linkfullc"]:
                 route(message[0])
 
-    # ---- the end ------------------------------------------------------------------------------------
+    # -- the end
 
     def _stopped(self) -> bool:
         if self._stop_by is None:

@@ -43,7 +43,7 @@ class LogTail:
     def __len__(self) -> int:
         return len(self._entries)
 
-    # ---- Storage ----------------------------------------------------------------------------------
+    # -- Storage
 
     def initial_state(self) -> tuple[HardState, ConfState]:
         """What the disk held at start."""
@@ -83,14 +83,14 @@ class LogTail:
         return found
 
     def snapshot(self) -> Snapshot:
-        """The newest snapshot from which a follower can go on with the log; asks for one if none."""
+        """The newest snapshot from which a follower can go on; asks for one when there is none."""
         made = self.snapshot_made
         if made is not None and made.metadata.index >= self.start_index:
             return made
         self.snapshot_wanted = True
         raise ErrSnapshotTemporarilyUnavailable
 
-    # ---- what the actor does to it ------------------------------------------------------------------
+    # -- what the actor does to it
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries, replacing a suffix that they contradict."""

@@ -1,7 +1,7 @@
 """The node: etcd's EtcdServer as its clients see it.
 
-Takes client messages, checks them, puts all writes that it finds waiting into one raft entry and all
-linearizable reads behind one ReadIndex, and sends every answer to whoever asked. What cannot be
+Takes client messages, checks them, puts all writes that it finds waiting into one raft entry and
+all linearizable reads behind one ReadIndex, and sends every answer to whoever asked. What cannot be
 answered in time gets a typed error that tells whether it may have happened.
 """
 
@@ -105,7 +105,7 @@ class Node(Actor):
         self._next_id += 1
         return self._next_id
 
-    # ---- what clients send --------------------------------------------------------------------------
+    # -- what clients send
 
     def on_clientc(self, message: tuple[Any, ...]) -> None:
         """(client, header, body), or any other number of frames, which is dropped."""
@@ -186,7 +186,7 @@ class Node(Actor):
             return None
         return asked._replace(body=pack(good)) if asked.refused else asked
 
-    # ---- writes -------------------------------------------------------------------------------------
+    # -- writes
 
     def _write(self, asked: Asked, decoded: Any) -> None:
         if self._pending_bytes + len(asked.body) > limits.PENDING_BYTES_MAX:
@@ -227,7 +227,7 @@ class Node(Actor):
             self._held.extendleft(reversed(batch.asked))
             self._leader = 0  # until softstatec tells of one, nothing would be taken
 
-    # ---- reads --------------------------------------------------------------------------------------
+    # -- reads
 
     def _read(self, asked: Asked, decoded: Any) -> None:
         admitted = self._admit_read(asked, decoded)
@@ -270,7 +270,7 @@ class Node(Actor):
         self._executing[read_id] = Batch(asked, 0)
         self.emit("readc", (read_id, index, [a.body for a in asked]))
 
-    # ---- results ------------------------------------------------------------------------------------
+    # -- results
 
     def on_resultc(self, message: Any) -> None:
         """("write" or "read", id, [packed results of one message, …])."""
@@ -305,7 +305,7 @@ class Node(Actor):
         self._log.debug("request failed", error=error.text, outcome=error.outcome)
         self._reply(asked, pack(error))
 
-    # ---- raft and the members -----------------------------------------------------------------------
+    # -- raft and the members
 
     def on_statec(self, message: Any) -> None:
         """What the state database holds at start."""
@@ -336,7 +336,7 @@ class Node(Actor):
         payload = (PUBLISH, settings.member_id, *wanted)
         self.emit("propc", (self._new_id(), pack(payload)))
 
-    # ---- the clock ----------------------------------------------------------------------------------
+    # -- the clock
 
     def on_timer(self) -> None:
         """Answer what has waited too long; ask again for a read index that does not come."""
@@ -382,7 +382,7 @@ class Node(Actor):
         """Whether every client has its answer."""
         return not (self._batches or self._reads or self._confirming or self._executing)
 
-    # ---- maintenance --------------------------------------------------------------------------------
+    # -- maintenance
 
     def _maintenance(self, asked: Asked, decoded: Any) -> None:
         if any(request == ("status",) for request in decoded):

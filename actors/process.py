@@ -1,4 +1,4 @@
-"""The entry of every child process: builds the actors it hosts, and turns their end into an exit code.
+"""The entry of every child process: builds the actors it hosts, turns their end into an exit code.
 
 Children are spawned, never forked: a fork after RocksDB was opened would never flush again, and one
 after a ZeroMQ context was made would share its threads. Only primitives are passed.
@@ -11,7 +11,7 @@ import secrets
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import zmq
 
@@ -33,25 +33,30 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 
 
-def main(
-    config_json: str,
-    member_name: str,
-    hosted: tuple[str, ...],
-    runtime_dir: str,
-    incarnation: int,
-    parent_pid: int,
-    log_path: str,
-) -> None:
-    """Run the actors named in `hosted` to their end, then exit."""
-    _tie_to_parent(f"{member_name}:{hosted[0] if len(hosted) == 1 else 'fused'}")
+class Orders(NamedTuple):
+    """What a child is told: primitives only."""
+
+    config_json: str
+    member_name: str
+    hosted: tuple[str, ...]
+    """The actors to run, all of a node or one."""
+    runtime_dir: str
+    incarnation: int
+    parent_pid: int
+    log_path: str
+
+
+def main(*orders: Any) -> None:
+    """Run the actors that the orders name to their end, then exit."""
+    told = Orders(*orders)
+    label = told.hosted[0] if len(told.hosted) == 1 else "fused"
+    _tie_to_parent(f"{told.member_name}:{label}")
     faulthandler.enable()
     os.umask(0o077)  # sockets and files are this user's alone
-    config = model.from_json(config_json)
-    actor_label = hosted[0] if len(hosted) == 1 else "fused"
-    log = logging.setup(config.log_level, log_path, node=member_name, actor=actor_label)
+    config = model.from_json(told.config_json)
+    log = logging.setup(config.log_level, told.log_path, node=told.member_name, actor=label)
     try:
-        build = Builder(config, member_name, Path(runtime_dir), incarnation, log)
-        build.host(hosted, parent_pid).run()
+        Builder(config, told, log).host().run()
     except Fatal as error:
         log.error("node stopped for good", reason=str(error))
         sys.exit(EXIT_FATAL)
@@ -74,19 +79,16 @@ def _tie_to_parent(title: str) -> None:
 class Builder:
     """Makes the actors of one node, their sockets and the host that runs them."""
 
-    def __init__(
-        self, config: model.ClusterConfig, name: str, runtime_dir: Path, incarnation: int, log: Any
-    ) -> None:
+    def __init__(self, config: model.ClusterConfig, told: Orders, log: Any) -> None:
         self._config = config
-        self._member = config.member(name)
-        self._data_dir = Path(config.data_dir) / name
-        self._runtime_dir = runtime_dir
-        self._incarnation = incarnation
+        self._told = told
+        self._member = config.member(told.member_name)
+        self._data_dir = Path(config.data_dir) / told.member_name
         self._log = log
 
-    def host(self, hosted: tuple[str, ...], parent_pid: int) -> Host:
-        """A host of these actors, wired to the processes of the others."""
-        ctx = sockets.context()
+    def host(self) -> Host:
+        """A host of the ordered actors, wired to the processes of the others."""
+        ctx, hosted = sockets.context(), self._told.hosted
         client, peer = self._config.listen(self._member)
         return Host(
             [getattr(self, "_" + name)() for name in hosted],
@@ -94,13 +96,16 @@ class Builder:
             pipes=self._pipes(ctx, hosted),
             client_port=ClientPort(ctx, client) if channels.NODE in hosted else None,
             peer_port=PeerPort(ctx, peer) if channels.TRANSPORT in hosted else None,
-            parent_pid=parent_pid,
+            parent_pid=self._told.parent_pid,
         )
+
+    def _ipc(self, actor: str) -> str:
+        return endpoints.ipc(Path(self._told.runtime_dir), actor)
 
     def _inbox(self, ctx: zmq.Context[Any], hosted: tuple[str, ...]) -> Inbox | None:
         if len(hosted) == len(channels.ACTORS):
             return None
-        return Inbox(sockets.inbox(ctx, endpoints.ipc(self._runtime_dir, hosted[0])), hosted[0])
+        return Inbox(sockets.inbox(ctx, self._ipc(hosted[0])), hosted[0])
 
     def _pipes(self, ctx: zmq.Context[Any], hosted: tuple[str, ...]) -> dict[str, Pipe]:
         consumers = {
@@ -110,11 +115,11 @@ class Builder:
             for consumer in channel.consumers
         }
         return {
-            to: Pipe(sockets.outbox(ctx, endpoints.ipc(self._runtime_dir, to)), hosted[0], to)
+            to: Pipe(sockets.outbox(ctx, self._ipc(to)), hosted[0], to)
             for to in sorted(consumers - set(hosted) - {channels.HOST})
         }
 
-    # ---- the actors; each imports only what it needs, so that its process starts fast ------------------
+    # -- the actors; each imports only what it needs, so that its process starts fast
 
     def _node(self) -> Actor:
         from .node import Node, NodeSettings
@@ -125,7 +130,7 @@ class Builder:
             member_id=member.id,
             name=member.name,
             client_advertise=member.client,
-            incarnation=self._incarnation,
+            incarnation=self._told.incarnation,
             request_timeout_s=config.request_timeout_ms / 1000,
             version=__version__,
         )
@@ -165,7 +170,7 @@ class Builder:
         settings = TransportSettings(
             cluster_id=self._config.cluster_id,
             member_id=self._member.id,
-            incarnation=self._incarnation,
+            incarnation=self._told.incarnation,
             epoch=secrets.randbits(63),
             peers=tuple((m.id, m.peer) for m in self._config.members if m is not self._member),
         )

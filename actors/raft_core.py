@@ -94,7 +94,7 @@ class RaftCore(Actor):
         self._soft: tuple[int, int, str] = (0, 0, "follower")
         self.dropped = 0  # messages from peers that made no sense
 
-    # ---- start --------------------------------------------------------------------------------------
+    # -- start
 
     def on_logc(self, message: Any) -> None:
         """What the log database holds: (hard_state, start, entries)."""
@@ -155,11 +155,11 @@ class RaftCore(Actor):
 
     def _bootstrap(self) -> None:
         node, members = self._running, self._settings.bootstrap
-        node.bootstrap([Peer(id, codec.pack((name, peer))) for id, name, peer in members])
+        node.bootstrap([Peer(m, codec.pack((name, peer))) for m, name, peer in members])
         # Everyone's log is the same, so whoever asks first may lead: the member with the lowest id
         # asks until it is heard, instead of waiting for an election timeout first (etcd's initial
         # election tick advance). With PreVote the questions disturb nobody.
-        self._eager = self._settings.member_id == min(id for id, _, _ in members)
+        self._eager = self._settings.member_id == min(m[0] for m in members)
 
     @property
     def _running(self) -> RawNode:
@@ -167,7 +167,7 @@ class RaftCore(Actor):
             raise Impossible("the core was used before the log and the state were open")
         return self._node
 
-    # ---- what comes in ------------------------------------------------------------------------------
+    # -- what comes in
 
     def on_propc(self, message: Any) -> None:
         """(batch_id, payload): propose one entry."""
@@ -279,7 +279,7 @@ class RaftCore(Actor):
         for m in messages:
             self._running.step(m)
 
-    # ---- the clock ----------------------------------------------------------------------------------
+    # -- the clock
 
     def on_timer(self) -> None:
         """Tick by absolute deadlines; catch up a bounded number after a pause."""
@@ -304,7 +304,7 @@ class RaftCore(Actor):
         election_s = self._settings.election_ticks * self._settings.heartbeat_s
         return bool(self._appends) and self.now - self._appends[0].sent_at > election_s
 
-    # ---- what goes out ------------------------------------------------------------------------------
+    # -- what goes out
 
     def flush(self) -> None:
         """Dispatch every Ready there is."""

@@ -45,7 +45,7 @@ class StatusTable:
         for node in self._nodes:
             self._ask(node)
 
-    # ---- asking ---------------------------------------------------------------------------------------
+    # -- asking
 
     def _ask(self, node: NodeSupervisor) -> None:
         name = node.member.name
@@ -81,7 +81,7 @@ class StatusTable:
             rate = max(0.0, status["requests"] - before.status["requests"]) / (now - before.at)
         self._seen[name] = _Seen(now, status, rate)
 
-    # ---- printing -------------------------------------------------------------------------------------
+    # -- printing
 
     def _state(self, node: NodeSupervisor) -> str:
         if node.failed:

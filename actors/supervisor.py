@@ -60,7 +60,7 @@ class NodeSupervisor:
         """Why this node was given up, empty while it was not."""
         self.restarts = 0
 
-    # ---- start ----------------------------------------------------------------------------------------
+    # -- start
 
     def check_ports(self) -> None:
         """Find out before anything starts whether the addresses are free; raises ConfigError."""
@@ -113,7 +113,7 @@ class NodeSupervisor:
         temporary.write_text(json.dumps(pids), encoding="utf-8")
         temporary.replace(path)
 
-    # ---- watch ----------------------------------------------------------------------------------------
+    # -- watch
 
     @property
     def sentinels(self) -> list[int]:
@@ -140,11 +140,11 @@ class NodeSupervisor:
         self._log.warning(
             "actor died; the node starts again",
             node=self.member.name,
-            exits={label: code for label, code in dead.items()},
+            exits=dead,
             pause_s=round(self._pause_s, 2),
         )
 
-    # ---- end ------------------------------------------------------------------------------------------
+    # -- end
 
     def _kill(self) -> None:
         for child in self._children.values():

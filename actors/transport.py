@@ -71,7 +71,7 @@ class Transport(Actor):
         """Link to the configured peers."""
         self._set_links(dict(self._settings.peers))
 
-    # ---- members ------------------------------------------------------------------------------------
+    # -- members
 
     def on_statec(self, message: Any) -> None:
         """What the state database holds at start."""
@@ -108,7 +108,7 @@ class Transport(Actor):
     def on_softstatec(self, _message: Any) -> None:
         """Nothing here depends on who leads."""
 
-    # ---- to peers -----------------------------------------------------------------------------------
+    # -- to peers
 
     def on_sendc(self, message: Any) -> None:
         """(peer, bytes): one raft message."""
@@ -135,21 +135,9 @@ class Transport(Actor):
         link.sent += size
         self.counts["sent"] += 1
         s = self._settings
-        header = pack(
-            (
-                PEER_VERSION,
-                s.cluster_id,
-                s.member_id,
-                peer,
-                s.incarnation,
-                s.epoch,
-                link.sent,
-                link.peer_epoch,
-                link.received,
-                kind,
-            )  # fmt: skip
-        )
-        self.emit("linkc", (peer, [header, *frames]))
+        header = (PEER_VERSION, s.cluster_id, s.member_id, peer, s.incarnation, s.epoch,
+                  link.sent, link.peer_epoch, link.received, kind)  # fmt: skip
+        self.emit("linkc", (peer, [pack(header), *frames]))
         return True
 
     def on_linkfullc(self, peer: int) -> None:
@@ -163,7 +151,7 @@ class Transport(Actor):
             link.reported_at = self.now
             self.emit("reportc", ("unreachable", peer))
 
-    # ---- from peers ---------------------------------------------------------------------------------
+    # -- from peers
 
     def on_peerc(self, message: Any) -> None:
         """(header, frame, …) as it came from the socket."""
@@ -224,7 +212,7 @@ class Transport(Actor):
         else:
             self.counts["malformed"] += 1
 
-    # ---- snapshots ----------------------------------------------------------------------------------
+    # -- snapshots
 
     def on_snapsendc(self, message: Any) -> None:
         """(peer, snapshot name, raft message): stream the snapshot, then deliver the message."""
@@ -256,7 +244,7 @@ class Transport(Actor):
     def _deliver(self, peer: int, raft_message: bytes) -> None:
         self.emit("recvc", (peer, [raft_message]))
 
-    # ---- the rest -----------------------------------------------------------------------------------
+    # -- the rest
 
     def on_timer(self) -> None:
         """Give up streams that do not move."""

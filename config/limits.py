@@ -6,7 +6,7 @@ Relations between limits are asserted at import: a change that breaks one does n
 KIB = 1024
 MIB = 1024 * KIB
 
-# ---- one client request, message and connection -------------------------------------------------
+# -- one client request, message and connection
 
 REQUEST_BYTES_MAX = 3 * MIB // 2
 """One request: etcd's --max-request-bytes (embed/config.go)."""
@@ -30,7 +30,7 @@ CLIENTS_MAX = 10_000
 CLIENT_QUEUE_MESSAGES = 10_000
 """libzmq's queue to or from one client. Bytes are bounded by REPLY_WINDOW_BYTES."""
 
-# ---- requests under way in a node ---------------------------------------------------------------
+# -- requests under way in a node
 
 PENDING_BYTES_MAX = 64 * MIB
 """Writes that wait for their result; beyond, `too many requests`. At 27 MB/s (100,000 puts/s of 256
@@ -42,7 +42,7 @@ PENDING_READS_MAX = 200_000
 ENTRY_BYTES_TARGET = 512 * KIB
 """The node closes a raft entry at this size, whose fsync (1 ms/MiB) costs less than its hops."""
 
-# ---- raft ---------------------------------------------------------------------------------------
+# -- raft
 
 MSG_APP_BYTES_MAX = 1 * MIB
 """MaxSizePerMsg, as etcd (etcdserver/raft.go)."""
@@ -66,7 +66,7 @@ ELECTION_MS_MAX = 50_000
 TICKS_CAUGHT_UP_MAX = 128
 """Ticks made up after a pause, as etcd's buffered tickc; more would only repeat elections."""
 
-# ---- the log ------------------------------------------------------------------------------------
+# -- the log
 
 LOG_ENTRIES_MAX = 40_000
 LOG_BYTES_MAX = 64 * MIB
@@ -85,7 +85,7 @@ STATE_FLUSH_BYTES = 32 * MIB
 STATE_FLUSH_ENTRIES = LOG_ENTRIES_MAX // 2
 """The state database is flushed after so much was applied, so that the log can be compacted."""
 
-# ---- peers --------------------------------------------------------------------------------------
+# -- peers
 
 PEER_FRAME_BYTES_MAX = 8 * MIB
 """What libzmq accepts from a peer in one frame: a MsgApp of MSG_APP_BYTES_MAX may hold one entry
@@ -106,7 +106,7 @@ SNAPSHOT_WINDOW_CHUNKS = 8
 SNAPSHOT_TIMEOUT_S = 10.0
 """A snapshot stream without progress for this long has failed."""
 
-# ---- local channels -----------------------------------------------------------------------------
+# -- local channels
 
 LOCAL_QUEUE_MESSAGES = 100_000
 """libzmq's queue between two actors. Bytes are bounded by the protocol: by PENDING_BYTES_MAX

@@ -1,4 +1,4 @@
-"""structlog, set up once in every process: human on a terminal, JSON otherwise, one line an event."""
+"""structlog, set up once in every process: human on a terminal, JSON otherwise, a line an event."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ def setup(level: str, path: str = "", **bound: Any) -> Any:
     """
     stream: TextIO = sys.stderr
     if path:
-        stream = Path(path).open("a", encoding="utf-8", buffering=1)
+        stream = Path(path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - for ever
     human = not path and stream.isatty()
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,

@@ -94,7 +94,7 @@ class ClusterConfig:
         return json.dumps(asdict(self))
 
 
-# ---- reading --------------------------------------------------------------------------------------
+# -- reading
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -1,0 +1,159 @@
+"""Campaigns and votes (raft paper, 5.2 and 5.4.1; thesis, 9.6 for pre-vote and 3.10 for transfer).
+
+Source: etcd-io/raft, raft.go.
+"""
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+from . import follower, replication
+from .errors import ProposalDropped
+from .quorum import VoteResult
+from .types import NONE, EntryType, Message, MessageType, StateType
+
+if TYPE_CHECKING:
+    from .core import Raft
+
+TRANSFER_CONTEXT: Final = b"CampaignTransfer"  # marks votes that may break a leader's lease
+
+
+class Campaign(Enum):
+    """Why a node campaigns."""
+
+    PRE_ELECTION = auto()
+    ELECTION = auto()
+    TRANSFER = auto()
+
+
+def timeout_campaign(r: "Raft") -> Campaign:
+    """The campaign that an election timeout starts."""
+    return Campaign.PRE_ELECTION if r.pre_vote else Campaign.ELECTION
+
+
+def hup(r: "Raft", kind: Campaign) -> None:
+    """Campaign, unless this node leads already or must not lead."""
+    if r.state == StateType.StateLeader:
+        r.logger.debug("%x ignoring MsgHup because already leader", r.id)
+    elif not r.promotable():
+        r.logger.warning("%x is unpromotable and can not campaign", r.id)
+    elif _has_unapplied_conf_changes(r):
+        r.logger.warning(
+            "%x cannot campaign at term %d since there are still pending configuration changes "
+            "to apply",
+            r.id, r.term,
+        )  # fmt: skip
+    else:
+        r.logger.info("%x is starting a new election at term %d", r.id, r.term)
+        _campaign(r, kind)
+
+
+def _has_unapplied_conf_changes(r: "Raft") -> bool:
+    log = r.log
+    pages = log.scan(log.applied + 1, log.committed + 1, log.max_applying_size)
+    return any(e.type != EntryType.EntryNormal for page in pages for e in page)
+
+
+def _campaign(r: "Raft", kind: Campaign) -> None:
+    if kind is Campaign.PRE_ELECTION:
+        r.become_pre_candidate()
+        request, response = MessageType.MsgPreVote, MessageType.MsgPreVoteResp
+        term = r.term + 1
+    else:
+        r.become_candidate()
+        request, response = MessageType.MsgVote, MessageType.MsgVoteResp
+        term = r.term
+    context = TRANSFER_CONTEXT if kind is Campaign.TRANSFER else b""
+    last, last_term = r.log.last_index(), r.log.last_term()
+    for id_ in r.tracker.voter_nodes():
+        if id_ == r.id:
+            # One's own vote counts once it is durable, like everybody's.
+            r.send(Message(response, to=id_, term=term))
+            continue
+        r.logger.info(
+            "%x [logterm: %d, index: %d] sent %s request to %x at term %d",
+            r.id, last_term, last, request.name, id_, r.term,
+        )  # fmt: skip
+        r.send(Message(request, to=id_, term=term, index=last, log_term=last_term, context=context))
+
+
+def handle_vote(r: "Raft", m: Message) -> None:
+    """Answer a request for a vote or a pre-vote.
+
+    Learners vote too: one may have become a voter without knowing it yet.
+    """
+    can_vote = (
+        r.vote == m.from_  # a repetition
+        or (r.vote == NONE and r.lead == NONE)
+        or (m.type == MessageType.MsgPreVote and m.term > r.term)
+    )
+    is_pre_vote = m.type == MessageType.MsgPreVote
+    response = MessageType.MsgPreVoteResp if is_pre_vote else MessageType.MsgVoteResp
+    if not can_vote or not r.log.is_up_to_date(m.index, m.log_term):
+        log_vote_rejection(r, m)
+        r.send(Message(response, to=m.from_, term=r.term, reject=True))
+        return
+    r.logger.info(
+        "%x [logterm: %d, index: %d, vote: %x] cast %s for %x [logterm: %d, index: %d] at term %d",
+        r.id, r.log.last_term(), r.log.last_index(), r.vote, m.type.name, m.from_, m.log_term,
+        m.index, r.term,
+    )  # fmt: skip
+    # The term of the request: a granted pre-vote is for a term that this node is not in.
+    r.send(Message(response, to=m.from_, term=m.term))
+    if not is_pre_vote:
+        r.election_elapsed = 0
+        r.vote = m.from_
+
+
+def log_vote_rejection(r: "Raft", m: Message) -> None:
+    """Say why a vote was refused."""
+    r.logger.info(
+        "%x [logterm: %d, index: %d, vote: %x] rejected %s from %x "
+        "[logterm: %d, index: %d] at term %d",
+        r.id, r.log.last_term(), r.log.last_index(), r.vote, m.type.name, m.from_, m.log_term,
+        m.index, r.term,
+    )  # fmt: skip
+
+
+def step_candidate(r: "Raft", m: Message) -> None:
+    """A message of the current term, for a candidate or pre-candidate."""
+    # A candidate ignores late answers to its pre-vote, and the other way round.
+    is_pre = r.state == StateType.StatePreCandidate
+    match m.type:
+        case MessageType.MsgProp:
+            r.logger.info("%x no leader at term %d; dropping proposal", r.id, r.term)
+            raise ProposalDropped
+        case MessageType.MsgApp | MessageType.MsgHeartbeat | MessageType.MsgSnap:
+            r.become_follower(m.term, m.from_)
+            follower.step_follower(r, m)
+        case MessageType.MsgPreVoteResp if is_pre:
+            _count_vote(r, m)
+        case MessageType.MsgVoteResp if not is_pre:
+            _count_vote(r, m)
+        case MessageType.MsgTimeoutNow:
+            r.logger.debug(
+                "%x [term %d state %s] ignored MsgTimeoutNow from %x",
+                r.id, r.term, r.state.name, m.from_,
+            )  # fmt: skip
+
+
+def _count_vote(r: "Raft", m: Message) -> None:
+    rejection = " rejection" if m.reject else ""
+    r.logger.info(
+        "%x received %s%s from %x at term %d", r.id, m.type.name, rejection, m.from_, r.term
+    )
+    r.tracker.record_vote(m.from_, not m.reject)
+    granted, rejected, result = r.tracker.tally_votes()
+    r.logger.info(
+        "%x has received %d %s votes and %d vote rejections",
+        r.id, granted, m.type.name, rejected,
+    )  # fmt: skip
+    # A change applied during the campaign may have removed this node: it must not lead then.
+    if result == VoteResult.VoteLost or (
+        result == VoteResult.VoteWon and r.id not in r.tracker.progress
+    ):
+        r.become_follower(r.term, NONE)
+    elif result == VoteResult.VoteWon and m.type == MessageType.MsgPreVoteResp:
+        _campaign(r, Campaign.ELECTION)
+    elif result == VoteResult.VoteWon:
+        r.become_leader()
+        replication.bcast_append(r)

@@ -1,0 +1,292 @@
+"""What a leader does: proposals, acknowledgements, reads, transfer.
+
+Source: etcd-io/raft, raft.go.
+"""
+
+from typing import TYPE_CHECKING
+
+from .confchange import ConfChangeError
+from .config import ReadOnlyOption
+from .describe import describe_conf_change
+from .errors import ProposalDropped
+from .read_index import ReadState
+from .replication import bcast_append, bcast_heartbeat, maybe_send_append
+from .tracker import Progress, ProgressState
+from .types import (
+    NONE,
+    ConfChange,
+    ConfChangeV2,
+    Entry,
+    EntryType,
+    Message,
+    MessageType,
+)
+
+if TYPE_CHECKING:
+    from .core import Raft
+
+
+def step_leader(r: "Raft", m: Message) -> None:
+    """A message of the current term, for the leader."""
+    match m.type:
+        case MessageType.MsgProp:
+            _propose(r, m)
+            return
+        case MessageType.MsgReadIndex:
+            if r.committed_in_current_term():
+                _start_read(r, m)
+            else:
+                # The commit index may still be behind what an earlier leader acknowledged.
+                r.postponed_reads.append(m)
+            return
+        case MessageType.MsgForgetLeader:
+            return
+    pr = r.tracker.progress.get(m.from_)
+    if pr is None:
+        r.logger.debug("%x no progress available for %x", r.id, m.from_)
+        return
+    match m.type:
+        case MessageType.MsgAppResp if m.reject:
+            _handle_rejection(r, m, pr)
+        case MessageType.MsgAppResp:
+            _handle_append_response(r, m, pr)
+        case MessageType.MsgHeartbeatResp:
+            _handle_heartbeat_response(r, m, pr)
+        case MessageType.MsgSnapStatus:
+            _handle_snapshot_status(r, m, pr)
+        case MessageType.MsgUnreachable:
+            # An append message was probably lost: stop pipelining.
+            if pr.state == ProgressState.StateReplicate:
+                pr.become_probe()
+            r.logger.debug(
+                "%x failed to send message to %x because it is unreachable [%s]", r.id, m.from_, pr
+            )
+        case MessageType.MsgTransferLeader:
+            _handle_transfer(r, m, pr)
+
+
+def check_quorum(r: "Raft") -> None:
+    """Step down unless a quorum was heard from since the last time (thesis, 6.2)."""
+    if not r.tracker.quorum_active():
+        r.logger.warning("%x stepped down to follower since quorum is not active", r.id)
+        r.become_follower(r.term, NONE)
+    for _, pr in r.tracker.others(r.id):
+        pr.recent_active = False
+
+
+# --- proposals
+
+
+def _propose(r: "Raft", m: Message) -> None:
+    if r.id not in r.tracker.progress:
+        raise ProposalDropped  # removed while leading
+    if r.lead_transferee != NONE:
+        r.logger.debug(
+            "%x [term %d] transfer leadership to %x is in progress; dropping proposal",
+            r.id, r.term, r.lead_transferee,
+        )  # fmt: skip
+        raise ProposalDropped
+    # The caller's list stays as it is: the message may be proposed again.
+    entries = [
+        e if e.type == EntryType.EntryNormal else _admit_conf_change(r, e, offset)
+        for offset, e in enumerate(m.entries, start=1)
+    ]
+    if not r.append_entries(entries):
+        raise ProposalDropped
+    bcast_append(r)
+
+
+def decode_conf_change(e: Entry) -> ConfChange | ConfChangeV2:
+    """The change in an entry's data; raises InvalidMessage."""
+    if e.type == EntryType.EntryConfChange:
+        return ConfChange.unmarshal(e.data)
+    return ConfChangeV2.unmarshal(e.data)
+
+
+def _admit_conf_change(r: "Raft", e: Entry, offset: int) -> Entry:
+    """The entry, or an empty one in its place if the change is not possible now."""
+    cc = decode_conf_change(e).as_v2()
+    refusal = "" if r.disable_conf_change_validation else _refusal(r, cc)
+    if not refusal:
+        r.pending_conf_index = r.log.last_index() + offset
+        return e
+    r.logger.info(
+        "%x ignoring conf change %s at config %s: %s",
+        r.id, describe_conf_change(cc), r.tracker.config, refusal,
+    )  # fmt: skip
+    return Entry()
+
+
+def _refusal(r: "Raft", cc: ConfChangeV2) -> str:
+    """Why a change must not enter the log, "" if it may."""
+    if r.pending_conf_index > r.log.applied:
+        return (
+            f"possible unapplied conf change at index {r.pending_conf_index} "
+            f"(applied to {r.log.applied})"
+        )
+    joint = r.tracker.config.is_joint()
+    if joint and cc.changes:
+        return "must transition out of joint config first"
+    if not joint and not cc.changes:
+        return "not in joint state; refusing empty conf change"
+    try:
+        # No other change is between here and its application, so this is what will happen then:
+        # an impossible change would stop every node.
+        r.changed_config(cc)
+    except ConfChangeError as error:
+        return str(error)
+    return ""
+
+
+# --- replication
+
+
+def _handle_rejection(r: "Raft", m: Message, pr: Progress) -> None:
+    pr.recent_active = True
+    r.logger.debug(
+        "%x received MsgAppResp(rejected, hint: (index %d, term %d)) from %x for index %d",
+        r.id, m.reject_hint, m.log_term, m.from_, m.index,
+    )  # fmt: skip
+    probe = m.reject_hint
+    if m.log_term > 0:
+        # The follower's terms up to the hint are at most m.log_term, so where this log's term is
+        # higher the two cannot agree: skip to the last entry that may.
+        probe, _ = r.log.find_conflict_by_term(m.reject_hint, m.log_term)
+    if pr.maybe_decr_to(m.index, probe):
+        r.logger.debug("%x decreased progress of %x to [%s]", r.id, m.from_, pr)
+        if pr.state == ProgressState.StateReplicate:
+            pr.become_probe()
+        maybe_send_append(r, m.from_, pr)
+
+
+def _handle_append_response(r: "Raft", m: Message, pr: Progress) -> None:
+    pr.recent_active = True
+    # A repeated acknowledgement still ends probing: the logs do agree there.
+    known = m.index == pr.match and pr.state == ProgressState.StateProbe
+    if not pr.maybe_update(m.index) and not known:
+        return
+    if pr.state == ProgressState.StateReplicate:
+        pr.window().free_le(m.index)
+    elif pr.state == ProgressState.StateProbe:
+        pr.become_replicate()
+    elif pr.match + 1 >= r.log.first_index():
+        # The log reaches back to the peer, whatever snapshot took it there.
+        r.logger.debug(
+            "%x recovered from needing snapshot, resumed sending replication messages to %x [%s]",
+            r.id, m.from_, pr,
+        )  # fmt: skip
+        pr.become_probe()
+        pr.become_replicate()
+    if r.maybe_commit():
+        _release_postponed_reads(r)
+        bcast_append(r)
+    elif m.from_ != r.id and pr.can_bump_commit(r.log.committed):
+        # Tell it the commit index now instead of with the next heartbeat.
+        maybe_send_append(r, m.from_, pr)
+    if m.from_ == r.id:
+        return
+    # The window may have room for several messages now.
+    while maybe_send_append(r, m.from_, pr, send_if_empty=False):
+        pass
+    if m.from_ == r.lead_transferee and pr.match == r.log.last_index():
+        r.logger.info("%x sent MsgTimeoutNow to %x after received MsgAppResp", r.id, m.from_)
+        r.send(Message(MessageType.MsgTimeoutNow, to=m.from_))
+
+
+def _handle_heartbeat_response(r: "Raft", m: Message, pr: Progress) -> None:
+    if m.context:
+        r.read_only.receive_ack(m.from_, m.context)
+    pr.recent_active = True
+    pr.msg_app_flow_paused = False
+    # Also if the peer is up to date but being probed: its answer ends the probing.
+    if pr.match < r.log.last_index() or pr.state == ProgressState.StateProbe:
+        maybe_send_append(r, m.from_, pr)
+    if m.context:
+        for request, index in r.read_only.advance(r.tracker.config.voters):
+            _answer_read(r, request, index)
+
+
+def _handle_snapshot_status(r: "Raft", m: Message, pr: Progress) -> None:
+    if pr.state != ProgressState.StateSnapshot:
+        return
+    if m.reject:
+        pr.pending_snapshot = 0  # before the probe, which would start after the snapshot
+    pr.become_probe()
+    r.logger.debug(
+        "%x snapshot " + ("failed" if m.reject else "succeeded") + ", resumed sending "
+        "replication messages to %x [%s]",
+        r.id, m.from_, pr,
+    )  # fmt: skip
+    # Wait for its acknowledgement, or for the next heartbeat before another try.
+    pr.msg_app_flow_paused = True
+
+
+# --- reads
+
+
+def _start_read(r: "Raft", m: Message) -> None:
+    voters = r.tracker.config.voters.ids()
+    alone = voters == {r.id} or r.read_only.option == ReadOnlyOption.ReadOnlyLeaseBased
+    # A leader that was removed may have been replaced by the remaining voters without hearing of
+    # it, so it must not answer on its own.
+    if alone and r.id in voters:
+        _answer_read(r, m, r.log.committed)
+        return
+    r.read_only.add_request(r.log.committed, m)
+    r.read_only.receive_ack(r.id, r.read_only.heartbeat_context())
+    bcast_heartbeat(r)
+
+
+def _release_postponed_reads(r: "Raft") -> None:
+    if r.postponed_reads:
+        postponed, r.postponed_reads = r.postponed_reads, []
+        for m in postponed:
+            _start_read(r, m)
+
+
+def _answer_read(r: "Raft", request: Message, index: int) -> None:
+    if request.from_ in (NONE, r.id):
+        r.read_states.append(ReadState(index, request.entries[0].data))
+    else:
+        r.send(
+            Message(
+                MessageType.MsgReadIndexResp, to=request.from_, index=index,
+                entries=request.entries,
+            )
+        )  # fmt: skip
+
+
+# --- transfer of leadership (thesis, 3.10)
+
+
+def _handle_transfer(r: "Raft", m: Message, pr: Progress) -> None:
+    target, previous = m.from_, r.lead_transferee
+    if pr.is_learner:
+        r.logger.debug("%x is learner. Ignored transferring leadership", r.id)
+        return
+    if previous == target:
+        r.logger.info(
+            "%x [term %d] transfer leadership to %x is in progress, ignores request to same "
+            "node %x",
+            r.id, r.term, target, target,
+        )  # fmt: skip
+        return
+    if previous != NONE:
+        r.lead_transferee = NONE
+        r.logger.info(
+            "%x [term %d] abort previous transferring leadership to %x", r.id, r.term, previous
+        )
+    if target == r.id:
+        r.logger.debug("%x is already leader. Ignored transferring leadership to self", r.id)
+        return
+    r.logger.info("%x [term %d] starts to transfer leadership to %x", r.id, r.term, target)
+    r.election_elapsed = 0  # the transfer has one election timeout from now
+    r.lead_transferee = target
+    if pr.match == r.log.last_index():
+        r.send(Message(MessageType.MsgTimeoutNow, to=target))
+        r.logger.info(
+            "%x sends MsgTimeoutNow to %x immediately as %x already has up-to-date log",
+            r.id, target, target,
+        )  # fmt: skip
+    else:
+        maybe_send_append(r, target, pr)

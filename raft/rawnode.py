@@ -1,0 +1,413 @@
+"""The node as its host drives it: steps in, Readys out. Source: etcd-io/raft, rawnode.go."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from . import inbound
+from .config import Config
+from .core import Raft
+from .errors import RaftPanic
+from .read_index import ReadState
+from .tracker import Progress, TrackerConfig
+from .types import (
+    LOCAL_APPEND_THREAD,
+    LOCAL_APPLY_THREAD,
+    NONE,
+    ConfChange,
+    ConfChangeV2,
+    ConfState,
+    Entry,
+    EntryType,
+    HardState,
+    Message,
+    MessageType,
+    Snapshot,
+    StateType,
+    is_empty_hard_state,
+)
+
+
+class SnapshotStatus(IntEnum):
+    """How the transfer of a snapshot ended."""
+
+    SnapshotFinish = 1
+    SnapshotFailure = 2
+
+
+class ProgressType(IntEnum):
+    """What `RawNode.with_progress` visits."""
+
+    ProgressTypePeer = 0
+    ProgressTypeLearner = 1
+
+
+@dataclass
+class SoftState:
+    """Leader and role: worth knowing, not worth persisting."""
+
+    lead: int = 0
+    raft_state: StateType = StateType.StateFollower
+
+
+@dataclass
+class Peer:
+    """A first member; `context` is the application's, often its address."""
+
+    id: int
+    context: bytes = b""
+
+
+@dataclass
+class Ready:
+    """Work for the host. None means unchanged; the lists are the host's own.
+
+    `messages` go out after `entries`, `hard_state` and `snapshot` are durable (asynchronous mode:
+    at once, the storage messages among them say what must wait). `must_sync`: that write matters
+    for safety; otherwise only the commit index moved.
+    """
+
+    soft_state: SoftState | None
+    hard_state: HardState | None
+    read_states: list[ReadState]
+    entries: list[Entry]
+    snapshot: Snapshot | None
+    committed_entries: list[Entry]
+    messages: list[Message]
+    must_sync: bool
+
+
+@dataclass
+class BasicStatus:
+    """A node's state without its peers'."""
+
+    id: int
+    hard_state: HardState
+    soft_state: SoftState
+    applied: int
+    lead_transferee: int
+
+
+@dataclass
+class Status(BasicStatus):
+    """A copy of a node's state; `progress` is empty unless it leads."""
+
+    config: TrackerConfig
+    progress: dict[int, Progress]
+
+
+@dataclass
+class DebugState:
+    """The inside of a node, for tests."""
+
+    term: int
+    vote: int
+    lead: int
+    state: StateType
+    committed: int
+    applying: int
+    applied: int
+    last_index: int
+    unstable_offset: int
+    unstable_offset_in_progress: int
+    election_elapsed: int
+    randomized_election_timeout: int
+    uncommitted_size: int
+    pending_conf_index: int
+    lead_transferee: int
+    unconfirmed_reads: int
+    postponed_reads: int
+
+
+class RawNode:
+    """One member of a raft group, without threads, clock or I/O of its own.
+
+    Not thread-safe. Raises ValueError on invalid options and RaftPanic if the storage contradicts
+    itself. After a RaftPanic the node must not be used again; after a RaftError it may be.
+    """
+
+    __slots__ = ("_async", "_hard_state", "_raft", "_soft_state", "_steps_on_advance")
+
+    def __init__(self, config: Config) -> None:
+        self._raft = Raft(config)
+        self._async = config.async_storage_writes
+        self._soft_state = self._current_soft_state()
+        self._hard_state = self._current_hard_state()
+        self._steps_on_advance: list[Message] = []
+
+    def bootstrap(self, peers: Sequence[Peer]) -> None:
+        """Start a new group: a configuration entry per peer, committed at term 1.
+
+        Every member must be given the same peers in the same order. Raises ValueError if there are
+        none or if the storage is not empty.
+        """
+        r = self._raft
+        if not peers:
+            raise ValueError("must provide at least one peer to Bootstrap")
+        if r.log.last_index() != 0:
+            raise ValueError("can't bootstrap a nonempty Storage")
+        self._hard_state = HardState()
+        r.become_follower(1, NONE)
+        changes = [ConfChange(node_id=peer.id, context=peer.context) for peer in peers]
+        r.log.append([
+            Entry(1, index, EntryType.EntryConfChange, change.marshal())
+            for index, change in enumerate(changes, start=1)
+        ])  # fmt: skip
+        # Not applied: the host sees these entries too. They take effect here already, so that the
+        # node can campaign at once.
+        r.log.committed = len(peers)
+        for change in changes:
+            r.apply_conf_change(change.as_v2())
+
+    # --- what the host tells the node
+
+    def tick(self) -> None:
+        """One unit of time has passed."""
+        self._raft.tick()
+
+    def campaign(self) -> None:
+        """Start an election now."""
+        self._raft.step(Message(MessageType.MsgHup))
+
+    def propose(self, data: bytes) -> None:
+        """Append `data` to the log, by way of the leader; raises ProposalDropped.
+
+        No error does not mean that it will be committed. Several entries at once: `step` a MsgProp
+        from this node's id.
+        """
+        r = self._raft
+        r.step(Message(MessageType.MsgProp, from_=r.id, entries=[Entry(data=data)]))
+
+    def propose_conf_change(self, cc: ConfChange | ConfChangeV2) -> None:
+        """Propose a membership change; raises ProposalDropped.
+
+        One that does not fit the configuration, or comes before the previous one is applied, is
+        replaced by an empty entry (and a line in the log).
+        """
+        v1 = isinstance(cc, ConfChange)
+        kind = EntryType.EntryConfChange if v1 else EntryType.EntryConfChangeV2
+        self._raft.step(Message(MessageType.MsgProp, entries=[Entry(type=kind, data=cc.marshal())]))
+
+    def apply_conf_change(self, cc: ConfChange | ConfChangeV2) -> ConfState:
+        """Let a committed change take effect; to be called while its entry is applied.
+
+        Gives the new configuration, to be kept with the application's state. RaftPanic if the
+        change is impossible.
+        """
+        return self._raft.apply_conf_change(cc.as_v2())
+
+    def step(self, m: Message) -> None:
+        """Take a message from another node, or from a storage thread.
+
+        Raises a RaftError if it is refused: drop it and count it.
+        """
+        inbound.check(self._raft, m)
+        self._raft.step(m)
+
+    def read_index(self, ctx: bytes) -> None:
+        """Ask for an index at which a read is linearizable; it comes in `Ready.read_states`.
+
+        It may never come (no leader, lost messages, change of leader): retry with a new `ctx`.
+        """
+        self._raft.step(Message(MessageType.MsgReadIndex, entries=[Entry(data=ctx)]))
+
+    def transfer_leadership(self, transferee: int) -> None:
+        """Ask the leader to make `transferee` its successor within an election timeout."""
+        self._raft.step(Message(MessageType.MsgTransferLeader, from_=transferee))
+
+    def report_unreachable(self, id: int) -> None:  # noqa: A002 - the interface's name
+        """The last message to `id` was probably not delivered."""
+        self._raft.step(Message(MessageType.MsgUnreachable, from_=id))
+
+    def report_snapshot(self, id: int, status: SnapshotStatus) -> None:  # noqa: A002
+        """The snapshot sent to `id` has arrived, or has failed; without this it may wait long."""
+        failed = status == SnapshotStatus.SnapshotFailure
+        self._raft.step(Message(MessageType.MsgSnapStatus, from_=id, reject=failed))
+
+    def forget_leader(self) -> None:
+        """Follow nobody, so that others may be voted for before the election timeout."""
+        self._raft.step(Message(MessageType.MsgForgetLeader))
+
+    # --- what the node tells the host
+
+    def has_ready(self) -> bool:
+        """True if `ready` has work."""
+        r = self._raft
+        log = r.log
+        hard_state = self._current_hard_state()
+        return bool(
+            r.msgs
+            or r.msgs_after_append
+            or r.read_states
+            or log.unstable.has_next_entries()
+            or log.has_next_committed(not self._async)
+            or log.unstable.next_snapshot() is not None
+            or (hard_state != self._hard_state and not is_empty_hard_state(hard_state))
+            or self._current_soft_state() != self._soft_state
+        )
+
+    def ready(self) -> Ready:
+        """Take the work there is. In the synchronous mode finish it with `advance`.
+
+        RaftPanic if the previous one is not finished.
+        """
+        r = self._raft
+        soft_state, hard_state = self._current_soft_state(), self._current_hard_state()
+        entries = r.log.unstable.next_entries()
+        rd = Ready(
+            soft_state=soft_state if soft_state != self._soft_state else None,
+            hard_state=hard_state if hard_state != self._hard_state else None,
+            read_states=r.read_states,
+            entries=entries,
+            snapshot=r.log.unstable.next_snapshot(),
+            committed_entries=r.log.next_committed(not self._async),
+            messages=r.msgs,
+            must_sync=bool(entries)
+            or hard_state.term != self._hard_state.term
+            or hard_state.vote != self._hard_state.vote,
+        )
+        if self._async:
+            self._add_storage_messages(rd)
+        else:
+            rd.messages += [m for m in r.msgs_after_append if m.to != r.id]
+        self._accept(rd)
+        return rd
+
+    def advance(self, rd: Ready | None = None) -> None:
+        """The last Ready is persisted, sent and applied. RaftPanic in the asynchronous mode."""
+        if self._async:
+            raise RaftPanic("Advance must not be called when using AsyncStorageWrites")
+        steps, self._steps_on_advance = self._steps_on_advance, []
+        for m in steps:
+            self._raft.step(m)
+
+    def _accept(self, rd: Ready) -> None:
+        r = self._raft
+        if rd.soft_state is not None:
+            self._soft_state = SoftState(rd.soft_state.lead, rd.soft_state.raft_state)
+        if rd.hard_state is not None and not is_empty_hard_state(rd.hard_state):
+            self._hard_state = self._current_hard_state()
+        if not self._async:
+            if self._steps_on_advance:
+                raise RaftPanic("two accepted Ready structs without call to Advance")
+            self._steps_on_advance = [m for m in r.msgs_after_append if m.to == r.id]
+            self._steps_on_advance += self._append_response(rd)
+            if rd.committed_entries:
+                self._steps_on_advance.append(self._apply_response(rd.committed_entries))
+        r.read_states = []
+        r.msgs = []
+        r.msgs_after_append = []
+        r.log.unstable.accept_in_progress()
+        if rd.committed_entries:
+            last = rd.committed_entries[-1].index
+            size = r.applying_size(rd.committed_entries)
+            r.log.accept_applying(last, size, not self._async)
+
+    def _add_storage_messages(self, rd: Ready) -> None:
+        r = self._raft
+        hard_state = rd.hard_state or HardState()
+        if rd.entries or rd.hard_state or rd.snapshot or r.msgs_after_append:
+            rd.messages.append(
+                Message(
+                    MessageType.MsgStorageAppend, LOCAL_APPEND_THREAD, r.id, hard_state.term,
+                    entries=rd.entries[:], commit=hard_state.commit, vote=hard_state.vote,
+                    snapshot=rd.snapshot,
+                    # The node's own MsgAppResp first: while its entries are unstable their term
+                    # is found without asking storage.
+                    responses=r.msgs_after_append + self._append_response(rd),
+                )
+            )  # fmt: skip
+        if rd.committed_entries:
+            response = self._apply_response(rd.committed_entries)
+            rd.messages.append(
+                Message(
+                    MessageType.MsgStorageApply, LOCAL_APPLY_THREAD, r.id,
+                    entries=response.entries, responses=[response],
+                )
+            )  # fmt: skip
+
+    def _append_response(self, rd: Ready) -> list[Message]:
+        """What tells this node that the writes so far are durable; [] if it need not know.
+
+        It names the last entry of the log even if this Ready has no entries: an earlier response
+        may have been ignored because the term changed meanwhile (which keeps a write that is still
+        under way from replacing entries thought stable), and then this one stands in for it.
+        """
+        r = self._raft
+        if not r.log.unstable.entries and rd.snapshot is None:
+            return []
+        response = Message(
+            MessageType.MsgStorageAppendResp, r.id, LOCAL_APPEND_THREAD, r.term,
+            snapshot=rd.snapshot,
+        )  # fmt: skip
+        if r.log.unstable.entries:
+            response.index, response.log_term = r.log.last_index(), r.log.last_term()
+        return [response]
+
+    def _apply_response(self, committed: list[Entry]) -> Message:
+        return Message(
+            MessageType.MsgStorageApplyResp, self._raft.id, LOCAL_APPLY_THREAD,
+            entries=committed[:],
+        )  # fmt: skip
+
+    # --- looking inside
+
+    def _current_soft_state(self) -> SoftState:
+        return SoftState(self._raft.lead, self._raft.state)
+
+    def _current_hard_state(self) -> HardState:
+        r = self._raft
+        return HardState(r.term, r.vote, r.log.committed)
+
+    def basic_status(self) -> BasicStatus:
+        """A copy of this node's own state."""
+        r = self._raft
+        return BasicStatus(
+            r.id, self._current_hard_state(), self._current_soft_state(), r.log.applied,
+            r.lead_transferee,
+        )  # fmt: skip
+
+    def status(self) -> Status:
+        """A copy of this node's state and, if it leads, of its peers' progress."""
+        r = self._raft
+        basic = self.basic_status()
+        leads = r.state == StateType.StateLeader
+        return Status(
+            basic.id, basic.hard_state, basic.soft_state, basic.applied, basic.lead_transferee,
+            r.tracker.config.copy(),
+            {id_: pr.copy() for id_, pr in r.tracker.progress.items()} if leads else {},
+        )  # fmt: skip
+
+    def with_progress(self, visit: Callable[[int, ProgressType, Progress], None]) -> None:
+        """Call `visit` with a copy of each member's progress, without its in-flight window."""
+        for id_, pr in self._raft.tracker.progress.items():
+            learner = pr.is_learner
+            kind = ProgressType.ProgressTypeLearner if learner else ProgressType.ProgressTypePeer
+            visit(id_, kind, pr.copy(with_inflights=False))
+
+    def set_randomized_election_timeout(self, ticks: int) -> None:
+        """For tests: the election timeout until it is drawn again."""
+        self._raft.randomized_election_timeout = ticks
+
+    def debug_state(self) -> DebugState:
+        """For tests: what is inside."""
+        r = self._raft
+        return DebugState(
+            term=r.term,
+            vote=r.vote,
+            lead=r.lead,
+            state=r.state,
+            committed=r.log.committed,
+            applying=r.log.applying,
+            applied=r.log.applied,
+            last_index=r.log.last_index(),
+            unstable_offset=r.log.unstable.offset,
+            unstable_offset_in_progress=r.log.unstable.offset_in_progress,
+            election_elapsed=r.election_elapsed,
+            randomized_election_timeout=r.randomized_election_timeout,
+            uncommitted_size=r.uncommitted_size,
+            pending_conf_index=r.pending_conf_index,
+            lead_transferee=r.lead_transferee,
+            unconfirmed_reads=len(r.read_only.unconfirmed),
+            postponed_reads=len(r.postponed_reads),
+        )

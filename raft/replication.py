@@ -1,0 +1,84 @@
+"""What a leader sends: entries, snapshots, heartbeats. Source: etcd-io/raft, raft.go."""
+
+from typing import TYPE_CHECKING
+
+from .errors import ErrCompacted, ErrSnapshotTemporarilyUnavailable, ErrUnavailable, RaftPanic
+from .tracker import Progress, ProgressState
+from .types import Entry, Message, MessageType, is_empty_snap, payloads_size
+
+if TYPE_CHECKING:
+    from .core import Raft
+
+
+def maybe_send_append(r: "Raft", to: int, pr: Progress, *, send_if_empty: bool = True) -> bool:
+    """Send the peer what it lacks, a snapshot if the log does not reach back; True if sent.
+
+    An empty message still carries the commit index; `send_if_empty` says whether that is worth it.
+    """
+    if pr.is_paused():
+        return False
+    log = r.log
+    previous = pr.next - 1
+    try:
+        previous_term = log.term(previous)
+    except (ErrCompacted, ErrUnavailable):
+        return _maybe_send_snapshot(r, to, pr)
+    entries: list[Entry] = []
+    # With a full window only empty messages go out: should everything in it be lost, their
+    # answers are what empties it.
+    if pr.state != ProgressState.StateReplicate or not pr.window().full():
+        try:
+            entries = log.entries(pr.next, r.max_msg_size)
+        except ErrCompacted:
+            return send_if_empty and _maybe_send_snapshot(r, to, pr)
+    if not entries and not send_if_empty:
+        return False
+    r.send(
+        Message(
+            MessageType.MsgApp, to, index=previous, log_term=previous_term, entries=entries,
+            commit=log.committed,
+        )
+    )  # fmt: skip
+    pr.sent_entries(len(entries), payloads_size(entries))
+    pr.sent_commit = log.committed
+    return True
+
+
+def _maybe_send_snapshot(r: "Raft", to: int, pr: Progress) -> bool:
+    if not pr.recent_active:
+        r.logger.debug("ignore sending snapshot to %x since it is not recently active", to)
+        return False
+    try:
+        snapshot = r.log.snapshot()
+    except ErrSnapshotTemporarilyUnavailable:
+        r.logger.debug(
+            "%x failed to send snapshot to %x because snapshot is temporarily unavailable", r.id, to
+        )
+        return False
+    if is_empty_snap(snapshot):
+        raise RaftPanic("need non-empty snapshot")
+    index = snapshot.metadata.index
+    r.logger.debug(
+        "%x [firstindex: %d, commit: %d] sent snapshot[index: %d, term: %d] to %x [%s]",
+        r.id, r.log.first_index(), r.log.committed, index, snapshot.metadata.term, to, pr,
+    )  # fmt: skip
+    pr.become_snapshot(index)
+    r.logger.debug("%x paused sending replication messages to %x [%s]", r.id, to, pr)
+    r.send(Message(MessageType.MsgSnap, to, snapshot=snapshot))
+    return True
+
+
+def bcast_append(r: "Raft") -> None:
+    """Send every other member what it lacks."""
+    for id_, pr in r.tracker.others(r.id):
+        maybe_send_append(r, id_, pr)
+
+
+def bcast_heartbeat(r: "Raft") -> None:
+    """Send every other member a heartbeat that confirms the waiting reads."""
+    context = r.read_only.heartbeat_context()
+    for id_, pr in r.tracker.others(r.id):
+        # The commit index must not go beyond what the peer is known to hold.
+        commit = min(pr.match, r.log.committed)
+        r.send(Message(MessageType.MsgHeartbeat, id_, commit=commit, context=context))
+        pr.sent_commit = commit
