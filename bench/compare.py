@@ -219,6 +219,14 @@ def _check(options: CompareOptions) -> None:
         )
 
 
+def _busy() -> list[str]:
+    """A warning for the page when others use the machine."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= cores / 2:
+        return []
+    return [f"THE MACHINE WAS BUSY before the run: load average {load:.1f} on {cores} cores."]
+
+
 def _notes(options: CompareOptions, etcd: Etcd) -> list[str]:
     splits = "; ".join(
         f"{name}: {split}" for name, split in etcd.splits.items() if split != Split(1, 1)
@@ -250,6 +258,7 @@ def run_compare(options: CompareOptions, say: Callable[[str], None]) -> Comparis
     systems: Sequence[Etcd | Sampan] = (etcd, *(Sampan(options, p) for p in options.placements))
     comparison = Comparison(options.rows(), [system.name for system in systems], options.rounds)
     comparison.machine = describe_machine(options.directory)
+    comparison.notes = _busy()
     with tempfile.TemporaryDirectory(prefix="sampan-bench-", dir=options.directory) as directory:
         for number in range(options.rounds):
             turn = number % len(systems)
@@ -260,7 +269,7 @@ def run_compare(options: CompareOptions, say: Callable[[str], None]) -> Comparis
                     _measure_rows(running, system.name, comparison, say)
                 shutil.rmtree(place)
     comparison.machine["etcd"] = EtcdCluster.version()
-    comparison.notes = _notes(options, etcd)
+    comparison.notes += _notes(options, etcd)
     return comparison
 
 
