@@ -81,6 +81,7 @@ class EtcdCluster:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C is the parent's, which stops it in order
                 )
             self._children.append(child)
         try:
@@ -119,33 +120,20 @@ class EtcdCluster:
         endpoints = ",".join(self.endpoints)
         return run_program([self._etcdctl, "--endpoints", endpoints, *arguments], _CTL_S)
 
-    def _statuses(self) -> list[tuple[str, dict[str, int], int]]:
-        """Of each member: its endpoint, its response header, and the leader that it knows."""
-        answers = json.loads(self._ctl("endpoint", "status", "-w", "json"))
-        return [
-            (one["Endpoint"], one["Status"]["header"], one["Status"].get("leader", 0))
-            for one in answers
-        ]
-
-    def leader(self) -> str:
-        """The leader's client endpoint.
+    def leader(self) -> tuple[str, int]:
+        """The leader's client endpoint, and the store's revision as the leader tells it.
 
         Raises:
             BenchError: when not every member answers, or they do not agree on a leader.
         """
-        statuses = self._statuses()
-        if len(statuses) == len(self.endpoints):
-            for endpoint, header, leader in statuses:
-                if all(known == header["member_id"] for _, _, known in statuses) and leader:
-                    return endpoint
+        statuses = json.loads(self._ctl("endpoint", "status", "-w", "json"))
+        known = {one["Status"].get("leader", 0) for one in statuses}
+        if len(statuses) == len(self.endpoints) and len(known) == 1:
+            for one in statuses:
+                header = one["Status"]["header"]
+                if header["member_id"] in known:
+                    return one["Endpoint"], header["revision"]
         raise BenchError("etcd's members do not agree on a leader")
-
-    def revision(self) -> int:
-        """The store's newest revision, as the leader tells it."""
-        leader = self.leader()
-        return next(
-            header["revision"] for endpoint, header, _ in self._statuses() if endpoint == leader
-        )
 
     @staticmethod
     def version() -> str:

@@ -32,6 +32,7 @@ class _Worker:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE_BYTES_MAX,
+            start_new_session=True,  # Ctrl-C is the parent's; the end of stdin ends the worker
         )
         return cls(process, index)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -217,15 +218,19 @@ def _write_json(path: Path | None, content: dict[str, Any]) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run `sampan bench` with these arguments; 0 when all went well, 1 when anything failed."""
     arguments = parser().parse_args(argv)
+    # SIGTERM, too, must stop the clusters and workers that were started.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if arguments.plot:
             check_plot(arguments.plot)
-        return (
-            _bench_compare(arguments) if arguments.command == "compare" else _bench_load(arguments)
-        )
+        if arguments.command == "compare":
+            return _bench_compare(arguments)
+        return _bench_load(arguments)
     except (BenchError, OSError) as error:
         print(f"sampan bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("sampan bench: interrupted", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)

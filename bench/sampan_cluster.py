@@ -44,6 +44,7 @@ class SampanCluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is the parent's, which stops it in order
             )
         try:
             self._wait_for_put(self._child)

@@ -18,6 +18,7 @@ class EchoNode:
         self.store = {}
         self.revision = 1
         self.served = {"write": 0, "read": 0, "serializable": 0}
+        self.written = threading.Event()
         self.refuse = refuse
         self._context = sockets.context()
         self._router = sockets.client_router(self._context, self.endpoint)
@@ -48,6 +49,7 @@ class EchoNode:
             if self.refuse:
                 return self.refuse
             self.revision += 1
+            self.written.set()
             self.store[request[1]] = request[2]
             return (0, self.revision)
         value = self.store.get(request[1])

@@ -1,6 +1,7 @@
 """Whole loads, with real worker processes, against a stand-in for a node."""
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -119,3 +120,17 @@ def test_a_worker_ends_with_its_parent(node):
         assert json.loads(worker.stdout.readline())["event"] == "progress"
         worker.stdin.close()
         assert worker.wait(30) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_no_worker_behind(node, number):
+    code = "import sys; from sampan.bench.main import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["put", "--endpoints", node.endpoint, "--clients", "4", "--total", "1000000000"]
+    command = [sys.executable, "-c", code, *arguments, "--warmup", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as bench_process:
+        assert node.written.wait(30)
+        bench_process.send_signal(number)
+        # The workers inherited stderr: its end shows that they are gone, too.
+        _, errors = bench_process.communicate(timeout=30)
+        assert errors == b"sampan bench: interrupted\n"
+        assert bench_process.returncode == 130
