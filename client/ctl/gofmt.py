@@ -53,8 +53,8 @@ def parse_int(text: str, base: int = 0) -> int:
     try:
         if not digits or digits[0] in "+-_ " or not digits.isascii() or digits != digits.strip():
             raise ValueError
-        if base and "_" in digits:
-            raise ValueError
+        if base and (not digits.isalnum() or digits[1:2] in ("x", "X")):
+            raise ValueError  # only base 0 takes prefixes and underscores
         value = int(digits, 8 if octal else base)
     except ValueError:
         raise GoError(failure + "invalid syntax") from None
