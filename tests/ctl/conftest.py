@@ -1,3 +1,4 @@
+import json
 import os
 import socket
 import subprocess
@@ -6,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from .model_node import ModelNode
+from sampan.client import Client
 
 BIN = Path(sys.executable).parent
 ETCDCTL, SAMPANCTL = BIN / "etcdctl", BIN / "sampanctl"
@@ -46,7 +46,23 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def sampan() -> Iterator[str]:
-    """The client endpoint of the node that sampanctl talks to."""
-    with ModelNode() as node:
-        yield node.endpoint
+def sampan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The client endpoint of a Sampan node that is its whole cluster."""
+    directory = tmp_path_factory.mktemp("sampan")
+    endpoint = f"127.0.0.1:{free_port()}"
+    config = directory / "cluster.json"
+    member = {"id": 1, "name": "a", "client": endpoint, "peer": f"127.0.0.1:{free_port()}"}
+    cluster = {"cluster": "ctl", "data_dir": str(directory), "members": [member]}
+    config.write_text(json.dumps(cluster | {"placement": "fused"}))
+    process = subprocess.Popen(
+        [BIN / "sampan", "node", "--config", config, "--name", "a"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with Client([endpoint], timeout_s=60) as client:
+            client.get("a leader answers this")
+        yield endpoint
+    finally:
+        process.terminate()
+        process.wait()
