@@ -94,6 +94,7 @@ class Link:
     Attributes:
         ready: it is connected.
         member_id: who answered last on it, 0 before the first reply.
+        leader_id: the leader that it knew then, 0 for none.
         avoid_until: loop time until which others are the better choice.
         received_bytes: reply-body bytes of this connection, the protocol's flow control.
     """
@@ -104,6 +105,7 @@ class Link:
         self.endpoint = endpoint
         self.ready = False
         self.member_id = 0
+        self.leader_id = 0
         self.avoid_until = 0.0
         self.received_bytes = 0
         self.inflight: dict[int, Message] = {}
@@ -121,7 +123,7 @@ class Link:
     def open(self) -> None:
         """Begin to connect."""
         self._reopening = None
-        self.received_bytes = 0
+        self.received_bytes = self.member_id = self.leader_id = 0
         self._socket = sockets.client_dealer(self._context, self.endpoint)
         self._monitor = self._socket.get_monitor_socket(_MONITOR_EVENTS)
         self._loop.add_reader(self._socket.fileno(), self._drain)
@@ -208,6 +210,7 @@ class Link:
         if not all(type(each) is int for each in header):
             raise MalformedError(f"expected a header of integers, got {str(header)[:80]}")
         reply = Reply(*rest)
+        self.member_id, self.leader_id = reply.member_id, reply.leader_id
         self.received_bytes += len(frames[1])
         message = self.inflight.get(message_id)
         if message is None:
@@ -215,7 +218,6 @@ class Link:
         results = codec.unpack(frames[1], array_max=len(frames[1]))  # every element has a byte
         self._owner.on_reply(self, message, reply, results)
         self.forget(message_id)
-        self.member_id = reply.member_id
         self._backoff_s = 0.0
 
     def _watch(self) -> None:
