@@ -23,6 +23,11 @@ ENTRY_NORMAL = 0
 PUBLISH = "publish"
 """The entry with which a member announces its client endpoints and its data dir."""
 
+REMOVED = (
+    "the member has been permanently removed from the cluster; "
+    "remove its data dir before it joins again under a new id"
+)
+
 NO_CONF_STATE = ((), (), (), (), False)
 
 
@@ -86,6 +91,8 @@ class Applier(Actor):
         for kind, node_id in changes:
             if kind == "ConfChangeRemoveNode":
                 members.pop(node_id, None)
+                if node_id == self._member_id:
+                    self.emit("fatalc", REMOVED)
             elif node_id in members:
                 old = members[node_id]
                 members[node_id] = (*old[:4], kind == "ConfChangeAddLearnerNode", old[5])

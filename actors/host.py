@@ -6,6 +6,7 @@ there is taken before anything is acted on, and leaves in as few messages as pos
 dear, bytes are cheap.
 """
 
+import math
 import os
 import signal
 import socket
@@ -131,7 +132,7 @@ class Host:
 
     def _turn(self) -> None:
         timeout_s = min(self._timers.values()) - time.monotonic()
-        ready = dict(self._poller.poll(max(0, timeout_s * 1000)))
+        ready = dict(self._poller.poll(max(0, math.ceil(timeout_s * 1000))))
         now = time.monotonic()
         for actor in self._actors:
             actor.now = now
@@ -151,9 +152,11 @@ class Host:
                 pass
 
     def _deliver(self, messages: list[tuple[str, Any]]) -> None:
+        """What came from outside is for the actors here; its sender told the others itself."""
         for channel, message in messages:
-            for route in self._routes[channel]:
-                route(message)
+            for consumer in CHANNELS[channel].consumers:
+                if consumer in self._queues:
+                    self._queues[consumer].append((channel, message))
 
     def _run_timers(self, now: float) -> None:
         for actor in self._actors:

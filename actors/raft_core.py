@@ -30,8 +30,8 @@ from ..raft import (
     StateType,
 )
 from ..transport import codec
+from ..transport.codec import CodecError
 from ..transport.raft_messages import (
-    CodecError,
     conf_state_from_tuple,
     conf_state_to_tuple,
     decode_message,

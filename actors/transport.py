@@ -60,15 +60,16 @@ class Transport(Actor):
     def __init__(self, settings: TransportSettings, snapshots: SnapshotStore, log: Any) -> None:
         super().__init__()
         self._settings = settings
+        self._snapshots = snapshots
         self._log = log
         self._links: dict[int, Link] = {}
-        self._removed = False
         self.counts = {"sent": 0, "received": 0, "refused": 0, "malformed": 0, "overflow": 0}
         self._sender = SnapshotSender(snapshots, self._send_snapshot, self._report_snapshot)
         self._receiver = SnapshotReceiver(snapshots, self._send_snapshot, self._deliver)
 
     def start(self) -> None:
-        """Link to the configured peers."""
+        """Link to the configured peers; remove what an interrupted stream left."""
+        self._snapshots.clean()
         self._set_links(dict(self._settings.peers))
 
     # -- members
@@ -82,13 +83,6 @@ class Transport(Actor):
         if not members:
             return
         mine = self._settings.member_id
-        if all(m[0] != mine for m in members) and self._removed is False:
-            self._removed = True
-            self.emit(
-                "fatalc",
-                "the member has been permanently removed from the cluster; "
-                "remove its data dir before it joins again under a new id",
-            )
         self._set_links({m[0]: m[2][0] for m in members if m[0] != mine})
         for m in members:
             if m[0] in self._links:

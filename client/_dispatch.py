@@ -83,7 +83,13 @@ class Lane:
 
 
 class Dispatcher:
-    """All connections of one client and all its calls. It belongs to its loop's thread."""
+    """All connections of one client and all its calls. It belongs to its loop's thread.
+
+    Attributes:
+        endpoints: in ZeroMQ's form, each once.
+        lanes: where calls queue, by kind.
+        refusal: why no call is taken any more, None while they are.
+    """
 
     def __init__(self, loop: Loop, endpoints: Sequence[str]) -> None:
         self.endpoints = self.check_endpoints(endpoints)
@@ -96,7 +102,7 @@ class Dispatcher:
         self._home: Link | None = None
         self._leader_id = 0
         self._leader_term = 0
-        self._lanes = {
+        self.lanes = {
             kind: Lane(kind)
             for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE)
         }
@@ -142,14 +148,12 @@ class Dispatcher:
 
     # ---- sending --------------------------------------------------------------------------------
 
-    def lane(self, kind: str, endpoint: str | None = None) -> Lane:
-        """Where requests of `kind` queue; with an endpoint, maintenance requests for that one.
+    def pinned_lane(self, endpoint: str) -> Lane:
+        """Where maintenance requests for one of the endpoints queue.
 
         Raises:
             ValueError: not one of the client's endpoints.
         """
-        if endpoint is None:
-            return self._lanes[kind]
         lane = self._pinned.get(addresses.tcp(endpoint))
         if lane is None:
             raise ValueError(f"{endpoint} is not one of {', '.join(self.endpoints)}")
@@ -161,7 +165,7 @@ class Dispatcher:
         """Queue one request; the future gets `(Reply, result)`, or the error that ended it.
 
         Args:
-            lane: as `lane()` gave it.
+            lane: one of `lanes`, or a `pinned_lane`.
             future: who waits.
             request: as it travels.
             size: about how many bytes it takes there.
@@ -183,7 +187,7 @@ class Dispatcher:
             self._arm(deadline)
 
     def _all_lanes(self) -> list[Lane]:
-        return [*self._lanes.values(), *self._pinned.values()]
+        return [*self.lanes.values(), *self._pinned.values()]
 
     def _flush(self) -> None:
         self._flushing = False
@@ -259,7 +263,7 @@ class Dispatcher:
         self._flush_soon()
 
     def _flush_wanted(self) -> bool:
-        return any(lane.queue for lane in self._lanes.values())
+        return any(lane.queue for lane in self.lanes.values())
 
     def _abandon(self, message: Message, error: errors.SampanError) -> None:
         if message.lane.kind != KIND_WRITE:

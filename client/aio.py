@@ -79,7 +79,7 @@ class AsyncClient:
     ) -> "asyncio.Future[Any]":
         dispatcher = self._dispatcher or self._start()
         future = self._loop.create_future()
-        lane = dispatcher.lane(kind, endpoint)
+        lane = dispatcher.lanes[kind] if endpoint is None else dispatcher.pinned_lane(endpoint)
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         dispatcher.queue(lane, future, request, ops.size(request), timeout_s)
         return future

@@ -78,7 +78,8 @@ class Client:
             raise dispatcher.refusal
         waiter = Waiter()
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        call = (dispatcher.lane(kind, endpoint), waiter, request, ops.size(request), timeout_s)
+        lane = dispatcher.lanes[kind] if endpoint is None else dispatcher.pinned_lane(endpoint)
+        call = (lane, waiter, request, ops.size(request), timeout_s)
         if not self._loop.call_threadsafe(dispatcher.queue, *call):
             raise closed_error()
         return waiter.wait()

@@ -90,7 +90,9 @@ def handle_vote(r: "Raft", m: Message) -> None:
     response = MessageType.MsgPreVoteResp if is_pre_vote else MessageType.MsgVoteResp
     if not can_vote or not r.log.is_up_to_date(m.index, m.log_term):
         log_vote_rejection(r, m)
-        r.send(Message(response, to=m.from_, term=r.term, reject=True))
+        # Before its first term, started from a snapshot, a node has no term to answer with.
+        if r.term:
+            r.send(Message(response, to=m.from_, term=r.term, reject=True))
         return
     r.logger.info(
         "%x [logterm: %d, index: %d, vote: %x] cast %s for %x [logterm: %d, index: %d] at term %d",

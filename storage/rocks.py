@@ -10,8 +10,10 @@ Both databases have one column family and keep their kinds of keys apart by pref
 rocksdict raises plain `Exception` with RocksDB's text; `Database` turns that into `StorageError`.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -146,6 +148,31 @@ class Database:
                 yield pair
                 last = pair[0]
             self._check_end_of_scan(last, options)
+
+    def pairs(self, start: bytes, end: bytes, limit: int = 0) -> list[tuple[bytes, bytes]]:
+        """The first `limit` pairs (0: all) with `start` <= key < `end`."""
+        options = ReadOptions()
+        options.set_iterate_upper_bound(end)
+        with _storage_errors("cannot read", self.path):
+            items = cast(
+                "Iterator[tuple[bytes, bytes]]", self._db.items(from_key=start, read_opt=options)
+            )
+            found = list(islice(items, limit or None))
+            if not limit or len(found) < limit:
+                self._check_end_of_scan(found[-1][0] if found else start, options)
+        return found
+
+    def count(self, start: bytes, end: bytes) -> int:
+        """How many keys there are with `start` <= key < `end`."""
+        options = ReadOptions()
+        options.set_iterate_upper_bound(end)
+        with _storage_errors("cannot read", self.path):
+            stored = cast("Iterator[bytes]", self._db.keys(from_key=start, read_opt=options))
+            # Counted without a step of Python for each.
+            tail = deque(enumerate(stored, 1), maxlen=1)
+            number, last = tail[0] if tail else (0, start)
+            self._check_end_of_scan(last, options)
+        return number
 
     def _check_end_of_scan(self, last: bytes, options: ReadOptions) -> None:
         """rocksdict's iterators end at a damaged block as at the end of the data; only

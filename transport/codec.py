@@ -5,6 +5,7 @@ client or a peer is decoded to tuples, bytes, str, int, bool and None; anything 
 that does not decode, is a `CodecError`.
 """
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import msgpack
@@ -22,7 +23,9 @@ def _refuse(value: Any) -> NoReturn:
 
 # One packer for the process: building one costs more than packing a small message. The GIL makes a
 # call atomic, since no Python code runs inside it.
-pack = msgpack.Packer(use_bin_type=True, strict_types=False, default=_refuse).pack
+pack: Callable[[Any], bytes] = msgpack.Packer(
+    use_bin_type=True, strict_types=False, default=_refuse
+).pack
 
 
 def _refuse_ext(code: int, data: bytes) -> NoReturn:

@@ -1,0 +1,279 @@
+"""The state database against the plain model, then what only a disk can do."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sampan.storage import records
+from sampan.storage.errors import CorruptionError, StorageError
+from sampan.storage.records import key_value
+from sampan.storage.state_store import StateStore
+from sampan.transport import errors
+
+from .model import Model
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = StateStore.open(tmp_path / "state")
+    yield store
+    store.close()
+
+
+def apply(store, *requests):
+    results = store.apply(store.applied_index + 1, 1, requests)
+    store.commit()
+    return results
+
+
+def plain(result):
+    """A result without the difference between lists and tuples."""
+    return tuple(plain(r) if isinstance(r, (list, tuple)) else r for r in result)
+
+
+def test_a_new_store_is_at_revision_1_and_empty(store):
+    assert (store.revision, store.applied_index, store.applied_term) == (1, 0, 0)
+    assert store.compact_revision == 0
+    assert store.configuration is None
+    assert plain(store.range(("range", b"a"))) == (0, 1, 0, False, ())
+
+
+def test_put_makes_versions_and_delete_begins_anew(store):
+    assert apply(store, ("put", b"a", b"1"), ("put", b"a", b"2")) == [(0, 2), (0, 3)]
+    assert plain(store.range(("range", b"a")))[4] == ((b"a", 2, 3, 2, 0, b"2"),)
+    assert apply(store, ("delete", b"a"), ("delete", b"a")) == [(0, 4, 1), (0, 4, 0)]
+    assert apply(store, ("put", b"a", b"3", 0, 0)) == [(0, 5)]
+    assert plain(store.range(("range", b"a")))[4] == ((b"a", 5, 5, 1, 0, b"3"),)
+
+
+def test_requests_see_those_before_them_in_the_same_entry(store):
+    results = store.apply(
+        1,
+        1,
+        [
+            ("put", b"a", b"1"),
+            ("put", b"b", b"2"),
+            ("put", b"a", b"", 0, 3),
+            ("delete", b"a", b"c", 1),
+            ("put", b"a", b"", 0, 4),
+        ],
+    )
+    assert plain(results[2]) == (0, 4, (b"a", 2, 2, 1, 0, b"1"))
+    assert plain(results[3])[2:] == (2, ((b"a", 2, 4, 2, 0, b"1"), (b"b", 3, 3, 1, 0, b"2")))
+    assert results[4] == errors.KEY_NOT_FOUND
+    assert store.range(("range", b"a", b"z"))[2] == 0
+    assert store.range(("range", b"a", b"z", 0, 4))[2] == 2
+
+
+def test_an_unknown_lease_is_refused(store):
+    assert apply(store, ("put", b"a", b"1", 77)) == [errors.LEASE_NOT_FOUND]
+    assert store.revision == 1
+
+
+def test_a_revision_of_the_future_is_refused(store):
+    apply(store, ("put", b"a", b"1"))
+    assert store.range(("range", b"a", b"", 0, 3)) == errors.FUTURE_REVISION
+    assert store.range(("range", b"a", b"", 0, 2))[2] == 1
+
+
+def test_entries_must_come_in_order(store):
+    store.apply(1, 4, [])
+    for index, term in ((1, 4), (3, 4), (2, 3)):
+        with pytest.raises(StorageError, match="entries were lost or repeated"):
+            store.apply(index, term, [("put", b"a", b"1")])
+    assert (store.applied_index, store.applied_term, store.revision) == (1, 4, 1)
+
+
+def test_the_configuration_comes_back(store):
+    conf_state = ((1, 2), (), (), (), False)
+    members = ((1, "one", (b"x",), ("tcp://a",), False, 9),)
+    store.apply_conf_state(1, 1, conf_state, members)
+    assert store.configuration == (conf_state, members)
+    store.commit()
+    assert store.configuration == (conf_state, members)
+    assert store.applied_index == 1
+
+
+KEYS = [b"a", b"a\x00", b"a\x00\x01", b"a\x00\xff", b"b", b"ba", b"\x00", b"\xff", b"\xff\xff"]
+key = st.sampled_from(KEYS)
+end = st.one_of(st.just(b""), st.just(b"\x00"), key)
+number = st.integers(0, 12)
+put = st.one_of(
+    st.tuples(st.just("put"), key, st.binary(max_size=3)),
+    st.tuples(st.just("put"), key, st.just(b""), st.just(0), st.integers(0, 7)),
+)
+delete = st.one_of(
+    st.tuples(st.just("delete"), key), st.tuples(st.just("delete"), key, end, st.integers(0, 1))
+)
+range_ = st.builds(
+    lambda *options: ("range", *options),
+    key, end, st.integers(0, 4), number, st.integers(0, 3),
+    st.integers(0, 4), st.integers(0, 2), *[st.sampled_from([0, 0, 0, 2, 5, 9])] * 4,
+)  # fmt: skip
+step = st.one_of(
+    st.tuples(st.just("apply"), st.lists(st.one_of(put, put, delete), max_size=6)),
+    st.tuples(st.just("read"), range_),
+    st.tuples(st.just("read"), range_),
+    st.tuples(st.just("commit")),
+    st.tuples(st.just("flush and crash")),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(step, max_size=30), st.sampled_from([1, 2, 128]))
+def test_any_history_agrees_with_the_model(tmp_path_factory, steps, chunk_events):
+    """A crash loses what was not flushed and the entries are applied again, as from the log."""
+    path = tmp_path_factory.mktemp("state")
+    store, model, log = StateStore.open(path), Model(), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "CHUNK_EVENTS_MAX", chunk_events)
+        for name, *rest in steps:
+            if name == "apply":
+                log.append(rest[0])
+                results = store.apply(len(log), 1, rest[0])
+                assert plain(results) == plain(model.apply(r) for r in rest[0])
+            elif name == "read":
+                assert plain(store.range(rest[0])) == plain(model.range(*rest[0][1:]))
+            elif name == "commit":
+                store.commit()
+            else:
+                store.flush()
+                store.close()
+                store = StateStore.open(path)
+                for index in range(store.applied_index + 1, len(log) + 1):
+                    store.apply(index, 1, log[index - 1])
+        check_everything(store, model)
+    store.close()
+
+
+def check_everything(store, model):
+    """Every revision that can be read, and the history."""
+    store.commit()
+    assert store.revision == model.revision
+    for revision in range(max(model.compacted, 1), model.revision + 1):
+        request = ("range", b"\x00", b"\x00", 0, revision)
+        assert plain(store.range(request)) == plain(model.range(*request[1:]))
+    first = max(model.compacted, 1)
+    events, at = [], first
+    while batch := store.history(at, 1):
+        events += batch
+        at = batch[-1][0] + 1
+    assert [shown(event) for event in events] == [e for e in model.events if e[0] >= first]
+    for event in events:
+        before = model.states[event[0] - 1].get(event[1])
+        if before is None or event[0] > first:
+            assert store.previous(event) == before
+
+
+def shown(event):
+    revision, name, record = event
+    return (revision, name, None if records.is_deletion(event) else key_value(name, record))
+
+
+def test_a_much_written_key_is_found_at_every_revision(store):
+    for _ in range(10):
+        apply(store, *[("put", b"hot", b"%d" % i) for i in range(999)], ("put", b"other", b""))
+    for revision in [2, 3, 65, 66, 129, 1000, 1001, 1002, 4097, 4100, 8194, 9000, store.revision]:
+        (found,) = store.range(("range", b"hot", b"", 0, revision))[4]
+        assert found[2] == revision - (revision % 1000 == 1 and revision > 1)
+    assert store.range(("range", b"hot", b"", 0, 1))[2] == 0
+
+
+def test_a_delete_of_many_keys_is_one_revision_over_many_chunks(store):
+    apply(store, *[("put", b"%04d" % i, b"x") for i in range(500)])
+    assert apply(store, ("delete", b"0", b"1")) == [(0, 502, 500)]
+    assert len(store.history(502, 1)) == 500
+    assert store.range(("range", b"0", b"1", 0, 501))[2] == 500
+    (event,) = [e for e in store.history(502) if e[1] == b"0077"]
+    assert store.previous(event) == (b"0077", 79, 79, 1, 0, b"x")
+
+
+def test_large_values_make_small_chunks(store):
+    apply(store, *[("put", b"%d" % i, b"x" * 40_000) for i in range(5)])
+    assert [e[0] for e in store.history(3, 1)] == [3]
+    assert [e[0] for e in store.history(3)] == [3, 4, 5, 6]
+
+
+def test_flush_tells_what_it_made_durable_while_others_apply(tmp_path):
+    store = StateStore.open(tmp_path / "state")
+    durable, stop = [0], threading.Event()
+
+    def flushing():
+        while not stop.is_set():
+            durable.append(store.flush())
+
+    thread = threading.Thread(target=flushing)
+    thread.start()
+    for i in range(300):
+        apply(store, ("put", b"%d" % i, b"x" * 100))
+        store.range(("range", b"0", b"\x00"))
+    stop.set()
+    thread.join()
+    assert durable == sorted(durable)
+    assert store.flush() == 300
+    store.close()
+
+
+APPLIER = """
+import sys, threading
+from pathlib import Path
+from sampan.storage.state_store import StateStore
+store = StateStore.open(Path(sys.argv[1]))
+def flushing():
+    while True:
+        print(store.flush(), flush=True)
+threading.Thread(target=flushing, daemon=True).start()
+while True:
+    index = store.applied_index + 1
+    store.apply(index, 1, [("put", b"index", b"%d" % index), ("put", b"k%d" % index, b"x" * 500)])
+    store.commit()
+"""
+
+
+def test_after_kill_9_data_and_applied_index_agree(tmp_path):
+    """The keys written by an entry are there if and only if the applied index says so."""
+    for round_number in range(4):
+        child = subprocess.Popen(
+            [sys.executable, "-c", APPLIER, str(tmp_path / "state")], stdout=subprocess.PIPE
+        )
+        for _ in range(3 + 2 * round_number):
+            durable = int(child.stdout.readline())
+        child.kill()
+        child.communicate()
+        store = StateStore.open(tmp_path / "state")
+        applied = store.applied_index
+        assert applied >= durable > 0
+        assert store.revision == 1 + 2 * applied
+        assert store.range(("range", b"index"))[4][0][5] == b"%d" % applied
+        assert store.range(("range", b"k", b"l", 0, 0, 2))[2] == applied
+        assert store.history(store.revision - 1)[0][1] == b"index"
+        store.close()
+
+
+def test_a_checkpoint_is_the_state_at_the_applied_index(tmp_path):
+    store = StateStore.open(tmp_path / "state")
+    apply(store, ("put", b"a", b"1"))
+    store.checkpoint(tmp_path / "copy")
+    apply(store, ("put", b"a", b"2"))
+    store.apply(3, 1, [("put", b"a", b"3")])
+    with pytest.raises(StorageError, match="between apply and commit"):
+        store.checkpoint(tmp_path / "other")
+    store.close()
+    copy = StateStore.open(tmp_path / "copy")
+    assert (copy.applied_index, copy.revision) == (1, 2)
+    assert copy.range(("range", b"a"))[4][0][5] == b"1"
+    copy.close()
+
+
+def test_a_missing_version_is_an_error_not_an_answer(store):
+    apply(store, ("put", b"a", b"1"))
+    apply(store, ("put", b"a", b"2"))
+    batch = store._db.batch()
+    for stored, _ in store._db.pairs(b"e", b"f"):
+        batch.delete(stored)
+    store._db.write(batch)
+    with pytest.raises(CorruptionError, match="at revision 2 is missing"):
+        store.range(("range", b"a", b"", 0, 2))
