@@ -38,7 +38,7 @@ def test_ratios_are_those_of_the_medians():
 
 def test_the_page():
     page = canned().text()
-    assert "medians of 3 rounds" in page
+    assert "medians of 3 round(s)" in page
     assert re.search(r"cpu:\s+one with 2 cores", page)
     assert re.search(r"puts, 1000 clients\s+20,000/s\s+90,000/s\s+4\.50×\n", page)
     assert re.search(r"put, 1 client, p50\s+0\.800 ms\s+1\.000 ms\s+1\.25×  lower is better", page)
