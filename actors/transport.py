@@ -60,6 +60,7 @@ class Transport(Actor):
     def __init__(self, settings: TransportSettings, snapshots: SnapshotStore, log: Any) -> None:
         super().__init__()
         self._settings = settings
+        self._snapshots = snapshots
         self._log = log
         self._links: dict[int, Link] = {}
         self.counts = {"sent": 0, "received": 0, "refused": 0, "malformed": 0, "overflow": 0}
@@ -67,7 +68,8 @@ class Transport(Actor):
         self._receiver = SnapshotReceiver(snapshots, self._send_snapshot, self._deliver)
 
     def start(self) -> None:
-        """Link to the configured peers."""
+        """Link to the configured peers; remove what an interrupted stream left."""
+        self._snapshots.clean()
         self._set_links(dict(self._settings.peers))
 
     # -- members

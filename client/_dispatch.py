@@ -42,6 +42,11 @@ RETRY_S_MAX = 0.5
 _new_call = tuple.__new__  # half the cost of calling a NamedTuple
 AVOID_S = 1.0
 """How long an endpoint that refused or did not answer is passed over: about an election."""
+HOLD_S = 2.0
+"""How long, at most, after the leader's connection broke, nothing is sent to nodes that believe in
+that leader still: they would forward a write to it, and nobody could tell what became of it."""
+PROBE_S = 0.1
+"""How often they are asked meanwhile."""
 ANSWER_SHARE = 0.95
 """Share of a call's time that the node gets, so that its verdict beats the caller's deadline."""
 
@@ -102,6 +107,9 @@ class Dispatcher:
         self._home: Link | None = None
         self._leader_id = 0
         self._leader_term = 0
+        self._lost_leader: Link | None = None
+        self._lost_leader_id = 0
+        self._hold_until = 0.0
         self.lanes = {
             kind: Lane(kind)
             for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE)
@@ -213,9 +221,11 @@ class Dispatcher:
         now = self._loop.time()
         usable = [link for link in self._links if link.ready]
         usable = [link for link in usable if link.avoid_until <= now] or usable
-        if kind in (KIND_WRITE, KIND_READ) and self._leader_id:
+        if kind in (KIND_WRITE, KIND_READ):
+            if now < self._hold_until:
+                usable = [link for link in usable if link.leader_id != self._lost_leader_id]
             for link in usable:
-                if link.member_id == self._leader_id:
+                if link.member_id == self._leader_id != 0:
                     return link
         if self._home not in usable:
             self._home = usable[0] if usable else None
@@ -230,8 +240,26 @@ class Dispatcher:
 
     def on_connected(self, link: Link) -> None:
         """Ask who it is, if there is a choice, and send what waits."""
+        if link is self._lost_leader:
+            self._hold_until = 0.0
         if len(self._links) > 1:
-            self.queue(self._pinned[link.endpoint], _Unwatched(), ("status",), 0, AVOID_S)
+            self._probe(link)
+        self._flush_soon()
+
+    def _probe(self, link: Link) -> None:
+        """Ask a node who it is and whom it follows."""
+        self.queue(self._pinned[link.endpoint], _Unwatched(), ("status",), 0, AVOID_S)
+
+    def _probe_all(self) -> None:
+        """While the leader is lost: until a node knows that, or the time to wait is over."""
+        if self.refusal is not None:
+            return
+        for link in self._links:
+            if link.ready:
+                self._probe(link)
+        known = self._leader_id not in (0, self._lost_leader_id)
+        if not known and self._loop.time() < self._hold_until:
+            self._loop.call_at(self._loop.time() + PROBE_S, self._probe_all)
         self._flush_soon()
 
     def on_reply(self, link: Link, message: Message, reply: Reply, results: Any) -> None:
@@ -256,8 +284,10 @@ class Dispatcher:
 
     def on_lost(self, link: Link, messages: list[Message], error: errors.SampanError) -> None:
         """Writes under way are unknown now; everything else goes elsewhere."""
-        if link.member_id == self._leader_id:
-            self._leader_id = 0
+        if link.member_id == self._leader_id and len(self._links) > 1:
+            self._lost_leader, self._lost_leader_id = link, link.member_id
+            self._hold_until = self._loop.time() + HOLD_S
+            self._probe_all()
         for message in messages:
             self._abandon(message, error)
         self._flush_soon()

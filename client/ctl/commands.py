@@ -28,7 +28,7 @@ API_VERSION = "3.5"
 
 
 class CommandError(Exception):
-    """A command that ends with `Error: text` and an exit code."""
+    """A command that ends with `Error: text` and an exit code; no text when all has been told."""
 
     def __init__(self, text: str, exit_code: int = EXIT_ERROR) -> None:
         super().__init__(text)
@@ -245,8 +245,12 @@ CLUSTER_FLAG = bool_flag("cluster", "ask the endpoints of all members")
 def _endpoints(run: Run) -> list[str]:
     if not run.flags["cluster"]:
         return list(run.flags["endpoints"])
-    with run.client() as client:
-        members = client.member_list().members
+    try:
+        with run.client() as client:
+            members = client.member_list().members
+    except errors.SampanError as error:
+        text = "failed to fetch endpoints from etcd cluster member list: "
+        raise CommandError(text + describe(error)) from error
     return [url for member in members for url in member.client_urls]
 
 
@@ -265,7 +269,7 @@ def endpoint_status(run: Run) -> None:
             run.stderr.write(line.encode())
     printer.statuses(statuses)
     if failed:
-        raise SystemExit(EXIT_ERROR)
+        raise CommandError("")
 
 
 def endpoint_health(run: Run) -> None:

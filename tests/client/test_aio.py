@@ -454,6 +454,42 @@ def test_writes_and_linearizable_reads_prefer_the_leader(node, other):
     run([node, other], scenario, timeout_s=LONG_S)
 
 
+def test_nothing_is_sent_to_a_node_that_still_believes_in_the_leader_that_died(node, other):
+    node.leader_id = other.leader_id = 2
+
+    async def probed(times):
+        target = len(node.requests("maintenance")) + times
+        await asyncio.to_thread(
+            node.wait_for, lambda fake: len(fake.requests("maintenance")) >= target
+        )
+
+    async def scenario(client):
+        for each in (node, other):
+            await client.status(each.endpoint)
+        other.kill()
+        get = asyncio.ensure_future(client.get("k"))
+        await probed(2)  # so the client knows
+        put = asyncio.ensure_future(client.put("k", "v"))
+        await probed(2)
+        assert node.requests("write") == node.requests("read") == []
+        node.leader_id = 0
+        assert (await put).header.member_id == (await get).header.member_id == 1
+
+    run([node, other], scenario, timeout_s=LONG_S)
+
+
+def test_a_leader_that_only_this_client_lost_is_reached_through_another_node(node, other):
+    node.leader_id = other.leader_id = 2
+
+    async def scenario(client):
+        for each in (node, other):
+            await client.status(each.endpoint)
+        other.kill()
+        assert (await client.get("k")).header.member_id == 1
+
+    run([node, other], scenario, timeout_s=LONG_S)
+
+
 def test_a_node_that_refuses_is_passed_over_for_one_that_does_not(node, other):
     node.leader_id = other.leader_id = 1
     node.behave = fail_first(10**9, STOPPED)
