@@ -42,8 +42,8 @@ from .actor import Actor, Impossible
 from .log_tail import LogTail
 
 COMMIT_HOLD_S = 0.005
-"""How long a MsgApp that only tells the commit index waits for one with entries, which tells it too.
-Followers answer nobody with it; a message of its own costs every busy node a wake-up an entry."""
+"""How long a MsgApp that only tells the commit index waits for one with entries, which tells it,
+too. No client waits for it; a message of its own costs every busy node a wake-up an entry."""
 
 ROLES = {
     StateType.StateFollower: "follower",
