@@ -14,13 +14,11 @@ Socket = zmq.Socket[bytes]
 
 
 def _drain(socket: Socket, limit: int) -> list[list[bytes]]:
-    """Whatever has arrived, at most `limit` messages."""
-    found: list[list[bytes]] = []
-    try:
-        while len(found) < limit:
-            found.append(socket.recv_multipart(zmq.DONTWAIT))
-    except zmq.Again:
-        pass  # that was all
+    """Whatever has arrived, at most `limit` messages; there is at least one."""
+    found = [socket.recv_multipart(zmq.DONTWAIT)]
+    # Asking is a third of the price of being told by an exception.
+    while len(found) < limit and socket.get(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]
+        found.append(socket.recv_multipart(zmq.DONTWAIT))
     return found
 
 
