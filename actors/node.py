@@ -22,6 +22,9 @@ from .applier import PUBLISH
 READ_INDEX_RETRY_S = 0.5
 """How long a ReadIndex may take before it is asked again, with a fresh context (etcd E/read)."""
 
+BODIES_MAX = limits.BODY_REQUESTS_MAX // 2
+"""Messages whose writes share one entry."""
+
 _context = struct.Struct("<QQ").pack
 
 
@@ -209,7 +212,9 @@ class Node(Actor):
     def _propose(self) -> None:
         asked: list[Asked] = []
         size = 0
-        while self._held and size < limits.ENTRY_BYTES_TARGET:
+        # Every member decodes the entry's array of messages: it must stay within codec.unpack's
+        # bound, however many small messages piled up while there was no leader.
+        while self._held and size < limits.ENTRY_BYTES_TARGET and len(asked) < BODIES_MAX:
             one = self._held.popleft()
             asked.append(one)
             size += len(one.body)
