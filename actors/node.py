@@ -349,6 +349,10 @@ class Node(Actor):
         self._expire_held()
         self._expire_batches()
         self._expire_reads()
+        for question, (asked, *_) in list(self._questions.items()):
+            if asked.deadline <= self.now:
+                del self._questions[question]
+                self._fail(asked, errors.READ_TIMEOUT)
 
     def _expire_held(self) -> None:
         for asked in [a for a in self._held if a.deadline <= self.now]:
