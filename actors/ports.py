@@ -4,7 +4,7 @@ Hosts own these; actors only see channels.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import zmq
 
@@ -18,9 +18,13 @@ def _drain(socket: Socket, limit: int) -> list[list[bytes]]:
     """Whatever has arrived, at most `limit` messages; there is at least one."""
     found = [socket.recv_multipart(zmq.DONTWAIT)]
     # Asking is a third of the price of being told by an exception.
-    while len(found) < limit and socket.get(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]
+    while len(found) < limit and _events(socket) & zmq.POLLIN:
         found.append(socket.recv_multipart(zmq.DONTWAIT))
     return found
+
+
+def _events(socket: Socket) -> int:
+    return cast("int", socket.get(zmq.EVENTS))
 
 
 def _send(socket: Socket, frames: Sequence[bytes]) -> None:

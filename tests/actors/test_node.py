@@ -228,7 +228,7 @@ def test_a_new_leader_is_asked_with_a_new_context(node):
 
 def test_contexts_of_two_lives_of_a_node_differ(log):
     contexts = []
-    for seed in (1, 2):
+    for _ in range(2):
         node = Node(SETTINGS, log)
         turn(node, ("softstatec", (1, 2, "follower")))
         contexts += turn(node, ask("read", [RANGE])).on("readindexc")
