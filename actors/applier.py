@@ -109,7 +109,6 @@ class Applier(Actor):
         """Apply what is committed, then read what was waiting for it."""
         self._apply_entries()
         if self._applied_unsaid:
-            self._state.commit()
             self.emit("advancec", ("applied", self._applied_unsaid))
             self._applied_unsaid = 0
             for result in self._results:
@@ -201,6 +200,7 @@ class Applier(Actor):
 
     def _begin_flush(self) -> None:
         self._flushing = True
+        self._state.commit()  # here: the flush's thread may not
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
         self.emit("jobc", "flush")

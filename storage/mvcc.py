@@ -48,7 +48,8 @@ class Versions:
         self.compact_revision = 0
         """Reads below it are refused; 0 before the first compaction."""
         self.recent: list[Event] = []
-        """Events whose chunks are not in the database yet."""
+        """Events whose chunks are not in the database yet: whole revisions, between requests."""
+        self._before: list[Event] = []  # those just before `recent`, for watches that follow
         # (first revision, last revision, events) of the chunk read last: neighbours are often next
         self._chunk: tuple[int, int, Sequence[Event]] = (1, 0, ())
         # Searching below the first chunk would pass all that compaction deleted.
@@ -254,11 +255,16 @@ class Versions:
     # -- history -------------------------------------------------------------------------------
 
     def history(self, first_revision: int, chunks_max: int = 16) -> list[Event]:
-        """Committed events in order from `first_revision` on: all up to the newest revision, or
-        those of about `chunks_max` chunks. Never a part of a revision; empty at the end.
+        """Events in order from `first_revision` on: all up to the newest revision, or those of
+        about `chunks_max` chunks. Never a part of a revision; empty at the end.
 
-        Below `compact_revision` events are missing: ask `check_revision` first.
+        Costs next to nothing for who follows. Below `compact_revision` events are missing: ask
+        `check_revision` first.
         """
+        if self.recent and self.recent[0][0] <= first_revision:
+            return list(_from(self.recent, first_revision))
+        if self._before and self._before[0][0] <= first_revision:
+            return [*_from(self._before, first_revision), *self.recent]
         db = self.overlay.db
         before = db.last(keys.chunk_key(0, 0), keys.chunk_key(first_revision, 0))
         start = before[0] if before else keys.chunk_key(0, 0)
@@ -267,7 +273,13 @@ class Versions:
             if number >= chunks_max and keys.parse_chunk_key(stored)[1] == 0:
                 break  # a chunk with a sub goes on with the revision before it
             events += decode_chunk(chunk)
-        return events[bisect_left(events, (first_revision,)) :]
+        else:
+            events += self.recent
+        return list(_from(events, first_revision))
+
+    def committed(self) -> None:
+        """The chunks of `recent` are in the database now."""
+        self._before, self.recent = self.recent, []
 
     def previous(self, event: Event) -> KeyValue | None:
         """What the event's key was just before it, None when it was absent or compacted."""

@@ -65,10 +65,7 @@ def is_deletion(event: Event) -> bool:
 
 
 def encode_chunks(events: Sequence[Event]) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of one raft entry's events, with their keys.
-
-    The split depends on nothing but the events, so that every member writes the same bytes.
-    """
+    """The chunks, with their keys, of events of which the first begins a revision."""
     start = sub = 0
     while start < len(events):
         end = min(start + CHUNK_EVENTS_MAX, len(events))
@@ -84,6 +81,12 @@ def encode_chunks(events: Sequence[Event]) -> Iterator[tuple[bytes, bytes]]:
             first -= 1
         sub = end - first + (sub if first == start else 0)
         start = end
+
+
+def chunk_body(chunk: bytes) -> memoryview:
+    """The packed events of a chunk one after the other, without what depends on their number."""
+    # msgpack: an array of up to 15 elements begins with one byte, of up to 65,535 with three
+    return memoryview(chunk)[3 if chunk[0] == 0xDC else 1 :]
 
 
 def decode_chunk(chunk: bytes) -> tuple[Event, ...]:

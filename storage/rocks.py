@@ -41,7 +41,9 @@ LOG_WRITE_BUFFER_BYTES = 64 * MIB
 """Each switch of memtable and log file costs one fsync 5 to 20 ms (measured); at 64 MiB it is
 past the 99th percentile, at 4 MiB it is the 99th percentile."""
 
-STATE_WRITE_BUFFER_BYTES = 64 * MIB
+STATE_WRITE_BUFFER_BYTES = 32 * MIB
+"""Inserting into a memtable costs a third less in 16 MiB than in 64 (fewer cache misses); each
+flush and compaction costs the other processor more the smaller it is."""
 STATE_BLOCK_CACHE_BYTES = 128 * MIB
 
 
@@ -114,6 +116,8 @@ class Database:
             self._db = Rdict(str(path), options)
         self._write_options = WriteOptions()
         self._write_options.sync = False  # write(sync) would hold the GIL during the fsync
+        # Batches are sorted: each key is looked for from where the one before it went.
+        self._write_options.memtable_insert_hint_per_batch = True
         # A property, whatever the stub says.
         self._write_options.disable_wal = not log_writes  # type: ignore[method-assign,assignment]
 
