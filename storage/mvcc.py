@@ -58,7 +58,7 @@ class Versions:
 
     def current(self, key: bytes) -> bytes | None:
         """The newest record of `key`, None when it does not exist now."""
-        return self.overlay.get(keys.KV + key)
+        return self.overlay.get_again(keys.KV + key)
 
     def record_at(self, revision: int, key: bytes) -> bytes | None:
         """The record that a put of `key` at exactly `revision` made; None when there was none or
