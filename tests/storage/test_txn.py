@@ -3,7 +3,7 @@
 import pytest
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
-from sampan.transport.requests import READ_CHECKS, WRITE_CHECKS, check_request
+from sampan.transport.requests import LEASE_CHECKS, READ_CHECKS, WRITE_CHECKS, check_request
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def txn(*success, compares=(), failure=()):
     return ("txn", tuple(compares), tuple(success), tuple(failure))
 
 
-def check(request, checks=WRITE_CHECKS):
+def check(request, checks=WRITE_CHECKS | LEASE_CHECKS):
     return check_request(request, checks)
 
 
