@@ -18,7 +18,6 @@ from typing import Any
 
 import zmq
 
-from . import channels
 from .actor import Actor
 from .channels import CHANNELS
 from .pipes import Inbox, JobThread, Pipe

@@ -42,8 +42,8 @@ from .actor import Actor, Impossible
 from .log_tail import LogTail
 
 COMMIT_HOLD_S = 0.005
-"""How long a MsgApp that only tells the commit index waits for one with entries, which tells it too.
-Followers answer nobody with it; a message of its own costs every busy node a wake-up an entry."""
+"""How long a MsgApp that only tells the commit index waits for one with entries, which tells it,
+too. No client waits for it; a message of its own costs every busy node a wake-up an entry."""
 
 ROLES = {
     StateType.StateFollower: "follower",
@@ -61,6 +61,7 @@ class CoreSettings(NamedTuple):
     election_ticks: int
     bootstrap: tuple[tuple[int, str, str], ...]
     """(id, name, peer endpoint) of every member of a new cluster; empty on a restart."""
+    log_limits: limits.LogLimits = limits.LogLimits()
 
 
 class _Append(NamedTuple):
@@ -252,12 +253,12 @@ class RaftCore(Actor):
     def on_durablec(self, applied: int) -> None:
         """The state database survives a crash up to `applied`: the log may be compacted so far."""
         self._durable_applied = applied
-        tail = self._tail
-        if len(tail) <= limits.LOG_ENTRIES_MAX and tail.bytes <= limits.LOG_BYTES_MAX:
+        tail, bounds = self._tail, self._settings.log_limits
+        if len(tail) <= bounds.entries_max and tail.bytes <= bounds.bytes_max:
             return
-        index = tail.compactable(applied, limits.LOG_KEEP_ENTRIES, limits.LOG_KEEP_BYTES)
+        index = tail.compactable(applied, bounds.keep_entries, bounds.keep_bytes)
         made = tail.snapshot_made
-        if made is not None and tail.bytes < limits.LOG_HELD_BYTES_MAX and self._snapshot_in_use():
+        if made is not None and tail.bytes < bounds.held_bytes_max and self._snapshot_in_use():
             index = min(index, made.metadata.index)
         if index > tail.start_index:
             tail.compact(index)

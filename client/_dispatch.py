@@ -18,9 +18,9 @@ from heapq import heappop, heappush
 from typing import Any
 
 from ..config import limits
+from ..transport import codec, sockets
 from ..transport import endpoints as addresses
 from ..transport import errors as wire
-from ..transport import sockets
 from ..transport.errors import Outcome, WireError
 from ..transport.requests import (
     KIND_MAINTENANCE,
@@ -32,6 +32,7 @@ from . import errors
 from ._io import Future, Loop
 from ._link import Call, Link, MalformedError, Message, Reply, is_message_error, wire_error
 
+TIMEOUT_S_MAX = 365 * 24 * 3600.0
 MESSAGE_REQUESTS_MAX = 1_000
 MESSAGE_BYTES_MAX = 1 << 20
 """Both well inside the protocol's own (10,000 and 2 MiB), so that estimates may be rough."""
@@ -80,6 +81,12 @@ class Lane:
                 size += call.size
         return calls, size
 
+    def prune(self, now: float) -> None:
+        """Drop calls that have their answer or are past their deadline."""
+        waiting = [c for c in self.queue if c.deadline > now and not c.future.done()]
+        self.queue = deque(waiting)
+        self.size = sum(call.size for call in waiting)
+
     def put_back(self, calls: Sequence[Call]) -> None:
         """Calls that did not leave after all go first next time."""
         waiting = [call for call in calls if not call.future.done()]
@@ -94,11 +101,13 @@ class Dispatcher:
         endpoints: in ZeroMQ's form, each once.
         lanes: where calls queue, by kind.
         refusal: why no call is taken any more, None while they are.
+        forked: this is a copy in a child process.
     """
 
     def __init__(self, loop: Loop, endpoints: Sequence[str]) -> None:
         self.endpoints = self.check_endpoints(endpoints)
         self.refusal: errors.ClientClosedError | None = None
+        self.forked = False
         self._loop = loop
         self._context = sockets.context()
         self._links = [Link(loop, self._context, each, self) for each in self.endpoints]
@@ -126,12 +135,12 @@ class Dispatcher:
         for link in self._links:
             link.open()
 
-    def close(self) -> None:
+    def close(self, reason: str = "sampan: the client is closed") -> None:
         """End every call and every connection."""
         if self.refusal is not None:
             return
-        self.refusal = closed_error()
-        lost = errors.ConnectionLostError(wire.UNAVAILABLE, "sampan: the client was closed")
+        self.refusal = errors.ClientClosedError(wire.UNAVAILABLE, reason)
+        lost = errors.ConnectionLostError(wire.UNAVAILABLE, reason)
         for link in self._links:
             for message in link.close():
                 self._abandon(message, lost)
@@ -207,7 +216,12 @@ class Dispatcher:
                 if link is None or not link.ready or not link.has_room():
                     break
                 calls, size = lane.take()
-                if calls and not self._send(link, lane, calls, size):
+                try:
+                    sent = not calls or self._send(link, lane, calls, size)
+                except (TypeError, ValueError, OverflowError):
+                    lane.put_back(_packable(calls))
+                    continue
+                if not sent:
                     lane.put_back(calls)
                     break
 
@@ -335,6 +349,7 @@ class Dispatcher:
         next_deadlines = [retry[0] for retry in self._retries[:1]]
         for lane in self._all_lanes():
             next_deadlines += self._expire(lane, lane.queue, now, sent=False)
+            lane.prune(now)
         for link in self._links:
             for message_id, message in list(link.inflight.items()):
                 next_deadlines += self._expire(message.lane, message.calls, now, sent=True)
@@ -365,6 +380,32 @@ class Dispatcher:
             text = "sampan: no answer by the deadline; the write may or may not happen"
             return errors.RequestTimeoutError(wire.DEADLINE_EXCEEDED, text)
         return errors.ReadTimeoutError(wire.DEADLINE_EXCEEDED, "sampan: no answer by the deadline")
+
+
+def _packable(calls: Sequence[Call]) -> list[Call]:
+    """Those of a message's calls that can travel; the others raise what packing them raised."""
+    good = []
+    for call in calls:
+        try:
+            codec.pack(call.request)
+        except (TypeError, ValueError, OverflowError) as error:
+            call.future.set_exception(error)
+        else:
+            good.append(call)
+    if len(good) == len(calls):
+        raise AssertionError(f"a message of {len(calls)} calls does not pack, each of them does")
+    return good
+
+
+def check_timeout(timeout_s: float) -> float:
+    """`timeout_s`, if it is one.
+
+    Raises:
+        ValueError: negative, or longer than a year.
+    """
+    if not 0 <= timeout_s <= TIMEOUT_S_MAX:
+        raise ValueError(f"timeout_s is 0 to {TIMEOUT_S_MAX}, not {timeout_s}")
+    return timeout_s
 
 
 def closed_error() -> errors.ClientClosedError:
@@ -404,6 +445,7 @@ _in_this_process: "weakref.WeakSet[Dispatcher]" = weakref.WeakSet()
 def _forked() -> None:
     """ZeroMQ's threads and connections stay with the parent: its clients are of no use here."""
     for dispatcher in _in_this_process:
+        dispatcher.forked = True
         dispatcher.refusal = errors.ClientClosedError(
             wire.FAILED_PRECONDITION,
             "sampan: this client was made before the fork; make a new one in the child process",

@@ -403,6 +403,46 @@ def test_a_cancelled_call_disturbs_nobody(node):
     run([node], scenario)
 
 
+def test_what_cannot_travel_fails_alone(node):
+    async def scenario(client):
+        good, bad, also_good = await asyncio.gather(
+            client.put("a", ""),
+            client.put("b", "", lease=2**70),
+            client.put("c", ""),
+            return_exceptions=True,
+        )
+        assert isinstance(bad, TypeError)
+        assert (good.header.revision, also_good.header.revision) == (2, 3)
+        with pytest.raises(TypeError):
+            await client.txn([], [("put", object(), b"")])
+
+    run([node], scenario, timeout_s=LONG_S)
+
+
+@pytest.mark.parametrize("timeout_s", [-1, float("nan"), float("inf")])
+def test_timeouts_that_are_none(timeout_s):
+    async def main():
+        with pytest.raises(ValueError, match="timeout_s"):
+            AsyncClient(["127.0.0.1:1"], timeout_s=timeout_s)
+        async with AsyncClient(["127.0.0.1:1"]) as client:
+            with pytest.raises(ValueError, match="timeout_s"):
+                await client.put("k", "v", timeout_s=timeout_s)
+
+    asyncio.run(main())
+
+
+def test_calls_that_ran_out_of_time_are_not_kept():
+    async def main():
+        async with AsyncClient(["127.0.0.1:1"]) as client:
+            calls = [client.put("k", "v" * 100, timeout_s=0.01) for _ in range(100)]
+            ended = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(each, errors.UnreachableError) for each in ended)
+            lane = client._dispatcher.lanes["write"]
+            assert (len(lane.queue), lane.size) == (0, 0)
+
+    asyncio.run(main())
+
+
 # ---- connections --------------------------------------------------------------------------------
 
 
