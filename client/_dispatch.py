@@ -367,7 +367,9 @@ class Dispatcher:
         waiting = [call for call in calls if not call.future.done()]
         for call in waiting:
             if call.deadline <= now:
-                call.future.set_exception(call.error or self._timeout(lane, sent))
+                # What an earlier attempt was told says nothing of the one that is under way.
+                known = None if sent else call.error
+                call.future.set_exception(known or self._timeout(lane, sent))
         later = [call.deadline for call in waiting if call.deadline > now]
         return [min(later)] if later else []
 

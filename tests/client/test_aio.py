@@ -331,6 +331,18 @@ def test_deadlines_tell_what_is_known(node):
     assert [header[3] for header, _ in node.messages][-1] == pytest.approx(LONG_S * 950, rel=0.05)
 
 
+def test_a_write_sent_again_and_not_answered_is_unknown_whatever_came_before(node):
+    first = fail_first(1, NO_LEADER)
+    node.behave = lambda header, requests: first(header, requests) or silent(header, requests)
+
+    async def scenario(client):
+        with pytest.raises(errors.RequestTimeoutError):
+            await client.put("k", b"v", timeout_s=1)
+        assert len(node.requests("write")) == 2
+
+    run([node], scenario)
+
+
 def test_without_a_node_nothing_was_applied():
     async def main():
         async with AsyncClient(["127.0.0.1:1"], timeout_s=0.1) as client:
