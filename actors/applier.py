@@ -41,6 +41,7 @@ class Applier(Actor):
         member_id: int,
         open_state: Callable[[], StateStore],
         snapshots: SnapshotStore,
+        log_limits: limits.LogLimits,
         log: Any,
     ) -> None:
         super().__init__()
@@ -52,6 +53,7 @@ class Applier(Actor):
         self._state = open_state()
         self._load_configuration()
         self._snapshots = snapshots
+        self._log_limits = log_limits
         self._log = log
         self._todo: deque[Any] = deque()  # entries and snapshots not applied yet
         self._waiting_conf = 0  # index of the change that the core is applying
@@ -191,8 +193,8 @@ class Applier(Actor):
     def _maybe_flush_state(self) -> None:
         entries = self._state.applied_index - self._flushed_at
         if self._flushing or (
-            entries < limits.STATE_FLUSH_ENTRIES
-            and self._bytes_since_flush < limits.STATE_FLUSH_BYTES
+            entries < self._log_limits.flush_entries
+            and self._bytes_since_flush < self._log_limits.flush_bytes
         ):
             return
         self._begin_flush()

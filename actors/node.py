@@ -22,6 +22,9 @@ from .applier import PUBLISH
 READ_INDEX_RETRY_S = 0.5
 """How long a ReadIndex may take before it is asked again, with a fresh context (etcd E/read)."""
 
+BODIES_MAX = limits.BODY_REQUESTS_MAX // 2
+"""Messages whose writes share one entry."""
+
 _context = struct.Struct("<QQ").pack
 
 
@@ -88,6 +91,7 @@ class Node(Actor):
         self._confirming: list[Asked] = []  # reads behind the context that is under way
         self._executing: dict[int, Batch] = {}  # reads that wait for the applier
         self._pending_reads = 0
+        self._pending_read_bytes = 0
         self._windows: dict[bytes, list[int]] = {}  # client -> [bytes sent, bytes received]
         self._questions: dict[int, tuple[Asked, Any, dict[str, Any]]] = {}
         self._publish_at = 0.0
@@ -209,7 +213,9 @@ class Node(Actor):
     def _propose(self) -> None:
         asked: list[Asked] = []
         size = 0
-        while self._held and size < limits.ENTRY_BYTES_TARGET:
+        # Every member decodes the entry's array of messages: it must stay within codec.unpack's
+        # bound, however many small messages piled up while there was no leader.
+        while self._held and size < limits.ENTRY_BYTES_TARGET and len(asked) < BODIES_MAX:
             one = self._held.popleft()
             asked.append(one)
             size += len(one.body)
@@ -240,12 +246,16 @@ class Node(Actor):
             self._execute([admitted], 0)
 
     def _admit_read(self, asked: Asked, decoded: Any) -> Asked | None:
-        if self._pending_reads >= limits.PENDING_READS_MAX:
+        if (
+            self._pending_reads >= limits.PENDING_READS_MAX
+            or self._pending_read_bytes + len(asked.body) > limits.PENDING_BYTES_MAX
+        ):
             self._fail(asked, errors.TOO_MANY_REQUESTS)
             return None
         admitted = self._admit(asked, decoded, requests.READ_CHECKS)
         if admitted is not None:
             self._pending_reads += 1
+            self._pending_read_bytes += len(admitted.body)
         return admitted
 
     def _ask_read_index(self) -> None:
@@ -267,8 +277,13 @@ class Node(Actor):
 
     def _execute(self, asked: list[Asked], index: int) -> None:
         read_id = self._new_id()
-        self._executing[read_id] = Batch(asked, 0)
-        self.emit("readc", (read_id, index, [a.body for a in asked]))
+        bodies = [a.body for a in asked]
+        self._executing[read_id] = Batch(asked, sum(map(len, bodies)))
+        self.emit("readc", (read_id, index, bodies))
+
+    def _read_ended(self, messages: int, size: int) -> None:
+        self._pending_reads -= messages
+        self._pending_read_bytes -= size
 
     # -- results
 
@@ -281,7 +296,7 @@ class Node(Actor):
         if what == "write":
             self._pending_bytes -= batch.size
         else:
-            self._pending_reads -= len(batch.asked)
+            self._read_ended(len(batch.asked), batch.size)
         for asked, body in zip(batch.asked, results, strict=False):
             self._reply(asked, self._with_refused(asked, body) if asked.refused else body)
 
@@ -344,6 +359,10 @@ class Node(Actor):
         self._expire_held()
         self._expire_batches()
         self._expire_reads()
+        for question, (asked, *_) in list(self._questions.items()):
+            if asked.deadline <= self.now:
+                del self._questions[question]
+                self._fail(asked, errors.READ_TIMEOUT)
 
     def _expire_held(self) -> None:
         for asked in [a for a in self._held if a.deadline <= self.now]:
@@ -363,11 +382,12 @@ class Node(Actor):
             for asked in batch.take_late(self.now):
                 self._fail(asked, errors.READ_TIMEOUT)
             if not any(asked.client for asked in batch.asked):
-                self._pending_reads -= len(self._executing.pop(read_id).asked)
+                del self._executing[read_id]
+                self._read_ended(len(batch.asked), batch.size)
         for waiting in (self._reads, self._confirming):
             for asked in [a for a in waiting if a.deadline <= self.now]:
                 waiting.remove(asked)
-                self._pending_reads -= 1
+                self._read_ended(1, len(asked.body))
                 self._fail(asked, errors.READ_TIMEOUT if self._leader else errors.NO_LEADER)
         late = self.now - self._read_asked_at > READ_INDEX_RETRY_S
         if self._confirming and late and self._leader:
@@ -426,6 +446,7 @@ class Node(Actor):
             "pending_writes": len(self._held) + len(self._batches),
             "pending_bytes": self._pending_bytes,
             "pending_reads": self._pending_reads,
+            "pending_read_bytes": self._pending_read_bytes,
         }
         for values in answers.values():
             status |= values

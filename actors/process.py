@@ -145,6 +145,7 @@ class Builder:
             heartbeat_s=config.heartbeat_ms / 1000,
             election_ticks=config.election_ticks,
             bootstrap=tuple((m.id, m.name, m.peer) for m in config.members),
+            log_limits=config.log_limits,
         )
         return RaftCore(settings, secrets.randbelow, self._log)
 
@@ -161,7 +162,13 @@ class Builder:
 
         state = self._data_dir / "state"
         snapshots = SnapshotStore(self._data_dir / "snapshots")
-        return Applier(self._member.id, lambda: StateStore.open(state), snapshots, self._log)
+        return Applier(
+            self._member.id,
+            lambda: StateStore.open(state),
+            snapshots,
+            self._config.log_limits,
+            self._log,
+        )
 
     def _transport(self) -> Actor:
         from ..storage.snapshot_store import SnapshotStore

@@ -29,7 +29,9 @@ Send = Callable[[int, bytes], bool]
 def parse(frame: bytes) -> tuple[Any, ...]:
     """One decoded stream message; raises CodecError."""
     value = unpack(frame)
-    if type(value) is not tuple or not value or ARITY.get(value[0]) != len(value):
+    if type(value) is not tuple or not value or type(value[0]) is not str:
+        raise CodecError("a snapshot stream message is an array that begins with its name")
+    if ARITY.get(value[0]) != len(value):
         raise CodecError("not a snapshot stream message")
     types = {"begin": (str, bytes, bytes), "chunk": (str, int, str, int, bytes), "end": (str,),
              "ack": (str, int), "done": (str,), "fail": (str, str)}[value[0]]  # fmt: skip
@@ -83,7 +85,7 @@ class SnapshotSender:
             return  # about a stream that was given up
         stream.moved_at = now
         if message[0] == "ack":
-            stream.acked = max(stream.acked, message[2])
+            stream.acked = max(stream.acked, min(message[2], stream.sent))
             self._fill(peer, stream)
         else:
             del self._streams[peer]
@@ -91,7 +93,11 @@ class SnapshotSender:
 
     def _fill(self, peer: int, stream: _Outgoing) -> None:
         while not stream.ended and stream.sent - stream.acked < limits.SNAPSHOT_WINDOW_CHUNKS:
-            chunk = next(stream.chunks, None)
+            try:
+                chunk = next(stream.chunks, None)
+            except SnapshotError:  # removed meanwhile: a newer one was received and installed
+                self._fail(peer)
+                return
             if chunk is None:
                 stream.ended = True
                 frame = pack(("end", stream.name))
@@ -130,6 +136,7 @@ class SnapshotReceiver:
         self._name = ""
         self._raft_message = b""
         self._files: Receiving | None = None
+        self._refused = (0, "")  # the stream that was refused last
         self._moved_at = 0.0
 
     def take(self, peer: int, message: tuple[Any, ...], now: float) -> None:
@@ -138,7 +145,8 @@ class SnapshotReceiver:
             if message[0] == "begin":
                 self._begin(peer, *message[1:])
             elif self._files is None or (peer, message[1]) != (self._peer, self._name):
-                return  # of a stream that was given up
+                self._refuse(peer, message[1])
+                return
             elif message[0] == "chunk":
                 _, _, seq, file, offset, data = message
                 self._files.write(file, offset, data)
@@ -148,10 +156,19 @@ class SnapshotReceiver:
             self._moved_at = now
         except SnapshotError as error:
             self._abandon()
+            self._refused = (peer, message[1])
             self._send(peer, pack(("fail", message[1], str(error))))
+
+    def _refuse(self, peer: int, name: str) -> None:
+        """Of a stream that was given up, or that began before this node did. Once: a refusal for
+        each of its chunks would also end its successor of the same name."""
+        if self._refused != (peer, name):
+            self._refused = (peer, name)
+            self._send(peer, pack(("fail", name, "not being received here")))
 
     def _begin(self, peer: int, name: str, manifest: bytes, raft_message: bytes) -> None:
         self._abandon()
+        self._refused = (0, "")
         self._files = self._store.receive(name, manifest)
         self._peer, self._name, self._raft_message = peer, name, raft_message
 

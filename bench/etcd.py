@@ -10,7 +10,7 @@ from typing import Self
 
 from .errors import BenchError
 from .ports import free_ports
-from .programs import find_program, log_tail, run_program, stop_processes
+from .programs import environment, find_program, log_tail, run_program, stop_processes
 
 _START_S = 20.0
 _STOP_S = 10.0
@@ -78,6 +78,7 @@ class EtcdCluster:
                         *("--initial-advertise-peer-urls", peer),
                         *("--initial-cluster", cluster),
                     ],
+                    env=environment(),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

@@ -42,6 +42,12 @@ def missing_programs(names: Sequence[str]) -> list[str]:
     return sentences
 
 
+def environment() -> dict[str, str]:
+    """This process's, without the variables by which etcd and Sampan leave their defaults."""
+    own = ("ETCD_", "ETCDCTL_", "SAMPAN_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(own)}
+
+
 def run_program(arguments: Sequence[str], timeout_s: float) -> str:
     """Run a program to its end and return what it printed.
 
@@ -51,7 +57,12 @@ def run_program(arguments: Sequence[str], timeout_s: float) -> str:
     name = Path(arguments[0]).name
     try:
         done = subprocess.run(
-            arguments, capture_output=True, text=True, timeout=timeout_s, check=False
+            arguments,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise BenchError(f"{name} did not finish within {timeout_s:g} s") from error

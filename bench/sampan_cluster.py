@@ -10,7 +10,7 @@ from typing import Self
 from ..client import Client, SampanError
 from .errors import BenchError
 from .ports import free_port_run
-from .programs import log_tail, stop_processes
+from .programs import environment, log_tail, stop_processes
 
 _START_S = 20.0
 _STOP_S = 10.0
@@ -41,6 +41,7 @@ class SampanCluster:
                     *("--data-dir", str(self._directory / "data")),
                     *("--placement", self._placement, "--base-port", str(self._base_port)),
                 ],
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

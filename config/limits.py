@@ -3,6 +3,8 @@
 Relations between limits are asserted at import: a change that breaks one does not start.
 """
 
+from typing import NamedTuple
+
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -33,8 +35,9 @@ CLIENT_QUEUE_MESSAGES = 10_000
 # -- requests under way in a node
 
 PENDING_BYTES_MAX = 64 * MIB
-"""Writes that wait for their result; beyond, `too many requests`. At 27 MB/s (100,000 puts/s of 256
-bytes) this is more than two seconds of work, four times what a healthy cluster has under way."""
+"""Writes that wait for their result, and as many bytes of reads; beyond, `too many requests`. At
+27 MB/s (100,000 puts/s of 256 bytes) this is more than two seconds of work, four times what a
+healthy cluster has under way."""
 
 PENDING_READS_MAX = 200_000
 """Reads that wait for their result: at 300 bytes each 60 MB."""
@@ -70,20 +73,46 @@ TICKS_CAUGHT_UP_MAX = 128
 
 LOG_ENTRIES_MAX = 40_000
 LOG_BYTES_MAX = 64 * MIB
-"""When the log is compacted: after so many entries or bytes since the last time. The core keeps the
-same window in memory, so this bounds its memory too."""
 
-LOG_KEEP_ENTRIES = 5_000
-LOG_KEEP_BYTES = 32 * MIB
-"""What compaction leaves for followers that are a little behind (etcd: 5,000 entries)."""
 
-LOG_HELD_BYTES_MAX = 256 * MIB
-"""While a snapshot travels, the entries after it are kept up to this; beyond, they go, and the
-follower takes another snapshot."""
+class LogLimits(NamedTuple):
+    """When the log is compacted and what is left of it; all follows from two numbers."""
 
-STATE_FLUSH_BYTES = 32 * MIB
-STATE_FLUSH_ENTRIES = LOG_ENTRIES_MAX // 2
-"""The state database is flushed after so much was applied, so that the log can be compacted."""
+    entries_max: int = LOG_ENTRIES_MAX
+    bytes_max: int = LOG_BYTES_MAX
+    """The log is compacted after so many entries or bytes since the last time. The core keeps the
+    same window in memory, so this bounds its memory too. etcd has --snapshot-count for it."""
+
+    @property
+    def keep_entries(self) -> int:
+        """What compaction leaves for followers that are a little behind (etcd: 5,000)."""
+        return self.entries_max // 8
+
+    @property
+    def keep_bytes(self) -> int:
+        """Likewise in bytes."""
+        return self.bytes_max // 2
+
+    @property
+    def held_bytes_max(self) -> int:
+        """While a snapshot travels, the entries after it are kept up to this; beyond, they go, and
+        the follower takes another snapshot."""
+        return 4 * self.bytes_max
+
+    @property
+    def flush_entries(self) -> int:
+        """The state database is flushed after so much was applied, so that the log can be
+        compacted behind it."""
+        return self.entries_max // 2
+
+    @property
+    def flush_bytes(self) -> int:
+        """Likewise in bytes."""
+        return self.bytes_max // 2
+
+
+LOG_ENTRIES_MIN, LOG_BYTES_MIN = 64, 64 * KIB
+"""Smaller logs would flush and compact for every few writes."""
 
 # -- peers
 
@@ -119,8 +148,4 @@ assert REQUEST_BYTES_MAX < BODY_BYTES_MAX < CLIENT_FRAME_BYTES_MAX
 assert BODY_BYTES_MAX + ENTRY_BYTES_TARGET + MSG_APP_BYTES_MAX < PEER_FRAME_BYTES_MAX
 assert MSG_APP_BYTES_MAX <= INFLIGHT_BYTES_MAX <= PEER_QUEUE_BYTES
 assert INFLIGHT_MESSAGES_MAX < PEER_QUEUE_MESSAGES
-assert LOG_KEEP_ENTRIES < LOG_ENTRIES_MAX
-assert LOG_KEEP_BYTES < LOG_BYTES_MAX < LOG_HELD_BYTES_MAX
-assert STATE_FLUSH_BYTES < LOG_BYTES_MAX
-assert STATE_FLUSH_ENTRIES < LOG_ENTRIES_MAX
 assert SNAPSHOT_CHUNK_BYTES * SNAPSHOT_WINDOW_CHUNKS < PEER_QUEUE_BYTES // 4

@@ -54,6 +54,11 @@ class ClusterConfig:
     """Silence after which a follower campaigns: ten heartbeats (etcd: 1000)."""
     request_timeout_ms: int = 7000
     """How long a node works on a request: 5 s plus two elections, as etcd."""
+    log_entries_max: int = limits.LOG_ENTRIES_MAX
+    """Entries in the raft log after which it is compacted (etcd: --snapshot-count)."""
+    log_bytes_max: int = limits.LOG_BYTES_MAX
+    """Bytes in the raft log after which it is compacted. A member that is behind by more than the
+    half of it gets a snapshot."""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
     log_level: str = "info"
@@ -69,6 +74,11 @@ class ClusterConfig:
         """63 bits of the name's hash, never zero."""
         digest = hashlib.sha256(self.cluster.encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1 | 1
+
+    @property
+    def log_limits(self) -> limits.LogLimits:
+        """When the log is compacted."""
+        return limits.LogLimits(self.log_entries_max, self.log_bytes_max)
 
     @property
     def election_ticks(self) -> int:
@@ -188,6 +198,10 @@ def _check(config: ClusterConfig, where: str) -> None:
         refuse("election_ms", f"must be at most {limits.ELECTION_MS_MAX}")
     if config.request_timeout_ms < config.election_ms:
         refuse("request_timeout_ms", "must be at least election_ms")
+    if config.log_entries_max < limits.LOG_ENTRIES_MIN:
+        refuse("log_entries_max", f"must be at least {limits.LOG_ENTRIES_MIN}")
+    if config.log_bytes_max < limits.LOG_BYTES_MIN:
+        refuse("log_bytes_max", f"must be at least {limits.LOG_BYTES_MIN}")
     _check_members(config, where)
 
 

@@ -34,13 +34,13 @@ def free_ports(count, host="127.0.0.1"):
         return [listener.getsockname()[1] for listener in listeners]
 
 
-def wait_for(condition, what, timeout_s=WAIT_S):
+def wait_for(condition, what, timeout_s=WAIT_S, pause_s=0.02):
     """Poll until `condition()` is true, and return what it returned."""
     give_up = time.monotonic() + timeout_s
     while not (found := condition()):
         if time.monotonic() > give_up:
             raise AssertionError(f"waited {timeout_s:g} s for {what}")
-        time.sleep(0.02)
+        time.sleep(pause_s)
     return found
 
 

@@ -23,6 +23,7 @@ class Load:
         self._readers = readers
         self._keys = [PREFIX + b"%d" % i for i in range(keys)]
         self._timeout_s = timeout_s
+        self._name = b"%x" % random.getrandbits(32)  # values are unique over all loads of a test
         self._padding = b"." * value_size
         self._stop = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
@@ -65,7 +66,9 @@ class Load:
             if rng.random() < 0.1:
                 await self._delete(client, key)
             else:
-                await self._put(client, key, b"%d-%d" % (number, count) + self._padding)
+                await self._put(
+                    client, key, b"%s-%d-%d" % (self._name, number, count) + self._padding
+                )
             await asyncio.sleep(0.004)
 
     async def _put(self, client, key, value):
