@@ -35,8 +35,9 @@ CLIENT_QUEUE_MESSAGES = 10_000
 # -- requests under way in a node
 
 PENDING_BYTES_MAX = 64 * MIB
-"""Writes that wait for their result, and as many bytes of reads; beyond, `too many requests`. At 27 MB/s (100,000 puts/s of 256
-bytes) this is more than two seconds of work, four times what a healthy cluster has under way."""
+"""Writes that wait for their result, and as many bytes of reads; beyond, `too many requests`. At
+27 MB/s (100,000 puts/s of 256 bytes) this is more than two seconds of work, four times what a
+healthy cluster has under way."""
 
 PENDING_READS_MAX = 200_000
 """Reads that wait for their result: at 300 bytes each 60 MB."""
