@@ -5,7 +5,6 @@ all linearizable reads behind one ReadIndex, and sends every answer to whoever a
 answered in time gets a typed error that tells whether it may have happened.
 """
 
-import secrets
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -38,6 +37,9 @@ class NodeSettings(NamedTuple):
     incarnation: int
     request_timeout_s: float
     version: str
+    id_seed: int
+    """Below 2^31, random: no earlier life of this node began its ids here; entries outlive it in
+    the log."""
 
 
 class Asked(NamedTuple):
@@ -80,8 +82,7 @@ class Node(Actor):
         self._term = self._leader = 0
         self._role = "follower"
         self._members: tuple[Any, ...] = ()
-        # An id that no earlier life of this node used: entries outlive it in the log.
-        self._next_id = secrets.randbits(31) << 32
+        self._next_id = settings.id_seed << 32
         self._held: deque[Asked] = deque()  # writes not proposed yet
         self._pending_bytes = 0
         self._batches: dict[int, Batch] = {}  # proposed, by batch id

@@ -36,6 +36,8 @@ STOP_ORDER = (
     channels.APPLIER,
     channels.TRANSPORT,
 )
+RUNTIME_PREFIX = "sampan-"
+
 STOP_S = 5.0
 """How long an actor may take to stop before it is killed."""
 
@@ -79,7 +81,7 @@ class NodeSupervisor:
 
     def start(self) -> None:
         """Spawn the node's processes on fresh sockets."""
-        self._runtime_dir = tempfile.mkdtemp(prefix="sampan-")  # 0700, and short for ipc paths
+        self._make_runtime_dir()
         fused = self._config.placement == "fused"
         groups = [channels.ACTORS] if fused else [(name,) for name in channels.ACTORS]
         for hosted in groups:
@@ -103,6 +105,17 @@ class NodeSupervisor:
         self._started_at = time.monotonic()
         self.restart_at = None
         self._write_pids()
+
+    def _make_runtime_dir(self) -> None:
+        """A directory for the sockets between actors: 0700, and short for ipc paths. It is noted in
+        the data dir, so that the one of a supervisor that was killed goes with the next start."""
+        note = self._data.path / "runtime"
+        if note.exists():
+            left = Path(note.read_text(encoding="utf-8"))
+            if left.name.startswith(RUNTIME_PREFIX):
+                shutil.rmtree(left, ignore_errors=True)
+        self._runtime_dir = tempfile.mkdtemp(prefix=RUNTIME_PREFIX)
+        note.write_text(self._runtime_dir, encoding="utf-8")
 
     def _write_pids(self) -> None:
         """Tell tools and people which process is which."""
@@ -168,7 +181,8 @@ class NodeSupervisor:
             os.kill(child.pid, signal.SIGTERM)
             child.join(STOP_S)
         self._kill()
-        (self._data.path / "pids.json").unlink(missing_ok=True)
+        for name in ("pids.json", "runtime"):
+            (self._data.path / name).unlink(missing_ok=True)
         self._data.close()
 
 
