@@ -182,8 +182,9 @@ class RaftCore(Actor):
             self.emit("dropc", batch_id)
 
     def on_recvc(self, message: Any) -> None:
-        """Raft messages from a peer: (peer id, [bytes, …])."""
-        peer, frames = message
+        """Raft messages from a peer: (peer id, [bytes, …], name of the snapshot that came with
+        them, or empty)."""
+        peer, frames, snapshot = message
         if self._node is None:
             return  # still starting; the peer sends again
         for frame in frames:
@@ -191,6 +192,11 @@ class RaftCore(Actor):
                 m = decode_message(frame)
                 if m.from_ != peer or m.to != self._settings.member_id:
                     raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
+                named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
+                if named != snapshot:
+                    raise CodecError(
+                        f"{m.type.name} names snapshot {named!r}, here is {snapshot!r}"
+                    )
                 self._node.step(m)
             except (CodecError, RaftError) as error:
                 self.dropped += 1
