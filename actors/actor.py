@@ -22,13 +22,16 @@ class Actor:
     def __init__(self) -> None:
         self.now = 0.0
         """Monotonic seconds, set by the host before each turn."""
+        self.wake_at: float | None = None
+        """When `on_wake` is to be called, for what must not wait for the timer."""
         self.out: list[tuple[str, Any]] = []
         """(channel, message) in the order of emission; the host takes and clears it."""
-        self._handlers: dict[str, Callable[[Any], None]] = {
+        self.handlers: dict[str, Callable[[Any], None]] = {
             name[3:]: getattr(self, name)
             for name in dir(self)
-            if name.startswith("on_") and name != "on_timer"
+            if name.startswith("on_") and name not in ("on_timer", "on_wake")
         }
+        """Channel -> method, for hosts; `handle` looks one up."""
 
     def emit(self, channel: str, message: Any) -> None:
         """Put one message on a channel."""
@@ -36,7 +39,7 @@ class Actor:
 
     def handle(self, channel: str, message: Any) -> None:
         """Take one message."""
-        self._handlers[channel](message)
+        self.handlers[channel](message)
 
     def start(self) -> None:
         """Called once, before any message."""
@@ -46,6 +49,9 @@ class Actor:
 
     def on_timer(self) -> None:
         """Called about every `timer_s`, never before the first turn."""
+
+    def on_wake(self) -> None:
+        """Called once at or after `wake_at`."""
 
     def stop(self) -> None:
         """The node is stopping: take in nothing new. May be called again."""

@@ -18,7 +18,6 @@ from typing import Any
 
 import zmq
 
-from . import channels
 from .actor import Actor
 from .channels import CHANNELS
 from .pipes import Inbox, JobThread, Pipe
@@ -49,27 +48,28 @@ class Host:
         peer_port: PeerPort | None = None,
         parent_pid: int,
     ) -> None:
+        self._seats = [(actor, actor.handlers, deque[tuple[str, Any]]()) for actor in actors]
+        self._queues = {actor.name: inbox for actor, _, inbox in self._seats}
         self._actors = actors
-        self._by_name = {actor.name: actor for actor in actors}
-        self._queues: dict[str, deque[tuple[str, Any]]] = {a.name: deque() for a in actors}
         self._pipes = pipes or {}
-        self._inbox = inbox
         self._client_port = client_port
         self._peer_port = peer_port
         self._parent_pid = parent_pid
         self._timers = {actor.name: 0.0 for actor in actors}
+        self._next_due = 0.0  # the earliest timer or wake-up
         self._stop_by: float | None = None
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        # An actor alone in its process has nothing else to do during its fsync; what arrives
-        # meanwhile waits in its inbox. Only what may take long, or shares the loop, gets a thread.
-        self._inline = {"sync"} if len(actors) == 1 else set[str]()
-        self._threads = {
-            a.name: JobThread(self._wake) for a in actors if set(a.jobs) - self._inline
-        }
+        self._threads = {a.name: JobThread(self._wake) for a in actors if a.jobs}
+        self._syncs: list[Actor] = []  # actors whose sync is to begin
         self._routes = {name: self._route_of(name) for name in CHANNELS}
-        self._poller = self._make_poller()
+        self._sources = [s for s in (inbox, client_port, peer_port) if s is not None]
+        self._by_socket = {source.socket: source for source in self._sources}
+        self._poller = zmq.Poller()
+        self._poller.register(self._wake_in.fileno(), zmq.POLLIN)
+        for source in self._sources:
+            self._poller.register(source.socket, zmq.POLLIN)
 
     # -- wiring
 
@@ -81,22 +81,13 @@ class Host:
                 routes.append(_into(self._queues[consumer], channel))
             elif consumer in self._pipes:
                 routes.append(_into(self._pipes[consumer], channel))
-            elif consumer == channels.HOST and channel not in ("jobc", "fatalc"):
-                port = self._client_port if channel == "replyc" else self._peer_port
-                if port is not None:
-                    routes.append(getattr(port, channel) if channel != "linkc" else self._link)
+            elif channel == "replyc" and self._client_port is not None:
+                routes.append(self._client_port.replyc)
+            elif channel == "linksc" and self._peer_port is not None:
+                routes.append(self._peer_port.linksc)
+            elif channel == "linkc" and self._peer_port is not None:
+                routes.append(self._link)
         return routes
-
-    def _make_poller(self) -> zmq.Poller:
-        poller = zmq.Poller()
-        poller.register(self._wake_in.fileno(), zmq.POLLIN)
-        for source in self._sources():
-            poller.register(source.socket, zmq.POLLIN)
-        return poller
-
-    def _sources(self) -> list[Inbox | ClientPort | PeerPort]:
-        candidates = (self._inbox, self._client_port, self._peer_port)
-        return [source for source in candidates if source is not None]
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # it is full of wake-ups already
@@ -112,7 +103,7 @@ class Host:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to act on
         try:
             self._begin()
-            while not self._stopped():
+            while self._stop_by is None or not self._stopped():
                 self._turn()
         finally:
             self._close()
@@ -131,62 +122,78 @@ class Host:
         self._settle()
 
     def _turn(self) -> None:
-        timeout_s = min(self._timers.values()) - time.monotonic()
-        ready = dict(self._poller.poll(max(0, math.ceil(timeout_s * 1000))))
+        timeout_s = self._next_due - time.monotonic()
+        self._take_in(math.ceil(timeout_s * 1000) if timeout_s > 0 else 0)
         now = time.monotonic()
         for actor in self._actors:
             actor.now = now
-        if self._wake_in.fileno() in ready:
-            self._drain_wakeups()
-        for source in self._sources():
-            if source.socket in ready:
-                self._deliver(source.drain())
-        for name, thread in self._threads.items():
-            self._queues[name].extend(("donec", done) for done in thread.take())
-        self._run_timers(now)
+        if now >= self._next_due:
+            self._run_timers(now)
         self._settle()
 
-    def _drain_wakeups(self) -> None:
+    def _take_in(self, timeout_ms: int) -> bool:
+        """Take everything that has arrived from outside; whether there was anything."""
+        ready = self._poller.poll(timeout_ms)
+        for key, _ in ready:
+            source = self._by_socket.get(key)
+            if source is None:
+                self._take_wakeups()
+            else:
+                self._deliver(source.drain())
+        return bool(ready)
+
+    def _take_wakeups(self) -> None:
         with suppress(BlockingIOError):
-            while self._wake_in.recv(4096):
-                pass
+            self._wake_in.recv(4096)
+        for name, thread in self._threads.items():
+            self._queues[name].extend(("donec", done) for done in thread.take())
 
     def _deliver(self, messages: list[tuple[str, Any]]) -> None:
         """What came from outside is for the actors here; its sender told the others itself."""
-        for channel, message in messages:
-            for consumer in CHANNELS[channel].consumers:
+        for message in messages:
+            for consumer in CHANNELS[message[0]].consumers:
                 if consumer in self._queues:
-                    self._queues[consumer].append((channel, message))
+                    self._queues[consumer].append(message)
 
     def _run_timers(self, now: float) -> None:
+        self._next_due = now + 1.0
         for actor in self._actors:
             if self._timers[actor.name] <= now:
                 self._timers[actor.name] = now + actor.timer_s
                 actor.on_timer()
-                if actor.out:
-                    self._dispatch(actor)
-                actor.flush()
-                self._dispatch(actor)
-                if os.getppid() != self._parent_pid:
-                    raise Orphaned(f"the supervisor (pid {self._parent_pid}) is gone")
+            if actor.wake_at is not None and actor.wake_at <= now:
+                actor.wake_at = None
+                actor.on_wake()
+            actor.flush()
+            self._dispatch(actor)
+            self._next_due = min(self._next_due, self._timers[actor.name])
+        if os.getppid() != self._parent_pid:
+            raise Orphaned(f"the supervisor (pid {self._parent_pid}) is gone")
 
     def _settle(self) -> None:
-        """Let actors take turns until none has anything left, then send what leaves the process."""
+        """Let actors take turns until none has anything left, and begin what they asked for."""
         busy = True
         while busy:
             busy = False
-            for actor in self._actors:
-                inbox = self._queues[actor.name]
+            for actor, handlers, inbox in self._seats:
                 if inbox:
                     busy = True
                     while inbox:
-                        actor.handle(*inbox.popleft())
+                        channel, message = inbox.popleft()
+                        handlers[channel](message)
                     actor.flush()
                     self._dispatch(actor)
-        for pipe in self._pipes.values():
-            pipe.send()
+            if not busy:
+                # What has been emitted must not wait for the disk.
+                for pipe in self._pipes.values():
+                    pipe.send()
+                busy = bool(self._syncs) and self._begin_syncs()
 
     def _dispatch(self, actor: Actor) -> None:
+        if actor.wake_at is not None:
+            self._next_due = min(self._next_due, actor.wake_at)
+        if not actor.out:
+            return
         out, actor.out = actor.out, []
         for channel, message in out:
             if channel == "jobc":
@@ -198,13 +205,23 @@ class Host:
                     route(message)
 
     def _start_job(self, actor: Actor, name: str) -> None:
-        if name in self._inline:
-            # What has been emitted must not wait for the disk.
-            for pipe in self._pipes.values():
-                pipe.send()
-            self._queues[actor.name].append(("donec", (name, actor.jobs[name]())))
+        if name == "sync":
+            self._syncs.append(actor)
         else:
             self._threads[actor.name].put(name, actor.jobs[name])
+
+    def _begin_syncs(self) -> bool:
+        """Sync here when there is nothing else to do, in a thread when there is.
+
+        A thread costs two wake-ups, which is as much as the sync itself; a loop that waits for the
+        disk takes nothing in. The WAL writer alone in its process has nothing else to do by nature.
+        """
+        actor = self._syncs.pop()
+        if len(self._actors) > 1 and self._take_in(0):
+            self._threads[actor.name].put("sync", actor.jobs["sync"])
+        else:
+            self._queues[actor.name].append(("donec", ("sync", actor.jobs["sync"]())))
+        return True
 
     def _link(self, message: Any) -> None:
         if self._peer_port is not None and not self._peer_port.linkc(message):
@@ -226,7 +243,7 @@ class Host:
             thread.stop()
         for actor in self._actors:
             actor.close()
-        for closable in (*self._sources(), *self._pipes.values()):
+        for closable in (*self._sources, *self._pipes.values()):
             closable.close()
         self._wake_in.close()
         self._wake_out.close()

@@ -3,7 +3,8 @@
 Hosts own these; actors only see channels.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import zmq
 
@@ -14,14 +15,24 @@ Socket = zmq.Socket[bytes]
 
 
 def _drain(socket: Socket, limit: int) -> list[list[bytes]]:
-    """Whatever has arrived, at most `limit` messages."""
-    found: list[list[bytes]] = []
-    try:
-        while len(found) < limit:
-            found.append(socket.recv_multipart(zmq.DONTWAIT))
-    except zmq.Again:
-        pass  # that was all
+    """Whatever has arrived, at most `limit` messages; there is at least one."""
+    found = [socket.recv_multipart(zmq.DONTWAIT)]
+    # Asking is a third of the price of being told by an exception.
+    while len(found) < limit and _events(socket) & zmq.POLLIN:
+        found.append(socket.recv_multipart(zmq.DONTWAIT))
     return found
+
+
+def _events(socket: Socket) -> int:
+    return cast("int", socket.get(zmq.EVENTS))
+
+
+def _send(socket: Socket, frames: Sequence[bytes]) -> None:
+    """Send one message of bytes without blocking: a third of send_multipart's price, which first
+    looks whether every frame is one."""
+    for frame in frames[:-1]:
+        socket.send(frame, zmq.DONTWAIT | zmq.SNDMORE)
+    socket.send(frames[-1], zmq.DONTWAIT)
 
 
 class ClientPort:
@@ -38,7 +49,7 @@ class ClientPort:
     def replyc(self, message: tuple[bytes, bytes, bytes]) -> None:
         """Send a reply, or drop it when its client is gone or has stopped reading."""
         try:
-            self.socket.send_multipart(message, zmq.DONTWAIT)
+            _send(self.socket, message)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
@@ -78,7 +89,7 @@ class PeerPort:
         if link is None:
             return True  # removed since; nobody waits for this message
         try:
-            link[1].send_multipart(frames, zmq.DONTWAIT)
+            _send(link[1], frames)
         except zmq.Again:
             return False
         return True

@@ -41,6 +41,10 @@ from . import channels
 from .actor import Actor, Impossible
 from .log_tail import LogTail
 
+COMMIT_HOLD_S = 0.005
+"""How long a MsgApp that only tells the commit index waits for one with entries, which tells it,
+too. No client waits for it; a message of its own costs every busy node a wake-up an entry."""
+
 ROLES = {
     StateType.StateFollower: "follower",
     StateType.StateCandidate: "candidate",
@@ -92,6 +96,8 @@ class RaftCore(Actor):
         self._durable_applied = 0
         self._snapshot_asked = False
         self._eager = False
+        # The newest MsgApp without entries to each peer, held back for a moment.
+        self._commits: dict[int, Message] = {}
         self._soft: tuple[int, int, str] = (0, 0, "follower")
         self.dropped = 0  # messages from peers that made no sense
 
@@ -355,8 +361,20 @@ class RaftCore(Actor):
         if m.type is MessageType.MsgSnap and m.snapshot is not None:
             name = m.snapshot.data.decode()
             self.emit("snapsendc", (m.to, name, encode_message(m)))
+        elif m.type is MessageType.MsgApp and not m.entries:
+            self._commits[m.to] = m
+            if self.wake_at is None:
+                self.wake_at = self.now + COMMIT_HOLD_S
         else:
+            if m.type is MessageType.MsgApp:
+                self._commits.pop(m.to, None)
             self.emit("sendc", (m.to, encode_message(m)))
+
+    def on_wake(self) -> None:
+        """No append came along to tell the followers of the commit index: tell them now."""
+        for m in self._commits.values():
+            self.emit("sendc", (m.to, encode_message(m)))
+        self._commits.clear()
 
     def _append(self, m: Message, must_sync: bool) -> None:
         if self._installing is not None:

@@ -104,7 +104,7 @@ class Comparison:
 
     def text(self) -> str:
         """The page that people read."""
-        lines = [f"Sampan and etcd, three nodes each: medians of {self.rounds} rounds", ""]
+        lines = [f"Sampan and etcd, three nodes each: medians of {self.rounds} round(s)", ""]
         lines += [f"{name + ':':<14}{value}" for name, value in self.machine.items()]
         others = [system for system in self.systems if system != BASE]
         heads = [*self.systems, *(f"{system} ÷ {BASE}" for system in others)]

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..config.model import PLACEMENTS
-from .compare import CompareOptions, run_compare
+from .compare import run_compare
 from .errors import BenchError
 from .load import run_load
 from .plot import check_plot, plot_latencies, plot_ratios
 from .progress import ProgressBar
 from .report import describe, load_json, load_text
 from .spec import KINDS, LoadSpec
+from .systems import CompareOptions
 
 _HELP = {
     "put": "write single keys",
@@ -49,9 +50,6 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key-size", type=int, default=16, help="bytes (%(default)s)")
     parser.add_argument("--value-size", type=int, default=256, help="bytes (%(default)s)")
     parser.add_argument("--keys", type=int, default=10_000, help="different keys (%(default)s)")
-    parser.add_argument(
-        "--connections", type=int, help="client objects (a tenth of the clients, at most 10)"
-    )
     parser.add_argument("--processes", type=int, default=1, help="worker processes (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a .png or .svg there")
@@ -59,6 +57,9 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
 
 def _add_load(parser: argparse.ArgumentParser, kind: str) -> None:
     _add_shared(parser)
+    parser.add_argument(
+        "--connections", type=int, help="client objects (a tenth of the clients, at most 10)"
+    )
     parser.add_argument(
         "--endpoints",
         type=_list,
@@ -92,6 +93,9 @@ def _add_load(parser: argparse.ArgumentParser, kind: str) -> None:
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     _add_shared(parser)
+    parser.add_argument(
+        "--connections", type=int, default=0, help="client objects of Sampan (the best of several)"
+    )
     parser.add_argument(
         "--placements",
         type=_placements,
@@ -187,7 +191,7 @@ def compare_options(arguments: argparse.Namespace) -> CompareOptions:
         key_size=arguments.key_size,
         value_size=arguments.value_size,
         keys=arguments.keys,
-        connections=10 if arguments.connections is None else arguments.connections,
+        connections=arguments.connections,
         processes=arguments.processes,
         directory=arguments.directory,
         pipelined=arguments.pipelined,
@@ -195,7 +199,8 @@ def compare_options(arguments: argparse.Namespace) -> CompareOptions:
     if options.rounds < 1:
         raise BenchError("--rounds must be at least 1")
     for row in options.rows():
-        options.spec(row, ("-",)).validate()
+        for connections in options.connections_to_try(row):
+            options.spec(row, ("-",), connections).validate()
     return options
 
 
@@ -218,8 +223,9 @@ def _write_json(path: Path | None, content: dict[str, Any]) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run `sampan bench` with these arguments; 0 when all went well, 1 when anything failed."""
     arguments = parser().parse_args(argv)
-    # SIGTERM, too, must stop the clusters and workers that were started.
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM, too, must stop the clusters and workers that were started, and as SIGINT does:
+    # asyncio cancels its task then instead of letting an exception loose in the loop.
+    previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         if arguments.plot:
             check_plot(arguments.plot)

@@ -60,6 +60,7 @@ def plot_ratios(path: Path, title: str, ratios: Mapping[str, Mapping[str, float]
         positions = [row + place * height for row in range(len(rows))]
         bars = axes.barh(positions, [values[row] for row in rows], height, label=system)
         axes.bar_label(bars, fmt="%.2f×", padding=3)
+    axes.margins(x=0.1)  # room for the numbers
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks([row + 0.4 - height / 2 for row in range(len(rows))], rows)
     axes.invert_yaxis()

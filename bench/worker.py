@@ -26,6 +26,8 @@ from .spec import LoadResult, LoadSpec
 
 PROGRESS_S = 0.2
 _VALUE_POOL = 1 << 20
+_FILLING_TASKS = 256
+"""Few clients fill in the keys as fast as many."""
 
 Work = Iterator[tuple[bool, bytes]]
 
@@ -68,9 +70,8 @@ class Load:
         except SampanError as error:
             raise BenchError(f"no answer from {', '.join(spec.endpoints)}: {error}") from error
         if spec.kind != "put":
-            await self._run(
-                iter([(False, key) for key in self._keys[self._index :: spec.processes]])
-            )
+            share = [(False, key) for key in self._keys[self._index :: spec.processes]]
+            await self._run(iter(share), _FILLING_TASKS)
             self._refuse_errors("filling in the keys")
 
     async def warm_up(self) -> None:
@@ -79,7 +80,7 @@ class Load:
         Raises:
             BenchError: when a request fails.
         """
-        await self._run(self._work(self._spec.warmup))
+        await self._run(self._work(self._spec.warmup), self._spec.clients)
         self._refuse_errors("warming up")
 
     def _refuse_errors(self, doing: str) -> None:
@@ -90,7 +91,7 @@ class Load:
         """Do the measured work."""
         self._put_ns, self._range_ns = Histogram(), Histogram()
         started = time.monotonic()
-        await self._run(self._work(self._spec.total), self._spec.rate)
+        await self._run(self._work(self._spec.total), self._spec.clients, self._spec.rate)
         ended = time.monotonic()
         both = {"put": self._put_ns, "range": self._range_ns}
         latencies = {name: each for name, each in both.items() if each.count}
@@ -109,13 +110,13 @@ class Load:
         for _ in range(total):
             yield below() < reads, keys[int(below() * count)]
 
-    async def _run(self, work: Work, rate: int = 0) -> None:
+    async def _run(self, work: Work, tasks: int, rate: int = 0) -> None:
         clients = self._clients
         schedule = _schedule(rate) if rate else None
         await asyncio.gather(
             *(
                 self._logical_client(clients[number % len(clients)], work, schedule)
-                for number in range(self._spec.clients)
+                for number in range(tasks)
             )
         )
 

@@ -18,9 +18,9 @@ from heapq import heappop, heappush
 from typing import Any
 
 from ..config import limits
+from ..transport import codec, sockets
 from ..transport import endpoints as addresses
 from ..transport import errors as wire
-from ..transport import sockets
 from ..transport.errors import Outcome, WireError
 from ..transport.requests import (
     KIND_MAINTENANCE,
@@ -32,6 +32,7 @@ from . import errors
 from ._io import Future, Loop
 from ._link import Call, Link, MalformedError, Message, Reply, is_message_error, wire_error
 
+TIMEOUT_S_MAX = 365 * 24 * 3600.0
 MESSAGE_REQUESTS_MAX = 1_000
 MESSAGE_BYTES_MAX = 1 << 20
 """Both well inside the protocol's own (10,000 and 2 MiB), so that estimates may be rough."""
@@ -42,6 +43,11 @@ RETRY_S_MAX = 0.5
 _new_call = tuple.__new__  # half the cost of calling a NamedTuple
 AVOID_S = 1.0
 """How long an endpoint that refused or did not answer is passed over: about an election."""
+HOLD_S = 2.0
+"""How long, at most, after the leader's connection broke, nothing is sent to nodes that believe in
+that leader still: they would forward a write to it, and nobody could tell what became of it."""
+PROBE_S = 0.1
+"""How often they are asked meanwhile."""
 ANSWER_SHARE = 0.95
 """Share of a call's time that the node gets, so that its verdict beats the caller's deadline."""
 
@@ -75,6 +81,12 @@ class Lane:
                 size += call.size
         return calls, size
 
+    def prune(self, now: float) -> None:
+        """Drop calls that have their answer or are past their deadline."""
+        waiting = [c for c in self.queue if c.deadline > now and not c.future.done()]
+        self.queue = deque(waiting)
+        self.size = sum(call.size for call in waiting)
+
     def put_back(self, calls: Sequence[Call]) -> None:
         """Calls that did not leave after all go first next time."""
         waiting = [call for call in calls if not call.future.done()]
@@ -89,11 +101,13 @@ class Dispatcher:
         endpoints: in ZeroMQ's form, each once.
         lanes: where calls queue, by kind.
         refusal: why no call is taken any more, None while they are.
+        forked: this is a copy in a child process.
     """
 
     def __init__(self, loop: Loop, endpoints: Sequence[str]) -> None:
         self.endpoints = self.check_endpoints(endpoints)
         self.refusal: errors.ClientClosedError | None = None
+        self.forked = False
         self._loop = loop
         self._context = sockets.context()
         self._links = [Link(loop, self._context, each, self) for each in self.endpoints]
@@ -102,6 +116,9 @@ class Dispatcher:
         self._home: Link | None = None
         self._leader_id = 0
         self._leader_term = 0
+        self._lost_leader: Link | None = None
+        self._lost_leader_id = 0
+        self._hold_until = 0.0
         self.lanes = {
             kind: Lane(kind)
             for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE)
@@ -118,12 +135,12 @@ class Dispatcher:
         for link in self._links:
             link.open()
 
-    def close(self) -> None:
+    def close(self, reason: str = "sampan: the client is closed") -> None:
         """End every call and every connection."""
         if self.refusal is not None:
             return
-        self.refusal = closed_error()
-        lost = errors.ConnectionLostError(wire.UNAVAILABLE, "sampan: the client was closed")
+        self.refusal = errors.ClientClosedError(wire.UNAVAILABLE, reason)
+        lost = errors.ConnectionLostError(wire.UNAVAILABLE, reason)
         for link in self._links:
             for message in link.close():
                 self._abandon(message, lost)
@@ -199,7 +216,12 @@ class Dispatcher:
                 if link is None or not link.ready or not link.has_room():
                     break
                 calls, size = lane.take()
-                if calls and not self._send(link, lane, calls, size):
+                try:
+                    sent = not calls or self._send(link, lane, calls, size)
+                except (TypeError, ValueError, OverflowError):
+                    lane.put_back(_packable(calls))
+                    continue
+                if not sent:
                     lane.put_back(calls)
                     break
 
@@ -213,9 +235,11 @@ class Dispatcher:
         now = self._loop.time()
         usable = [link for link in self._links if link.ready]
         usable = [link for link in usable if link.avoid_until <= now] or usable
-        if kind in (KIND_WRITE, KIND_READ) and self._leader_id:
+        if kind in (KIND_WRITE, KIND_READ):
+            if now < self._hold_until:
+                usable = [link for link in usable if link.leader_id != self._lost_leader_id]
             for link in usable:
-                if link.member_id == self._leader_id:
+                if link.member_id == self._leader_id != 0:
                     return link
         if self._home not in usable:
             self._home = usable[0] if usable else None
@@ -230,8 +254,26 @@ class Dispatcher:
 
     def on_connected(self, link: Link) -> None:
         """Ask who it is, if there is a choice, and send what waits."""
+        if link is self._lost_leader:
+            self._hold_until = 0.0
         if len(self._links) > 1:
-            self.queue(self._pinned[link.endpoint], _Unwatched(), ("status",), 0, AVOID_S)
+            self._probe(link)
+        self._flush_soon()
+
+    def _probe(self, link: Link) -> None:
+        """Ask a node who it is and whom it follows."""
+        self.queue(self._pinned[link.endpoint], _Unwatched(), ("status",), 0, AVOID_S)
+
+    def _probe_all(self) -> None:
+        """While the leader is lost: until a node knows that, or the time to wait is over."""
+        if self.refusal is not None:
+            return
+        for link in self._links:
+            if link.ready:
+                self._probe(link)
+        known = self._leader_id not in (0, self._lost_leader_id)
+        if not known and self._loop.time() < self._hold_until:
+            self._loop.call_at(self._loop.time() + PROBE_S, self._probe_all)
         self._flush_soon()
 
     def on_reply(self, link: Link, message: Message, reply: Reply, results: Any) -> None:
@@ -256,8 +298,10 @@ class Dispatcher:
 
     def on_lost(self, link: Link, messages: list[Message], error: errors.SampanError) -> None:
         """Writes under way are unknown now; everything else goes elsewhere."""
-        if link.member_id == self._leader_id:
-            self._leader_id = 0
+        if link.member_id == self._leader_id and len(self._links) > 1:
+            self._lost_leader, self._lost_leader_id = link, link.member_id
+            self._hold_until = self._loop.time() + HOLD_S
+            self._probe_all()
         for message in messages:
             self._abandon(message, error)
         self._flush_soon()
@@ -305,6 +349,7 @@ class Dispatcher:
         next_deadlines = [retry[0] for retry in self._retries[:1]]
         for lane in self._all_lanes():
             next_deadlines += self._expire(lane, lane.queue, now, sent=False)
+            lane.prune(now)
         for link in self._links:
             for message_id, message in list(link.inflight.items()):
                 next_deadlines += self._expire(message.lane, message.calls, now, sent=True)
@@ -322,19 +367,49 @@ class Dispatcher:
         waiting = [call for call in calls if not call.future.done()]
         for call in waiting:
             if call.deadline <= now:
-                call.future.set_exception(call.error or self._timeout(lane, sent))
+                call.future.set_exception(self._timeout(lane, call, sent))
         later = [call.deadline for call in waiting if call.deadline > now]
         return [min(later)] if later else []
 
-    def _timeout(self, lane: Lane, sent: bool) -> errors.SampanError:
-        if not sent:
-            where = lane.link.endpoint if lane.link else ", ".join(self.endpoints)
-            text = f"sampan: not sent by its deadline; endpoints: {where}"
-            return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
-        if lane.kind == KIND_WRITE:
+    def _timeout(self, lane: Lane, call: Call, sent: bool) -> errors.SampanError:
+        """What is known of a call at its deadline: of a write that was sent, nothing."""
+        if sent and lane.kind == KIND_WRITE:
             text = "sampan: no answer by the deadline; the write may or may not happen"
             return errors.RequestTimeoutError(wire.DEADLINE_EXCEEDED, text)
-        return errors.ReadTimeoutError(wire.DEADLINE_EXCEEDED, "sampan: no answer by the deadline")
+        if call.error is not None:
+            return call.error
+        if sent:
+            text = "sampan: no answer by the deadline"
+            return errors.ReadTimeoutError(wire.DEADLINE_EXCEEDED, text)
+        where = lane.link.endpoint if lane.link else ", ".join(self.endpoints)
+        text = f"sampan: not sent by its deadline; endpoints: {where}"
+        return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
+
+
+def _packable(calls: Sequence[Call]) -> list[Call]:
+    """Those of a message's calls that can travel; the others raise what packing them raised."""
+    good = []
+    for call in calls:
+        try:
+            codec.pack(call.request)
+        except (TypeError, ValueError, OverflowError) as error:
+            call.future.set_exception(error)
+        else:
+            good.append(call)
+    if len(good) == len(calls):
+        raise AssertionError(f"a message of {len(calls)} calls does not pack, each of them does")
+    return good
+
+
+def check_timeout(timeout_s: float) -> float:
+    """`timeout_s`, if it is one.
+
+    Raises:
+        ValueError: negative, or longer than a year.
+    """
+    if not 0 <= timeout_s <= TIMEOUT_S_MAX:
+        raise ValueError(f"timeout_s is 0 to {TIMEOUT_S_MAX}, not {timeout_s}")
+    return timeout_s
 
 
 def closed_error() -> errors.ClientClosedError:
@@ -374,6 +449,7 @@ _in_this_process: "weakref.WeakSet[Dispatcher]" = weakref.WeakSet()
 def _forked() -> None:
     """ZeroMQ's threads and connections stay with the parent: its clients are of no use here."""
     for dispatcher in _in_this_process:
+        dispatcher.forked = True
         dispatcher.refusal = errors.ClientClosedError(
             wire.FAILED_PRECONDITION,
             "sampan: this client was made before the fork; make a new one in the child process",

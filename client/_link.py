@@ -4,8 +4,8 @@ A DEALER that loses its connection would keep what it has queued and send it aft
 seconds or minutes after the caller was told "unknown outcome". So a broken link closes its socket
 with everything in it, hands what was in flight to its owner, and begins again with a new one.
 
-The socket is read through its edge-triggered `ZMQ_FD`: it is drained until `EAGAIN`, and looked at
-again after every send, because a send may consume the edge that announced a message.
+The socket is read through its edge-triggered `ZMQ_FD`: it is drained until `ZMQ_EVENTS` says that
+it is empty, and looked at again after every send, since a send may consume a message's edge.
 """
 
 import struct
@@ -28,6 +28,9 @@ DRAIN_MAX = 64
 BACKOFF_S_MIN = 0.05
 BACKOFF_S_MAX = 1.0
 
+# Plain integers: each operation on pyzmq's enumerations costs more than packing a small message.
+_EVENTS, _READABLE, _WRITABLE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.POLLOUT)
+_NOW, _NOW_AND_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE)
 _MONITOR_EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -94,6 +97,7 @@ class Link:
     Attributes:
         ready: it is connected.
         member_id: who answered last on it, 0 before the first reply.
+        leader_id: the leader that it knew then, 0 for none.
         avoid_until: loop time until which others are the better choice.
         received_bytes: reply-body bytes of this connection, the protocol's flow control.
     """
@@ -104,6 +108,7 @@ class Link:
         self.endpoint = endpoint
         self.ready = False
         self.member_id = 0
+        self.leader_id = 0
         self.avoid_until = 0.0
         self.received_bytes = 0
         self.inflight: dict[int, Message] = {}
@@ -121,14 +126,14 @@ class Link:
     def open(self) -> None:
         """Begin to connect."""
         self._reopening = None
-        self.received_bytes = 0
+        self.received_bytes = self.member_id = self.leader_id = 0
         self._socket = sockets.client_dealer(self._context, self.endpoint)
         self._monitor = self._socket.get_monitor_socket(_MONITOR_EVENTS)
         self._loop.add_reader(self._socket.fileno(), self._drain)
         self._loop.add_reader(self._monitor.fileno(), self._watch)
         # Both may have had their edge before the readers were there. IMMEDIATE makes a socket
         # writable only once it is connected.
-        if int(self._socket.get(zmq.EVENTS)) & zmq.POLLOUT:
+        if _events(self._socket) & _WRITABLE:
             self._connected()
         self._loop.call_soon(self._watch)
 
@@ -164,13 +169,13 @@ class Link:
         header = (PROTOCOL_VERSION, message_id, kind, timeout_ms, self.received_bytes)
         body = codec.pack([call.request for call in message.calls])
         try:
-            self._socket.send(codec.pack(header), zmq.SNDMORE | zmq.DONTWAIT)
-            self._socket.send(body, zmq.DONTWAIT)
+            self._socket.send(codec.pack(header), _NOW_AND_MORE)
+            self._socket.send(body, _NOW)
         except zmq.Again:
             return False
         self.inflight[message_id] = message
         self.inflight_bytes += message.size
-        if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+        if _events(self._socket) & _READABLE:
             self._drain_soon()
         return True
 
@@ -189,12 +194,10 @@ class Link:
         for _ in range(DRAIN_MAX):
             if socket is None or socket is not self._socket:
                 return  # it broke meanwhile
-            try:
-                frames = socket.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
+            if not _events(socket) & _READABLE:
                 return
             try:
-                self._receive(frames)
+                self._receive(socket.recv_multipart(_NOW))
             except (MalformedError, ValueError, TypeError) as malformed:
                 self._lost(MalformedReplyError, f"malformed reply: {malformed}")
         self._drain_soon()
@@ -208,6 +211,7 @@ class Link:
         if not all(type(each) is int for each in header):
             raise MalformedError(f"expected a header of integers, got {str(header)[:80]}")
         reply = Reply(*rest)
+        self.member_id, self.leader_id = reply.member_id, reply.leader_id
         self.received_bytes += len(frames[1])
         message = self.inflight.get(message_id)
         if message is None:
@@ -215,7 +219,6 @@ class Link:
         results = codec.unpack(frames[1], array_max=len(frames[1]))  # every element has a byte
         self._owner.on_reply(self, message, reply, results)
         self.forget(message_id)
-        self.member_id = reply.member_id
         self._backoff_s = 0.0
 
     def _watch(self) -> None:
@@ -243,6 +246,10 @@ class Link:
         self._reopening = self._loop.call_at(self._loop.time() + self._backoff_s, self.open)
         text = f"sampan: {cause} ({self.endpoint})"
         self._owner.on_lost(self, unanswered, cls(errors.UNAVAILABLE, text))
+
+
+def _events(socket: "zmq.Socket[bytes]") -> int:
+    return int(socket.get(_EVENTS))
 
 
 def is_message_error(results: Any) -> bool:

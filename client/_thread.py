@@ -74,7 +74,9 @@ class PollLoop:
 
     time = staticmethod(monotonic)
 
-    def __init__(self) -> None:
+    def __init__(self, on_failure: Callable[[BaseException], object]) -> None:
+        """`on_failure` is run, at the end, when a callback raised."""
+        self._on_failure = on_failure
         self._ready: deque[tuple[Callback, tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, TimerHandle]] = []
         self._timer_count = count()
@@ -142,6 +144,15 @@ class PollLoop:
         self._wakeup_read.recv(64)
 
     def _run(self) -> None:
+        try:
+            self._run_until_stopped()
+        except BaseException as error:
+            self._on_failure(error)
+            self._stop()
+            self._run_ready()
+            raise
+
+    def _run_until_stopped(self) -> None:
         while not self._stopped:
             for fd, _ in self._poll.poll(self._timeout_ms()):
                 reader = self._readers.get(fd)  # an earlier one may have removed it

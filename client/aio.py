@@ -7,7 +7,7 @@ from typing import Any, Self, Unpack
 
 from ..transport.requests import KIND_MAINTENANCE, KIND_READ, KIND_SERIALIZABLE, KIND_WRITE
 from . import _decode, ops
-from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, closed_error
+from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
     DeleteResponse,
@@ -40,10 +40,10 @@ class AsyncClient:
             timeout_s: each call's time, unless the call brings its own.
 
         Raises:
-            ValueError: no endpoint, or one that is not `host:port`.
+            ValueError: no endpoint, one that is not `host:port`, or no timeout.
         """
         self._endpoints = Dispatcher.check_endpoints(endpoints)
-        self._timeout_s = timeout_s
+        self._timeout_s = check_timeout(timeout_s)
         self._dispatcher: Dispatcher | None = None
         self._closed = False
 
@@ -80,7 +80,7 @@ class AsyncClient:
         dispatcher = self._dispatcher or self._start()
         future = self._loop.create_future()
         lane = dispatcher.lanes[kind] if endpoint is None else dispatcher.pinned_lane(endpoint)
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         dispatcher.queue(lane, future, request, ops.size(request), timeout_s)
         return future
 

@@ -6,7 +6,7 @@ from typing import Any, Self, Unpack
 
 from ..transport.requests import KIND_MAINTENANCE, KIND_READ, KIND_SERIALIZABLE, KIND_WRITE
 from . import _decode, ops
-from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, closed_error
+from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from ._thread import PollLoop, Waiter
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
@@ -40,11 +40,11 @@ class Client:
             timeout_s: each call's time, unless the call brings its own.
 
         Raises:
-            ValueError: no endpoint, or one that is not `host:port`.
+            ValueError: no endpoint, one that is not `host:port`, or no timeout.
         """
         Dispatcher.check_endpoints(endpoints)
-        self._timeout_s = timeout_s
-        self._loop = PollLoop()
+        self._timeout_s = check_timeout(timeout_s)
+        self._loop = PollLoop(self._failed)
         self._dispatcher = Dispatcher(self._loop, endpoints)
         self._loop.call_soon(self._dispatcher.start)
         self._loop.start()
@@ -62,9 +62,13 @@ class Client:
 
     def close(self) -> None:
         """Close the connections. Calls under way in other threads end with an error."""
-        if self._dispatcher.refusal is None:
+        if not self._dispatcher.forked:
             self._loop.call_threadsafe(self._dispatcher.close)
             self._loop.stop()
+
+    def _failed(self, error: BaseException) -> None:
+        """A bug: whoever waits learns of it, and so does whoever calls later."""
+        self._dispatcher.close(f"sampan: the client failed: {error!r}")
 
     def _call(
         self,
@@ -77,7 +81,7 @@ class Client:
         if dispatcher.refusal is not None:
             raise dispatcher.refusal
         waiter = Waiter()
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         lane = dispatcher.lanes[kind] if endpoint is None else dispatcher.pinned_lane(endpoint)
         call = (lane, waiter, request, ops.size(request), timeout_s)
         if not self._loop.call_threadsafe(dispatcher.queue, *call):

@@ -34,6 +34,12 @@ _REQUESTS: Final = frozenset({
     MessageType.MsgApp, MessageType.MsgSnap, MessageType.MsgHeartbeat, MessageType.MsgVote,
     MessageType.MsgPreVote,
 })  # fmt: skip
+# What a node may hear from itself: its own votes and acknowledgements, and what was forwarded on
+# its behalf and came back because it leads now.
+_FROM_ITSELF: Final = frozenset({
+    MessageType.MsgAppResp, MessageType.MsgVoteResp, MessageType.MsgPreVoteResp,
+    MessageType.MsgProp, MessageType.MsgReadIndex, MessageType.MsgTransferLeader,
+})  # fmt: skip
 
 
 def check(r: "Raft", m: Message) -> None:
@@ -59,7 +65,9 @@ def _check_numbers(r: "Raft", m: Message) -> None:
             f"number out of range in {m.type.name} from {m.from_}: term {m.term}, log term "
             f"{m.log_term}, index {m.index}, commit {m.commit}, hint {m.reject_hint}"
         )
-    if m.type in _REQUESTS and (m.term == 0 or m.from_ in (NONE, r.id)):
+    wrong_request = m.type in _REQUESTS and (m.term == 0 or m.from_ == NONE)
+    from_itself = m.from_ == r.id and (m.reject or m.type not in _FROM_ITSELF)
+    if wrong_request or from_itself:
         raise InvalidMessage(f"{m.type.name} from {m.from_:x} to {r.id:x} at term {m.term}")
 
 

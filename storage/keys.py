@@ -10,6 +10,10 @@ DEAD = b"d"
 """+ escaped key, revision u64 of the deletion -> header of the last version before it."""
 KEPT = b"o"
 """+ revision u64, key -> record that compaction must not lose."""
+LEASE = b"l"
+"""+ lease u64 -> [granted time to live in seconds]."""
+LEASE_KEY = b"n"
+"""+ lease u64, key -> nothing: the lease holds the key."""
 META = b"m"
 """+ name -> what the store is about as a whole."""
 
@@ -82,3 +86,20 @@ def kept_key(revision: int, key: bytes) -> bytes:
 def parse_kept_key(kept: bytes) -> tuple[int, bytes]:
     """(revision, key) of `kept_key`."""
     return U64.unpack_from(kept, 1)[0], kept[1 + U64.size :]
+
+
+def lease_key(lease: int) -> bytes:
+    """Key of a lease."""
+    return LEASE + pack_u64(lease)
+
+
+def lease_member_key(lease: int, key: bytes) -> bytes:
+    """Key that says that `lease` holds `key`."""
+    return LEASE_KEY + pack_u64(lease) + key
+
+
+def after_lease(lease: int) -> bytes:
+    """The first key after all `lease_member_key` of `lease`."""
+    if lease == 2**64 - 1:
+        return after_prefix(LEASE_KEY)
+    return LEASE_KEY + pack_u64(lease + 1)

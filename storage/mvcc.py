@@ -5,6 +5,8 @@ was deleted) go back along the farthest pointer that does not lead past the revi
 version stands in the chunk of its revision, or in KEPT when that chunk was compacted.
 """
 
+import heapq
+import zlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -49,6 +51,9 @@ class Versions:
         """Events whose chunks are not in the database yet."""
         # (first revision, last revision, events) of the chunk read last: neighbours are often next
         self._chunk: tuple[int, int, Sequence[Event]] = (1, 0, ())
+        # Searching below the first chunk would pass all that compaction deleted.
+        oldest = overlay.db.pairs(keys.chunk_key(0, 0), keys.after_prefix(keys.EVENTS), 1)
+        self._chunks_begin = keys.parse_chunk_key(oldest[0][0])[0] if oldest else 0
 
     def current(self, key: bytes) -> bytes | None:
         """The newest record of `key`, None when it does not exist now."""
@@ -66,6 +71,8 @@ class Versions:
         return self._find_in_chunks(revision, key)
 
     def _find_in_chunks(self, revision: int, key: bytes) -> bytes | None:
+        if revision < self._chunks_begin:
+            return None
         first, last, events = self._chunk
         if first < revision < last:
             return _find(events, revision, key)
@@ -85,17 +92,48 @@ class Versions:
     def version_at(self, revision: int, key: bytes, head: Header) -> bytes:
         """The record of `key` at `revision`, in the generation whose newest version `head` is
         and which existed then."""
+        return self._existing(self._walk(revision, key, head), key)
+
+    def _walk(self, revision: int, key: bytes, head: Header) -> int:
+        """The mod revision of that record."""
         older = head.mod_revision
         while older > revision:
             if head.skip_2 > revision:
                 older = head.skip_2
             elif head.skip_1 > revision:
                 older = head.skip_1
-            else:
+            elif head.prev > revision:
                 older = head.prev
-            if older > revision:
-                head = read_header(self._existing(older, key))
-        return self._existing(older, key)
+            else:
+                return head.prev
+            head = read_header(self._existing(older, key))
+        return older
+
+    def revision_at(self, revision: int, key: bytes) -> int:
+        """The mod revision of the version of `key` at `revision`, 0 when it did not exist."""
+        record = self.current(key)
+        if record is not None:
+            head = read_header(record)
+            if head.create_revision <= revision:
+                return self._walk(revision, key, head)
+        for _, head in self._dead_at(revision, key, b""):
+            return self._walk(revision, key, head)
+        return 0
+
+    def _dead_at(self, revision: int, key: bytes, range_end: bytes) -> list[tuple[bytes, Header]]:
+        """The generations in a range that existed at `revision` and were deleted since."""
+        found = []
+        for dead, raw in self.overlay.pairs(*keys.dead_bounds(key, range_end)):
+            name, deleted = keys.parse_dead_key(dead)
+            head = read_header(raw)
+            if head.create_revision <= revision < deleted:
+                found.append((name, head))
+        return found
+
+    def forget_chunks(self, last_revision: int) -> None:
+        """The chunks up to one that ends in `last_revision` are gone."""
+        self._chunks_begin = last_revision
+        self._chunk = (1, 0, ())
 
     def _existing(self, revision: int, key: bytes) -> bytes:
         record = self.record_at(revision, key)
@@ -117,11 +155,7 @@ class Versions:
             if head.create_revision <= revision:
                 newest = record if head.mod_revision <= revision else head
                 live.append((stored[1:], newest))
-        for dead, raw in self.overlay.pairs(*keys.dead_bounds(key, range_end)):
-            name, deleted = keys.parse_dead_key(dead)
-            head = read_header(raw)
-            if head.create_revision <= revision < deleted:
-                live.append((name, head))
+        live += self._dead_at(revision, key, range_end)
         live.sort(key=_first)
         return live
 
@@ -198,6 +232,24 @@ class Versions:
             else:
                 found.append(key_value(name, newest))
         return found, len(live)
+
+    def hash_at(self, revision: int) -> int:
+        """CRC-32 of all keys and records that existed at `revision`, in order: the same on all
+        members, however far each has compacted. Everything must be committed."""
+        db, digest = self.overlay.db, 0
+        alive: Iterator[tuple[bytes, bytes | Header]] = (
+            (stored[1:], record) for stored, record in db.scan(keys.KV, keys.after_prefix(keys.KV))
+        )
+        dead: list[tuple[bytes, bytes | Header]] = [*self._dead_at(revision, b"", b"\x00")]
+        for name, newest in heapq.merge(alive, dead, key=_first):
+            head = newest if isinstance(newest, Header) else read_header(newest)
+            if head.create_revision <= revision:
+                if isinstance(newest, Header) or head.mod_revision > revision:
+                    record = self.version_at(revision, name, head)
+                else:
+                    record = newest
+                digest = zlib.crc32(record, zlib.crc32(name, digest))
+        return digest
 
     # -- history -------------------------------------------------------------------------------
 

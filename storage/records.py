@@ -54,16 +54,6 @@ def read_header(record: bytes) -> Header:
     return Header(*HEADER.unpack_from(record))
 
 
-def successor(head: tuple[int, ...], revision: int, lease: int) -> tuple[int, ...]:
-    """The header of the version that a put at `revision` makes after the one of `head`."""
-    create, mod, version, _, _, skip_1, skip_2 = head
-    if not version % SKIP_1:
-        skip_1 = mod
-        if not version % SKIP_2:
-            skip_2 = mod
-    return (create, revision, version + 1, lease, mod, skip_1, skip_2)
-
-
 def key_value(key: bytes, record: bytes) -> KeyValue:
     """What a client sees of a record."""
     return cast("KeyValue", (key, *PUBLIC.unpack_from(record), record[HEADER_SIZE:]))

@@ -8,25 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from struct import Struct
 from typing import Any, cast
+from zlib import crc32
 
-from ..transport import errors
 from ..transport.codec import pack, unpack_local
-from ..transport.requests import (
-    DELETE_PREV_KV,
-    PUT_IGNORE_LEASE,
-    PUT_IGNORE_VALUE,
-    PUT_PREV_KV,
-)
 from . import keys
+from .compaction import Compaction
 from .errors import StorageError
+from .executor import Executor
+from .leases import Leases
 from .mvcc import Result, Versions
 from .overlay import Overlay
-from .records import HEADER_SIZE, Event, encode_chunks, key_value, read_header
+from .records import Event, encode_chunks
 from .rocks import open_state
 from .writer import Writer
 
 _APPLIED_KEY = keys.META + b"applied"
-_APPLIED = Struct(">QQQQ")  # index, term, revision, compact revision
+_APPLIED = Struct(">QQQQI")  # index, term, revision, compact revision, history hash
 _CONFIGURATION_KEY = keys.META + b"configuration"
 
 
@@ -37,14 +34,20 @@ class StateStore:
         self._db = open_state(path)
         self._overlay = Overlay(self._db)
         self._versions = Versions(self._overlay)
-        self._writer = Writer(self._versions)
+        self.leases = Leases(self._overlay)
+        self._writer = Writer(self._versions, self.leases)
+        self._executor = Executor(self._versions, self._writer, self.leases)
         raw = self._db.get(_APPLIED_KEY)
-        index, term, revision, compact_revision = _APPLIED.unpack(raw) if raw else (0, 0, 1, 0)
+        index, term, revision, compact_revision, history_hash = (
+            _APPLIED.unpack(raw) if raw else (0, 0, 1, 0, 0)
+        )
         self._index: int = index
         self._term: int = term
+        self._history_hash: int = history_hash
         self._committed_index: int = index
         self._versions.revision = revision
         self._versions.compact_revision = compact_revision
+        self._compaction = Compaction(self._versions)
 
     @classmethod
     def open(cls, path: Path) -> "StateStore":
@@ -72,6 +75,11 @@ class StateStore:
         return self._versions.compact_revision
 
     @property
+    def history_hash(self) -> int:
+        """CRC-32 of all events ever applied: equal on all members at the same applied index."""
+        return self._history_hash
+
+    @property
     def configuration(self) -> tuple[Any, Any] | None:
         """(conf state, members) as last given to `apply_conf_state`, None before."""
         raw = self._overlay.get(_CONFIGURATION_KEY)
@@ -93,9 +101,11 @@ class StateStore:
                 put(revision, request[1], request[2])
                 results.append((0, revision))
             else:
-                results.append(self._execute(request))
+                results.append(self._executor.execute(request))
         events = versions.recent[begin:] if begin else versions.recent
-        self._overlay.writes.update(encode_chunks(events))
+        for stored, chunk in encode_chunks(events):
+            self._overlay.writes[stored] = chunk
+            self._history_hash = crc32(chunk, self._history_hash)
         return results
 
     def apply_conf_state(self, index: int, term: int, conf_state: Any, members: Any) -> None:
@@ -122,7 +132,11 @@ class StateStore:
         """
         versions = self._versions
         self._overlay.writes[_APPLIED_KEY] = _APPLIED.pack(
-            self._index, self._term, versions.revision, versions.compact_revision
+            self._index,
+            self._term,
+            versions.revision,
+            versions.compact_revision,
+            self._history_hash,
         )
         self._overlay.commit()
         self._committed_index = self._index
@@ -131,58 +145,25 @@ class StateStore:
         self._writer.trim()
         return events
 
-    # -- single requests -----------------------------------------------------------------------
-
-    def _execute(self, request: tuple[Any, ...]) -> Result:
-        """A request that makes a revision of its own, if it changes anything."""
-        revision = self._versions.revision + 1
-        begin = len(self._versions.recent)
-        match request[0]:
-            case "put":
-                result = self._put(revision, *request[1:])
-            case "delete":
-                result = self._delete(revision, *request[1:])
-            case name:
-                raise StorageError(f"entry {self._index} holds an unknown request, {name!r}")
-        if len(self._versions.recent) > begin:
-            self._versions.revision = revision
-        return result
-
-    def _put(
-        self, revision: int, key: bytes, value: bytes, lease: int = 0, flags: int = 0
-    ) -> Result:
-        if lease:
-            return errors.LEASE_NOT_FOUND
-        old = self._versions.current(key) if flags else None
-        if flags & (PUT_IGNORE_VALUE | PUT_IGNORE_LEASE) and old is None:
-            return errors.KEY_NOT_FOUND
-        if old is not None and flags & PUT_IGNORE_VALUE:
-            value = old[HEADER_SIZE:]
-        if old is not None and flags & PUT_IGNORE_LEASE:
-            lease = read_header(old).lease
-        self._writer.put(revision, key, value, lease)
-        if flags & PUT_PREV_KV:
-            return (0, revision, None if old is None else key_value(key, old))
-        return (0, revision)
-
-    def _delete(self, revision: int, key: bytes, range_end: bytes = b"", flags: int = 0) -> Result:
-        start, end = keys.range_bounds(key, range_end)
-        pairs = self._overlay.pairs(start, end) if start < end else []
-        for stored, record in pairs:
-            self._writer.delete(revision, stored[1:], record)
-        recent = self._versions.recent
-        changed = bool(recent) and recent[-1][0] == revision
-        result = (0, revision if changed else revision - 1, len(pairs))
-        if flags & DELETE_PREV_KV:
-            return (*result, [key_value(stored[1:], record) for stored, record in pairs])
-        return result
-
     # -- reading -------------------------------------------------------------------------------
 
     def range(self, request: tuple[Any, ...]) -> Result:
-        """The result of a checked range request on what was applied; a WireError when the
-        revision was compacted or is not there yet."""
+        """The result of a checked read request, a range or a transaction that only reads, on what
+        was applied; a WireError when a revision was compacted or is not there yet."""
+        if request[0] == "txn":
+            return self._executor.transaction(request)
         return self._versions.range(request)
+
+    def hash_kv(self, revision: int = 0) -> Result:
+        """(0, revision, hash, compact revision, revision hashed), 0 for the newest; etcd's HashKV.
+
+        Reads the whole state: about 2 µs a key. After a commit only.
+        """
+        refusal = self._versions.check_revision(revision)
+        if refusal is not None:
+            return refusal
+        hashed = revision or self.revision
+        return (0, self.revision, self._versions.hash_at(hashed), self.compact_revision, hashed)
 
     def history(self, first_revision: int, chunks_max: int = 16) -> list[Event]:
         """See Versions.history."""
@@ -191,6 +172,22 @@ class StateStore:
     def previous(self, event: Event) -> tuple[Any, ...] | None:
         """See Versions.previous."""
         return self._versions.previous(event)
+
+    # -- forgetting ----------------------------------------------------------------------------
+
+    @property
+    def compacting(self) -> bool:
+        """Whether `compact_step` has something to do."""
+        return self._compaction.pending
+
+    def compact_step(self, budget: int) -> bool:
+        """Remove some history that compact requests cut off; True while more is left.
+
+        See Compaction.step. After a commit only.
+        """
+        if self._overlay.writes:
+            raise StorageError("compact_step between apply and commit")
+        return self._compaction.step(budget)
 
     # -- durability ----------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import Any
 from . import keys
 from .errors import CorruptionError
 from .keys import pack_u64
+from .leases import Leases
 from .mvcc import Versions
 from .records import HEADER, HEADER_SIZE, SKIP_1, SKIP_2, read_header
 
@@ -19,8 +20,9 @@ class Writer:
     """Puts and deletes into the overlay. Everything is written under the revision given, which
     the caller takes from `versions` and gives to all changes of one request."""
 
-    def __init__(self, versions: Versions) -> None:
+    def __init__(self, versions: Versions, leases: Leases) -> None:
         self._versions = versions
+        self._leases = leases
         self._overlay = versions.overlay
         # KV key -> header of the newest record, None for a key known to be absent. Holds every
         # key that has uncommitted writes.
@@ -34,8 +36,9 @@ class Writer:
             head = self._load(stored)
         if head is None:
             head = (revision, revision, 1, lease, 0, 0, 0)
+            old_lease = 0
         else:
-            create, mod, version, _, _, skip_1, skip_2 = head
+            create, mod, version, old_lease, _, skip_1, skip_2 = head
             if mod <= self._versions.compact_revision:
                 self._keep(mod, key)
             if not version % SKIP_1:
@@ -43,6 +46,8 @@ class Writer:
                 if not version % SKIP_2:
                     skip_2 = mod
             head = (create, revision, version + 1, lease, mod, skip_1, skip_2)
+        if lease != old_lease:
+            self._leases.move(key, old_lease, lease)
         self._heads[stored] = head
         record = HEADER.pack(*head) + value
         self._overlay.writes[stored] = record
@@ -51,7 +56,10 @@ class Writer:
     def delete(self, revision: int, key: bytes, record: bytes) -> None:
         """Delete `key`, whose newest record is `record`."""
         stored = keys.KV + key
-        mod = read_header(record).mod_revision
+        head = read_header(record)
+        mod = head.mod_revision
+        if head.lease:
+            self._leases.move(key, head.lease, 0)
         if mod <= self._versions.compact_revision:
             self._keep(mod, key)
         self._overlay.writes[keys.dead_key(key, revision)] = record[:HEADER_SIZE]

@@ -28,7 +28,7 @@ API_VERSION = "3.5"
 
 
 class CommandError(Exception):
-    """A command that ends with `Error: text` and an exit code."""
+    """A command that ends with `Error: text` and an exit code; no text when all has been told."""
 
     def __init__(self, text: str, exit_code: int = EXIT_ERROR) -> None:
         super().__init__(text)
@@ -60,7 +60,7 @@ class Run(NamedTuple):
         if not endpoints:
             raise CommandError("etcdclient: no available endpoints", EXIT_BAD_CONNECTION)
         try:
-            return Client(endpoints, timeout_s=self.flags["command-timeout"])
+            return Client(endpoints, timeout_s=max(0.0, self.flags["command-timeout"]))
         except ValueError as error:
             raise CommandError(str(error)) from error
 
@@ -168,7 +168,21 @@ _SORT_ORDERS = {"": None, "ASCEND": "ascend", "DESCEND": "descend"}
 
 def get(run: Run) -> None:
     """`get <key> [range_end]`."""
-    flags, args = run.flags, run.args
+    flags = run.flags
+    options = _get_options(flags, run.args)
+    printer = run.printer()
+    with run.client() as client:
+        response = client.get(_key(run.args[0]), **options)
+    if flags["count-only"] and not isinstance(printer, FieldsPrinter):
+        bad_arguments("--count-only is only for `--write-out=fields`")
+    if flags["print-value-only"]:
+        if not isinstance(printer, SimplePrinter):
+            bad_arguments("print-value-only is only for `--write-out=simple`")
+        printer.value_only = True
+    printer.range(response)
+
+
+def _get_options(flags: dict[str, Any], args: list[str]) -> dict[str, Any]:
     if not args:
         bad_arguments("get command needs one argument as key and an optional argument as range_end")
     _one_of_prefix_and_from_key(flags)
@@ -183,26 +197,15 @@ def get(run: Run) -> None:
         raise CommandError(f"bad sort order {flags['order']}", EXIT_BAD_FEATURE)
     if target not in _SORT_TARGETS:
         raise CommandError(f"bad sort target {flags['sort-by']}", EXIT_BAD_FEATURE)
-    printer = run.printer()
-    with run.client() as client:
-        response = client.get(
-            _key(args[0]),
-            **bounds,
-            serializable=flags["consistency"] == "s",
-            limit=max(0, flags["limit"]),
-            revision=max(0, flags["rev"]),
-            sort_by=_SORT_TARGETS[target],
-            sort_order=_SORT_ORDERS[order],
-            keys_only=flags["keys-only"],
-            count_only=flags["count-only"],
-        )
-    if flags["count-only"] and not isinstance(printer, FieldsPrinter):
-        bad_arguments("--count-only is only for `--write-out=fields`")
-    if flags["print-value-only"]:
-        if not isinstance(printer, SimplePrinter):
-            bad_arguments("print-value-only is only for `--write-out=simple`")
-        printer.value_only = True
-    printer.range(response)
+    return bounds | {
+        "serializable": flags["consistency"] == "s",
+        "limit": max(0, flags["limit"]),
+        "revision": max(0, flags["rev"]),
+        "sort_by": _SORT_TARGETS[target],
+        "sort_order": _SORT_ORDERS[order],
+        "keys_only": flags["keys-only"],
+        "count_only": flags["count-only"],
+    }
 
 
 DEL_FLAGS = (*RANGE_FLAGS, bool_flag("prev-kv", "print what was deleted"))
@@ -245,8 +248,12 @@ CLUSTER_FLAG = bool_flag("cluster", "ask the endpoints of all members")
 def _endpoints(run: Run) -> list[str]:
     if not run.flags["cluster"]:
         return list(run.flags["endpoints"])
-    with run.client() as client:
-        members = client.member_list().members
+    try:
+        with run.client() as client:
+            members = client.member_list().members
+    except errors.SampanError as error:
+        text = "failed to fetch endpoints from etcd cluster member list: "
+        raise CommandError(text + describe(error)) from error
     return [url for member in members for url in member.client_urls]
 
 
@@ -265,7 +272,7 @@ def endpoint_status(run: Run) -> None:
             run.stderr.write(line.encode())
     printer.statuses(statuses)
     if failed:
-        raise SystemExit(EXIT_ERROR)
+        raise CommandError("")
 
 
 def endpoint_health(run: Run) -> None:

@@ -2,7 +2,6 @@
 
 import math
 import re
-from fractions import Fraction
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
 
@@ -10,7 +9,7 @@ _ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "
 _ESCAPES |= {ord('"'): '\\"', ord("\\"): "\\\\"}
 _UNIT_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9}
 _UNIT_NS |= {"m": 60 * 10**9, "h": 3600 * 10**9}
-_DURATION = re.compile(r"(\d*\.?\d*)([^\d.]*)")
+_DURATION = re.compile(r"(\d*)\.?(\d*)([^\d.]*)")
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -53,8 +52,8 @@ def parse_int(text: str, base: int = 0) -> int:
     try:
         if not digits or digits[0] in "+-_ " or not digits.isascii() or digits != digits.strip():
             raise ValueError
-        if base and "_" in digits:
-            raise ValueError
+        if base and (not digits.isalnum() or digits[1:2] in ("x", "X")):
+            raise ValueError  # only base 0 takes prefixes and underscores
         value = int(digits, 8 if octal else base)
     except ValueError:
         raise GoError(failure + "invalid syntax") from None
@@ -72,21 +71,21 @@ def parse_duration(text: str) -> float:
         return 0.0
     if not rest:
         raise GoError(f"time: invalid duration {quoted}")
-    total = Fraction(0)
+    total = 0
     while rest:
         match = _DURATION.match(rest)
-        if match is None or match[1] in ("", "."):
+        if match is None or not match[1] + match[2]:
             raise GoError(f"time: invalid duration {quoted}")
-        number, unit = match.groups()
+        whole, part, unit = match.groups()
         if not unit:
             raise GoError(f"time: missing unit in duration {quoted}")
         if unit not in _UNIT_NS:
             raise GoError(f"time: unknown unit {quote(unit.encode())} in duration {quoted}")
-        total += Fraction(number) * _UNIT_NS[unit]
+        total += int(whole + part) * _UNIT_NS[unit] // 10 ** len(part)
         rest = rest[match.end() :]
     if total > I64_MAX:
         raise GoError(f"time: invalid duration {quoted}")
-    return float(-total if text[0] == "-" else total) / 1e9
+    return (-total if text[0] == "-" else total) / 1e9
 
 
 def duration(ns: int) -> str:

@@ -71,22 +71,23 @@ def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO
         return _help_command(words[1:], stdout, stderr)
     if command is ROOT and words:
         return _unknown_command(words[0], stderr)
-    text = help_text(command, inherited_flags(command)).encode()
+    usage = help_text(command, inherited_flags(command)).encode()
     try:
         given, arguments = flag_set.parse(rest)
     except UsageError as error:
-        stdout.write(text)
+        stdout.write(usage)
         stderr.write(f"Error: {error}\n\nError: {error}\n".encode())
         return EXIT_ERROR
     if given.get("help") or command.run is None:
-        stdout.write(text)
+        stdout.write(usage)
         return 0
     try:
         values = {flag.name: flag.default for flag in flag_set.flags.values()} | given
         values |= from_environment(inherited_flags(command), given, os.environ)
         command.run(Run(values, arguments, stdin, stdout, stderr))
     except (CommandError, UsageError, Unsupported, SampanError) as error:
-        stderr.write(f"Error: {_text(error)}\n".encode())
+        if text := _text(error):
+            stderr.write(f"Error: {text}\n".encode())
         return _exit_code(error)
     return 0
 

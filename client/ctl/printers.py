@@ -1,7 +1,6 @@
 """Responses in etcdctl's output formats: simple, fields, json, table and protobuf."""
 
-import base64
-import json
+from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
@@ -250,11 +249,11 @@ def _json_header(header: ResponseHeader) -> dict[str, Any]:
 
 def _json_kv(kv: KeyValue) -> dict[str, Any]:
     return _present(
-        key=base64.b64encode(kv.key).decode(),
+        key=b2a_base64(kv.key, newline=False).decode(),
         create_revision=kv.create_revision,
         mod_revision=kv.mod_revision,
         version=kv.version,
-        value=base64.b64encode(kv.value).decode(),
+        value=b2a_base64(kv.value, newline=False).decode(),
         lease=kv.lease,
     )
 
@@ -280,6 +279,8 @@ class JsonPrinter(Printer):
     name = "json"
 
     def _json(self, value: object) -> None:
+        import json  # the other formats start faster without it
+
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
         for char in "<>&\u2028\u2029":  # Go escapes what HTML and JavaScript would not take
             text = text.replace(char, f"\\u{ord(char):04x}")

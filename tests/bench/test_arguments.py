@@ -64,7 +64,7 @@ def test_few_clients_share_few_connections():
         (["mixed", "--read-percent", "101"], "--read-percent"),
         (["compare", "--rounds", "0"], "--rounds"),
         (["compare", "--keys", "0"], "--keys"),
-        (["compare", "--connections", "0"], "--connections"),
+        (["compare", "--connections", "-1"], "--connections"),
     ],
 )
 def test_impossible_work_is_refused_with_the_option_named(arguments, named, capsys):
@@ -100,7 +100,7 @@ def test_comparison_options():
     totals = [options.total(row) for row in options.rows()]
     assert totals == [1000, 400, 30, 1500, 60, 1500, 100, 1000]  # never below the clients
     assert options.rows()[-1].message_puts > 0
-    one_client = options.spec(options.rows()[2], ("127.0.0.1:1",))
+    one_client = options.spec(options.rows()[2], ("127.0.0.1:1",), 1)
     assert (one_client.clients, one_client.connections, one_client.processes) == (1, 1, 1)
 
 

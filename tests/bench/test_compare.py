@@ -6,12 +6,12 @@ import re
 import struct
 
 import pytest
-from sampan.bench import compare, etcd, h2load, machine, plot, programs
+from sampan.bench import etcd, h2load, machine, plot, programs, systems
 from sampan.bench.comparison import Comparison, Measurement
 from sampan.bench.histogram import Histogram
 
-RATES = compare.ROWS[0]
-LATENCIES = compare.ROWS[2]
+RATES = systems.ROWS[0]
+LATENCIES = systems.ROWS[2]
 
 
 def canned(rows=(RATES, LATENCIES)):
@@ -38,7 +38,7 @@ def test_ratios_are_those_of_the_medians():
 
 def test_the_page():
     page = canned().text()
-    assert "medians of 3 rounds" in page
+    assert "medians of 3 round(s)" in page
     assert re.search(r"cpu:\s+one with 2 cores", page)
     assert re.search(r"puts, 1000 clients\s+20,000/s\s+90,000/s\s+4\.50×\n", page)
     assert re.search(r"put, 1 client, p50\s+0\.800 ms\s+1\.000 ms\s+1\.25×  lower is better", page)
@@ -48,8 +48,8 @@ def test_the_page():
 
 
 def test_the_pipelined_driver_is_measured_against_the_same_puts():
-    comparison = canned((RATES, LATENCIES, compare.PIPELINED_ROW))
-    assert comparison.ratio("fused", compare.PIPELINED_ROW) == pytest.approx(4.5)
+    comparison = canned((RATES, LATENCIES, systems.PIPELINED_ROW))
+    assert comparison.ratio("fused", systems.PIPELINED_ROW) == pytest.approx(4.5)
     assert "pipelined driver" in comparison.text()
 
 
@@ -61,9 +61,10 @@ def test_everything_is_in_the_json():
 
 
 def test_every_row_has_splits_that_fill_it():
-    for row in compare.ROWS:
-        for split in compare.SPLITS[row.clients]:
+    for row in systems.ROWS:
+        for split in systems.SPLITS[row.clients]:
             assert split.connections * split.streams == row.clients
+        assert all(1 <= each <= row.clients for each in systems.CONNECTIONS[row.clients])
 
 
 def test_plots(tmp_path):
@@ -100,7 +101,9 @@ needs_etcd = pytest.mark.skipif(
 
 
 @needs_etcd
-def test_etcd_executes_the_requests(tmp_path):
+def test_etcd_executes_the_requests(tmp_path, monkeypatch):
+    for name in ("ETCD_NAME", "ETCD_UNSAFE_NO_FSYNC", "ETCDCTL_ENDPOINTS"):
+        monkeypatch.setenv(name, "someone's own")  # must not reach a measurement
     with etcd.EtcdCluster(tmp_path / "etcd") as cluster:
         leader, before = cluster.leader()
         assert leader in cluster.endpoints

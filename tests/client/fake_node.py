@@ -27,6 +27,7 @@ class FakeNode:
     def __init__(self, member_id: int = 1, port: int = 0) -> None:
         self.member_id = member_id
         self.leader_id = member_id
+        self.cluster_id = 77
         self.behave: Behave = lambda header, requests: None
         self.raw_reply: Callable[[list[Any]], list[bytes]] | None = None
         self.messages: list[tuple[list[Any], list[Any]]] = []
@@ -103,7 +104,7 @@ class FakeNode:
             return None
         if body is None:
             body = [self.execute(request) for request in requests]
-        head = [1, header[1], 77, self.member_id, 5, self.leader_id]
+        head = [1, header[1], self.cluster_id, self.member_id, 5, self.leader_id]
         return [msgpack.packb(head), msgpack.packb(body)]
 
     def execute(self, request: list[Any]) -> list[Any]:

@@ -331,6 +331,18 @@ def test_deadlines_tell_what_is_known(node):
     assert [header[3] for header, _ in node.messages][-1] == pytest.approx(LONG_S * 950, rel=0.05)
 
 
+def test_a_write_that_was_refused_and_then_sent_again_is_unknown_at_its_deadline(node):
+    answers = [NO_LEADER]
+    node.behave = lambda header, requests: [answers.pop()] if answers else SILENCE
+
+    async def scenario(client):
+        with pytest.raises(errors.RequestTimeoutError):
+            await client.put("k", "v", timeout_s=0.5)
+
+    run([node], scenario)
+    assert len(node.requests("write")) == 2
+
+
 def test_without_a_node_nothing_was_applied():
     async def main():
         async with AsyncClient(["127.0.0.1:1"], timeout_s=0.1) as client:
@@ -403,6 +415,46 @@ def test_a_cancelled_call_disturbs_nobody(node):
     run([node], scenario)
 
 
+def test_what_cannot_travel_fails_alone(node):
+    async def scenario(client):
+        good, bad, also_good = await asyncio.gather(
+            client.put("a", ""),
+            client.put("b", "", lease=2**70),
+            client.put("c", ""),
+            return_exceptions=True,
+        )
+        assert isinstance(bad, TypeError)
+        assert (good.header.revision, also_good.header.revision) == (2, 3)
+        with pytest.raises(TypeError):
+            await client.txn([], [("put", object(), b"")])
+
+    run([node], scenario, timeout_s=LONG_S)
+
+
+@pytest.mark.parametrize("timeout_s", [-1, float("nan"), float("inf")])
+def test_timeouts_that_are_none(timeout_s):
+    async def main():
+        with pytest.raises(ValueError, match="timeout_s"):
+            AsyncClient(["127.0.0.1:1"], timeout_s=timeout_s)
+        async with AsyncClient(["127.0.0.1:1"]) as client:
+            with pytest.raises(ValueError, match="timeout_s"):
+                await client.put("k", "v", timeout_s=timeout_s)
+
+    asyncio.run(main())
+
+
+def test_calls_that_ran_out_of_time_are_not_kept():
+    async def main():
+        async with AsyncClient(["127.0.0.1:1"]) as client:
+            calls = [client.put("k", "v" * 100, timeout_s=0.01) for _ in range(100)]
+            ended = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(each, errors.UnreachableError) for each in ended)
+            lane = client._dispatcher.lanes["write"]
+            assert (len(lane.queue), lane.size) == (0, 0)
+
+    asyncio.run(main())
+
+
 # ---- connections --------------------------------------------------------------------------------
 
 
@@ -450,6 +502,42 @@ def test_writes_and_linearizable_reads_prefer_the_leader(node, other):
         node.kill()
         assert (await client.get("k")).header.member_id == 2
         assert (await client.put("k", "v")).header.member_id == 2
+
+    run([node, other], scenario, timeout_s=LONG_S)
+
+
+def test_nothing_is_sent_to_a_node_that_still_believes_in_the_leader_that_died(node, other):
+    node.leader_id = other.leader_id = 2
+
+    async def probed(times):
+        target = len(node.requests("maintenance")) + times
+        await asyncio.to_thread(
+            node.wait_for, lambda fake: len(fake.requests("maintenance")) >= target
+        )
+
+    async def scenario(client):
+        for each in (node, other):
+            await client.status(each.endpoint)
+        other.kill()
+        get = asyncio.ensure_future(client.get("k"))
+        await probed(2)  # so the client knows
+        put = asyncio.ensure_future(client.put("k", "v"))
+        await probed(2)
+        assert node.requests("write") == node.requests("read") == []
+        node.leader_id = 0
+        assert (await put).header.member_id == (await get).header.member_id == 1
+
+    run([node, other], scenario, timeout_s=LONG_S)
+
+
+def test_a_leader_that_only_this_client_lost_is_reached_through_another_node(node, other):
+    node.leader_id = other.leader_id = 2
+
+    async def scenario(client):
+        for each in (node, other):
+            await client.status(each.endpoint)
+        other.kill()
+        assert (await client.get("k")).header.member_id == 1
 
     run([node, other], scenario, timeout_s=LONG_S)
 

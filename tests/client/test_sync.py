@@ -78,3 +78,16 @@ def test_closing_ends_the_calls_of_other_threads(node):
         client.put("k", "v")
     with pytest.raises(errors.ClientClosedError):
         client.status()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_the_clients_thread_leaves_nobody_waiting(node):
+    node.behave = lambda header, requests: SILENCE
+    with Client([node.endpoint], timeout_s=120) as client, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.put, "k", "v")
+        node.wait_for(lambda fake: fake.requests("write"))
+        client._loop.call_threadsafe(lambda: 1 // 0)
+        with pytest.raises(errors.ConnectionLostError, match="ZeroDivisionError"):
+            call.result(timeout=30)
+        with pytest.raises(errors.ClientClosedError, match="ZeroDivisionError"):
+            client.get("k")

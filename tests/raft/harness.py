@@ -72,6 +72,7 @@ class Node:
         self.held: list[Message] = []  # storage messages, when `hold_storage`
         self.hold_storage = False
         self.apply_changes = True
+        self.conf_states: list[ConfState] = []
         if storage is None:
             storage = MemoryStorage()
             conf_state = ConfState(
@@ -122,7 +123,9 @@ class Node:
     def drain(self) -> list[Message]:
         """Handle every Ready; gives the messages for other nodes."""
         sent: list[Message] = []
-        while self.raw.has_ready():
+        for _ in range(10_000):
+            if not self.raw.has_ready():
+                return sent
             rd = self.raw.ready()
             self.reads += rd.read_states
             if self.options.get("async_storage_writes"):
@@ -138,7 +141,7 @@ class Node:
                 self.apply(rd.committed_entries)
                 sent += rd.messages
                 self.raw.advance(rd)
-        return sent
+        raise AssertionError("the node does not come to rest")
 
     def do_storage(self, m: Message) -> list[Message]:
         """What a storage thread does; gives the responses for other nodes."""
@@ -169,7 +172,7 @@ class Node:
         self.applied += entries
         for e in entries:
             if e.type != EntryType.EntryNormal and self.apply_changes:
-                self.raw.apply_conf_change(decode(e))
+                self.conf_states.append(self.raw.apply_conf_change(decode(e)))
 
     def lead(self) -> "Node":
         """Make this node leader by granting it every vote; what it sends is lost."""

@@ -1,17 +1,23 @@
 """The state database against the plain model, then what only a disk can do."""
 
+import itertools
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sampan.storage import records
+from sampan.storage import records, writer
 from sampan.storage.errors import CorruptionError, StorageError
-from sampan.storage.records import key_value
+from sampan.storage.keys import parse_dead_key, parse_kept_key
+from sampan.storage.records import decode_chunk, key_value
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
+from sampan.transport.requests import check_txn
 
 from .model import Model
 
@@ -97,75 +103,179 @@ def test_the_configuration_comes_back(store):
     assert store.applied_index == 1
 
 
-KEYS = [b"a", b"a\x00", b"a\x00\x01", b"a\x00\xff", b"b", b"ba", b"\x00", b"\xff", b"\xff\xff"]
+KEYS = [b"a", b"a\x00", b"a\x00\x01", b"b", b"\xff"]
 key = st.sampled_from(KEYS)
-end = st.one_of(st.just(b""), st.just(b"\x00"), key)
-number = st.integers(0, 12)
+end = st.sampled_from([b"", b"\x00", b"a\x00", b"b", b"\xff", b"\xff\xff"])
+back = st.integers(0, 12)
+lease = st.integers(0, 3)
+flags = st.sampled_from([0, 0, 1, 2, 3, 4, 5, 6, 7])
+plain_put = st.tuples(st.just("put"), key, st.binary(max_size=3))
 put = st.one_of(
-    st.tuples(st.just("put"), key, st.binary(max_size=3)),
-    st.tuples(st.just("put"), key, st.just(b""), st.just(0), st.integers(0, 7)),
+    plain_put,
+    st.tuples(st.just("put"), key, st.binary(max_size=3), lease),
+    st.tuples(st.just("put"), key, st.just(b""), st.just(0), flags),
 )
 delete = st.one_of(
     st.tuples(st.just("delete"), key), st.tuples(st.just("delete"), key, end, st.integers(0, 1))
 )
 range_ = st.builds(
     lambda *options: ("range", *options),
-    key, end, st.integers(0, 4), number, st.integers(0, 3),
+    key, end, st.integers(0, 4), st.just(0), st.integers(0, 3),
     st.integers(0, 4), st.integers(0, 2), *[st.sampled_from([0, 0, 0, 2, 5, 9])] * 4,
 )  # fmt: skip
+leases = st.one_of(
+    st.tuples(st.just("lease_grant"), st.integers(1, 3), back),
+    st.tuples(st.just("lease_revoke"), st.integers(1, 3)),
+)
+compare = st.one_of(
+    st.tuples(st.sampled_from([0, 1, 2, 4]), st.integers(0, 3), key, st.integers(0, 3), end),
+    st.tuples(st.just(3), st.integers(0, 3), key, st.binary(max_size=1), end),
+)
+short_range = st.tuples(st.just("range"), key, end, st.just(0), st.sampled_from([0, 0, 2, 5]))
+
+
+def txns(operation):
+    part = st.lists(operation, max_size=3).map(tuple)
+    compares = st.lists(compare, max_size=2).map(tuple)
+    return st.tuples(st.just("txn"), compares, part, part)
+
+
+txn = txns(st.recursive(st.one_of(put, delete, short_range), txns, max_leaves=6)).filter(
+    lambda request: check_txn(request) is None
+)
+read_txn = txns(st.recursive(short_range, txns, max_leaves=4))
+write = st.one_of(put, put, delete, txn, leases)
 step = st.one_of(
-    st.tuples(st.just("apply"), st.lists(st.one_of(put, put, delete), max_size=6)),
-    st.tuples(st.just("read"), range_),
-    st.tuples(st.just("read"), range_),
+    st.tuples(st.just("apply"), st.lists(write, min_size=1, max_size=6)),
+    st.tuples(st.just("apply"), st.lists(plain_put, min_size=2, max_size=6)),
+    st.tuples(st.just("range"), range_, back),
+    st.tuples(st.just("read"), read_txn),
     st.tuples(st.just("commit")),
-    st.tuples(st.just("flush and crash")),
+    st.tuples(st.just("compact"), back, st.integers(0, 20)),
+    st.tuples(st.just("flush_and_crash")),
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(step, max_size=30), st.sampled_from([1, 2, 128]))
-def test_any_history_agrees_with_the_model(tmp_path_factory, steps, chunk_events):
-    """A crash loses what was not flushed and the entries are applied again, as from the log."""
-    path = tmp_path_factory.mktemp("state")
-    store, model, log = StateStore.open(path), Model(), []
+class Histories:
+    """A store and a model to which the same happens."""
+
+    def __init__(self, path):
+        self.path = path
+        self.store, self.model, self.log = StateStore.open(path), Model(), []
+
+    def apply(self, requests):
+        self.log.append(requests)
+        results = self.store.apply(len(self.log), 1, requests)
+        assert plain(results) == plain(self.model.apply(request) for request in requests)
+
+    def read(self, request):
+        assert plain(self.store.range(request)) == plain(self.model.read(request))
+
+    def range(self, request, revisions_back):
+        revision = max(self.model.revision - revisions_back, 0)
+        self.read((*request[:4], revision, *request[5:]))
+
+    def commit(self):
+        self.store.commit()
+
+    def compact(self, revisions_back, budget):
+        self.apply([("compact", max(self.model.revision - revisions_back, 0))])
+        self.store.commit()
+        self.store.compact_step(budget)
+
+    def flush_and_crash(self):
+        """What was not flushed is lost, and applied again as from the log."""
+        history_hash = self.store.history_hash
+        self.store.flush()
+        self.store.close()
+        self.store = StateStore.open(self.path)
+        for index in range(self.store.applied_index + 1, len(self.log) + 1):
+            self.store.apply(index, 1, self.log[index - 1])
+        assert self.store.history_hash == history_hash
+
+
+@pytest.fixture(scope="session")
+def fast_directories():
+    """Directories in memory where there are any: the many histories need no disk."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as root:
+        yield (Path(root) / str(number) for number in itertools.count())
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(step, min_size=10, max_size=60), st.sampled_from([1, 2, 128]))
+def test_any_history_agrees_with_the_model(fast_directories, steps, chunk_events):
+    both = Histories(next(fast_directories))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "CHUNK_EVENTS_MAX", chunk_events)
-        for name, *rest in steps:
-            if name == "apply":
-                log.append(rest[0])
-                results = store.apply(len(log), 1, rest[0])
-                assert plain(results) == plain(model.apply(r) for r in rest[0])
-            elif name == "read":
-                assert plain(store.range(rest[0])) == plain(model.range(*rest[0][1:]))
-            elif name == "commit":
-                store.commit()
-            else:
-                store.flush()
-                store.close()
-                store = StateStore.open(path)
-                for index in range(store.applied_index + 1, len(log) + 1):
-                    store.apply(index, 1, log[index - 1])
+        patch.setattr(writer, "SKIP_1", 2)
+        patch.setattr(writer, "SKIP_2", 4)
+        for name, *arguments in steps:
+            getattr(both, name)(*arguments)
+        store, model = both.store, both.model
         check_everything(store, model)
+        hashes = all_hashes(store)
+        while store.compact_step(3):
+            pass
+        assert all_hashes(store) == hashes
+        check_everything(store, model)
+        check_nothing_is_left(store, model)
     store.close()
+    shutil.rmtree(both.path)
+
+
+def readable(store):
+    return range(max(store.compact_revision, 1), store.revision + 1)
+
+
+def all_hashes(store):
+    return [store.hash_kv(revision) for revision in readable(store)]
 
 
 def check_everything(store, model):
-    """Every revision that can be read, and the history."""
+    """Every revision that can be read, the history that can be watched, the leases."""
     store.commit()
-    assert store.revision == model.revision
-    for revision in range(max(model.compacted, 1), model.revision + 1):
+    assert (store.revision, store.compact_revision) == (model.revision, model.compacted)
+    for revision in readable(store):
         request = ("range", b"\x00", b"\x00", 0, revision)
-        assert plain(store.range(request)) == plain(model.range(*request[1:]))
-    first = max(model.compacted, 1)
+        assert plain(store.range(request)) == plain(model.read(request))
+    first = readable(store)[0]
     events, at = [], first
     while batch := store.history(at, 1):
         events += batch
         at = batch[-1][0] + 1
-    assert [shown(event) for event in events] == [e for e in model.events if e[0] >= first]
+    expected = [event for event in model.events if event[0] >= first]
+    assert [shown(event) for event in events] == expected
+    seen = set()
     for event in events:
-        before = model.states[event[0] - 1].get(event[1])
-        if before is None or event[0] > first:
-            assert store.previous(event) == before
+        revision, name, _ = event
+        if revision > first and (revision, name) not in seen:
+            assert store.previous(event) == model.states[revision - 1].get(name)
+        seen.add((revision, name))
+    assert store.leases.all() == sorted(model.leases.items())
+    for lease_id in model.leases:
+        held = [name for name, kv in model.states[model.revision].items() if kv[4] == lease_id]
+        assert store.leases.keys(lease_id) == sorted(held)
+
+
+def check_nothing_is_left(store, model):
+    """Compaction keeps the newest versions, the history from the compact revision on, and the
+    versions that were live at it."""
+    compacted = model.compacted
+    kept = {(r, name) for r, name in map(parse_kept_key, stored(store, b"o")) if r <= compacted}
+    live = {(kv[2], name) for name, kv in model.states[max(compacted, 1)].items()}
+    assert kept <= live
+    chunks = [decode_chunk(chunk) for _, chunk in store._db.pairs(b"e", b"f")]
+    assert all(chunk[-1][0] >= compacted for chunk in chunks)
+    for _, deleted in map(parse_dead_key, stored(store, b"d")):
+        assert deleted >= chunks[0][0][0]
+    assert not store.compacting
+
+
+def stored(store, prefix):
+    return [key for key, _ in store._db.pairs(prefix, bytes([prefix[0] + 1]))]
 
 
 def shown(event):

@@ -1,0 +1,518 @@
+"""A group of nodes with an unreliable network and disks, driven by a seed.
+
+Messages are lost, repeated and reordered; nodes crash, lose what they had not synced, and come
+back; members change; all of it in an order that one seed determines. After every step the
+properties of raft are checked (paper, figure 3), and at the end the group must still make progress.
+"""
+
+import itertools
+import random
+from dataclasses import dataclass, field
+
+from sampan.raft import (
+    LOCAL_APPLY_THREAD,
+    ConfChange,
+    ConfChangeSingle,
+    ConfChangeTransition,
+    ConfChangeType,
+    ConfChangeV2,
+    Config,
+    ConfState,
+    Entry,
+    EntryType,
+    HardState,
+    MemoryStorage,
+    Message,
+    MessageType,
+    ProposalDropped,
+    RaftError,
+    RawNode,
+    Ready,
+    Snapshot,
+    SnapshotMetadata,
+    SnapshotStatus,
+    StateType,
+    is_empty_snap,
+)
+
+BASE = (2, 1)  # index and term of the snapshot that the first members start from
+ACTIONS = {  # weights
+    "deliver": 60, "work": 60, "tick": 40, "propose": 8, "lose": 2, "repeat": 2, "read": 3,
+    "change": 3, "crash": 0.8, "restart": 8, "partition": 0.7, "heal": 0.5, "compact": 1.5,
+    "transfer": 0.6, "campaign": 0.6, "unreachable": 0.5, "forget": 0.2, "snapshot_report": 0.5,
+}  # fmt: skip
+
+
+class ViolationError(AssertionError):
+    """A property of raft does not hold."""
+
+
+def require(condition: bool, text: str) -> None:
+    if not condition:
+        raise ViolationError(text)
+
+
+@dataclass
+class Machine:
+    """An application whose state is a checksum of everything applied in order."""
+
+    index: int = 0
+    checksum: int = 0
+    conf_state: ConfState = field(default_factory=ConfState)
+
+    def to_snapshot(self, term: int) -> Snapshot:
+        data = self.checksum.to_bytes(8, "little")
+        return Snapshot(data, SnapshotMetadata(self.conf_state, self.index, term))
+
+    @staticmethod
+    def from_snapshot(s: Snapshot) -> "Machine":
+        checksum = int.from_bytes(s.data, "little")
+        return Machine(s.metadata.index, checksum, s.metadata.conf_state)
+
+
+class History:
+    """What was ever observed of the whole group, to hold every node's behaviour against."""
+
+    def __init__(self) -> None:
+        self.leaders: dict[int, int] = {}  # term -> node
+        self.entries: dict[tuple[int, int], tuple[int, EntryType, bytes]] = {}
+        self.checksums: dict[int, int] = {}  # index -> state after it
+        self.configs: dict[int, ConfState] = {}
+        self.commits: list[tuple[int, int, int]] = []  # leader's term, index, entry's term
+        self.acknowledged = BASE[0]
+        self.read_floors: dict[bytes, int] = {}
+
+    def saw_leader(self, term: int, node: int) -> None:
+        first = self.leaders.setdefault(term, node)
+        require(first == node, f"two leaders in term {term}: {first} and {node}")
+
+    def saw_entry(self, previous_term: int, e: Entry) -> None:
+        """Log matching: an entry determines its data and the entry before it."""
+        have = self.entries.setdefault((e.index, e.term), (previous_term, e.type, e.data))
+        require(
+            have == (previous_term, e.type, e.data),
+            f"logs differ at {e.term}/{e.index}: {have} and {(previous_term, e.type, e.data)}",
+        )
+
+    def saw_commit(self, leader_term: int, index: int, term: int) -> None:
+        self.commits.append((leader_term, index, term))
+
+    def committed_before(self, term: int) -> tuple[int, int]:
+        """The last (index, term) that a leader of an earlier term committed."""
+        return max(
+            ((i, t) for leader_term, i, t in self.commits if leader_term < term), default=BASE
+        )
+
+    def saw_applied(self, machine: Machine, node: int) -> None:
+        have = self.checksums.setdefault(machine.index, machine.checksum)
+        require(have == machine.checksum, f"node {node} applied something else at {machine.index}")
+        self.acknowledged = max(self.acknowledged, machine.index)
+
+    def saw_config(self, index: int, old: ConfState, new: ConfState) -> None:
+        if index in self.configs:
+            require(self.configs[index] == new, f"configurations differ at {index}")
+            return
+        self.configs[index] = new
+        require(quorums_overlap(old, new), f"quorums of {old} and {new} need not meet")
+
+
+def quorums_overlap(old: ConfState, new: ConfState) -> bool:
+    """True if no quorum of one configuration avoids all quorums of the other."""
+    ids = sorted({*old.voters, *old.voters_outgoing, *new.voters, *new.voters_outgoing})
+
+    def is_quorum(members: frozenset[int], config: ConfState) -> bool:
+        halves = [half for half in (config.voters, config.voters_outgoing) if half]
+        return all(2 * len(members & set(half)) > len(half) for half in halves)
+
+    subsets = [frozenset(c) for n in range(len(ids) + 1) for c in itertools.combinations(ids, n)]
+    everyone = frozenset(ids)
+    return not any(is_quorum(s, old) and is_quorum(everyone - s, new) for s in subsets)
+
+
+class Disk(MemoryStorage):
+    """Makes a snapshot of what is applied when the leader needs one.
+
+    An older one might not have the node in its configuration that it is meant for.
+    """
+
+    host: "Host | None" = None
+
+    def saved(self) -> Snapshot:
+        return super().snapshot()
+
+    def snapshot(self) -> Snapshot:
+        machine = self.host.machine
+        if machine.index <= self.saved().metadata.index:
+            return self.saved()
+        return machine.to_snapshot(self.term(machine.index))
+
+
+class Host:
+    """A node, its disk, and the work that is under way when a crash comes."""
+
+    def __init__(self, peer: int, sim: "Simulation", member: bool) -> None:
+        self.peer = peer
+        self.sim = sim
+        self.storage = Disk()
+        self.storage.host = self
+        self.synced = HardState()
+        if member:
+            conf_state = ConfState(voters=sim.first_voters)
+            snapshot = Machine(BASE[0], 0, conf_state).to_snapshot(BASE[1])
+            self.storage.apply_snapshot(snapshot)
+            self.synced = HardState(BASE[1], 0, BASE[0])
+            self.storage.set_hard_state(self.synced)
+        self.raw: RawNode | None = None
+        self.start()
+
+    def start(self) -> None:
+        self.machine = Machine.from_snapshot(self.storage.saved())
+        self.outstanding: Ready | None = None  # synchronous mode
+        self.appends: list[Message] = []  # asynchronous mode
+        self.applies: list[Message] = []
+        rng = self.sim.rng
+        config = Config(
+            id=self.peer, election_tick=5, heartbeat_tick=1, storage=self.storage,
+            applied=self.machine.index, rand=rng.randrange, **self.sim.options,
+        )  # fmt: skip
+        hard_state = self.storage.initial_state()[0]
+        self.raw = RawNode(config)
+        self.seen = self.raw.debug_state()
+        require(self.seen.term >= hard_state.term, "a restart lost its term")
+
+    def crash(self) -> None:
+        """Lose the memory, writes that were under way, and a commit index that was not synced."""
+        rng = self.sim.rng
+        for m in self.appends[: rng.randrange(len(self.appends) + 1)]:
+            self.persist(HardState(m.term, m.vote, m.commit), m.entries, m.snapshot, sync=True)
+        rd = self.outstanding
+        if rd is not None and rng.random() < 0.5:
+            self.persist(rd.hard_state, rd.entries, rd.snapshot, sync=True)
+        if rng.random() < 0.5:
+            self.storage.set_hard_state(self.synced)
+        self.synced = self.storage.initial_state()[0]
+        self.raw = None
+
+    def persist(self, hard_state, entries, snapshot, *, sync: bool) -> None:
+        if snapshot is not None and not is_empty_snap(snapshot):
+            self.storage.apply_snapshot(snapshot)
+            sync = True
+        self.storage.append(entries)
+        if hard_state is not None and hard_state != HardState():
+            self.storage.set_hard_state(hard_state)
+        if sync:
+            self.synced = self.storage.initial_state()[0]
+
+    def apply(self, entries: list[Entry]) -> None:
+        for e in entries:
+            machine = self.machine
+            require(e.index == machine.index + 1, f"node {self.peer} applied {e.index} next")
+            machine.index = e.index
+            machine.checksum = hash((machine.checksum, e.term, e.type, e.data)) & (2**64 - 1)
+            if e.type != EntryType.EntryNormal:
+                v1 = e.type == EntryType.EntryConfChange
+                change = (ConfChange if v1 else ConfChangeV2).unmarshal(e.data)
+                old, machine.conf_state = machine.conf_state, self.raw.apply_conf_change(change)
+                self.sim.history.saw_config(e.index, old, machine.conf_state)
+            self.sim.history.saw_applied(machine, self.peer)
+
+    def restored(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None:
+            self.machine = Machine.from_snapshot(snapshot)
+            self.sim.history.saw_applied(self.machine, self.peer)
+
+    def busy(self) -> bool:
+        """True if there is something to do for this host."""
+        return self.raw is not None and bool(
+            self.outstanding or self.appends or self.applies or self.raw.has_ready()
+        )
+
+    def work(self) -> None:
+        """One piece of what a host does: take a Ready, finish one, write, apply."""
+        if not self.sim.asynchronous:
+            self.finish_ready() if self.outstanding else self.take_ready()
+            return
+        choices = [
+            (self.raw.has_ready(), self.take_ready),
+            (self.appends, self.write),
+            (self.applies, self.apply_next),
+        ]
+        possible = [action for ready, action in choices if ready]
+        if possible:
+            self.sim.rng.choice(possible)()
+
+    def take_ready(self) -> None:
+        if not self.raw.has_ready():
+            return
+        rd = self.raw.ready()
+        if rd.entries:
+            first = rd.entries[0].index
+            previous = self.raw._raft.log.term_or_zero(first - 1)
+            for e in rd.entries:
+                self.sim.history.saw_entry(previous, e)
+                previous = e.term
+        for read in rd.read_states:
+            floor = self.sim.history.read_floors[read.request_ctx]
+            require(read.index >= floor, f"a read at {read.index} after {floor} was acknowledged")
+        if not self.sim.asynchronous:
+            self.outstanding = rd
+            return
+        for m in rd.messages:
+            if m.type == MessageType.MsgStorageAppend:
+                self.appends.append(m)
+            elif m.to == LOCAL_APPLY_THREAD:
+                self.applies.append(m)
+            else:
+                self.sim.post(m)
+
+    def finish_ready(self) -> None:
+        rd, self.outstanding = self.outstanding, None
+        self.persist(rd.hard_state, rd.entries, rd.snapshot, sync=rd.must_sync)
+        self.restored(rd.snapshot)
+        for m in rd.messages:
+            self.sim.post(m)
+        self.apply(rd.committed_entries)
+        self.raw.advance(rd)
+
+    def write(self) -> None:
+        m = self.appends.pop(0)
+        hard_state = HardState(m.term, m.vote, m.commit)
+        self.persist(hard_state, m.entries, m.snapshot, sync=bool(m.responses))
+        self.restored(m.snapshot)
+        self.respond(m)
+
+    def apply_next(self) -> None:
+        m = self.applies.pop(0)
+        self.apply(m.entries)
+        self.respond(m)
+
+    def respond(self, m: Message) -> None:
+        for r in m.responses:
+            if r.to == self.peer:
+                self.step(r)
+            else:
+                self.sim.post(r)
+
+    def step(self, m: Message) -> None:
+        try:
+            self.raw.step(m)
+        except RaftError:
+            self.sim.refused += 1
+
+    def observe(self) -> None:
+        """Check this node's own properties against what was seen before."""
+        if self.raw is None:
+            return
+        r = self.raw._raft
+        history, seen = self.sim.history, self.seen
+        term, committed = r.term, r.log.committed
+        require(term >= seen.term, f"node {self.peer} went from term {seen.term} to {term}")
+        require(committed >= seen.committed, f"node {self.peer}'s commit index went back")
+        leads = r.state == StateType.StateLeader
+        if leads and (seen.state != r.state or seen.term != term):
+            history.saw_leader(term, self.peer)
+            index, at = history.committed_before(term)
+            complete = index < r.log.first_index() or r.log.match_term(index, at)
+            require(complete, f"leader {self.peer} of term {term} lacks {at}/{index}")
+        if leads and committed > seen.committed:
+            history.saw_commit(term, committed, r.log.term(committed))
+        seen.term, seen.committed, seen.state = term, committed, r.state
+
+
+class Simulation:
+    """One run; `Simulation(seed, size, asynchronous).run(steps)`."""
+
+    def __init__(self, seed: int, size: int, asynchronous: bool) -> None:
+        self.rng = rng = random.Random(f"{seed} {size} {asynchronous}")
+        self.asynchronous = asynchronous
+        self.first_voters = list(range(1, size + 1))
+        self.options = {
+            "async_storage_writes": asynchronous,
+            "pre_vote": rng.random() < 0.5,
+            "check_quorum": rng.random() < 0.5,
+            "step_down_on_removal": rng.random() < 0.5,
+            "max_size_per_msg": rng.choice([0, 40, 10**6]),
+            "max_committed_size_per_ready": rng.choice([1, 60, 10**6]),
+            "max_inflight_msgs": rng.choice([1, 3, 256]),
+            "max_inflight_bytes": rng.choice([0, 10**6]),
+        }
+        self.history = History()
+        self.network: list[Message] = []
+        self.blocked: set[tuple[int, int]] = set()
+        self.refused = 0
+        self.proposed = 0
+        self.marshals = rng.random() < 0.05
+        self.hosts = {peer: Host(peer, self, peer <= size) for peer in range(1, size + 3)}
+        names, weights = zip(*ACTIONS.items(), strict=True)
+        self.names, self.weights = names, weights
+
+    def post(self, m: Message) -> None:
+        if m.to in self.hosts:
+            self.network.append(Message.unmarshal(m.marshal()) if self.marshals else m)
+
+    def run(self, steps: int) -> None:
+        """Let a first leader be elected, then take `steps` random steps."""
+        self.settle()
+        for name in self.rng.choices(self.names, self.weights, k=steps):
+            host = self._pick()
+            if host.raw is not None or name == "restart":
+                touched = getattr(self, name)(host) or host
+                touched.observe()
+            if len(self.network) > 200:
+                del self.network[: self.rng.randrange(100)]
+
+    def _pick(self) -> Host:
+        """Any host, the newest leader more often: that is where things go wrong."""
+        leaders = self.history.leaders
+        if leaders and self.rng.random() < 0.3:
+            return self.hosts[leaders[max(leaders)]]
+        return self.rng.choice(list(self.hosts.values()))
+
+    # --- actions; each gives the host it touched, if not the one it was given
+
+    def deliver(self, host: Host) -> Host | None:
+        if not self.network:
+            return None
+        at = min(int(self.rng.expovariate(0.5)), len(self.network) - 1)  # mostly in order
+        m = self.network.pop(at)
+        return self.receive(m)
+
+    def receive(self, m: Message) -> Host | None:
+        target = self.hosts[m.to]
+        if target.raw is None or (m.from_, m.to) in self.blocked:
+            return None
+        target.step(m)
+        return target
+
+    def lose(self, host: Host) -> None:
+        if self.network:
+            self.network.pop(self.rng.randrange(len(self.network)))
+
+    def repeat(self, host: Host) -> Host | None:
+        return self.receive(self.rng.choice(self.network)) if self.network else None
+
+    def work(self, host: Host) -> Host | None:
+        busy = [h for h in self.hosts.values() if h.busy()]
+        if not busy:
+            return None
+        busy_host = self.rng.choice(busy)
+        busy_host.work()
+        return busy_host
+
+    def tick(self, host: Host) -> None:
+        host.raw.tick()
+
+    def campaign(self, host: Host) -> None:
+        host.raw.campaign()
+
+    def propose(self, host: Host) -> None:
+        self.proposed += 1
+        self._propose(lambda: host.raw.propose(b"%d" % self.proposed))
+
+    def _propose(self, action) -> None:
+        try:
+            action()
+        except ProposalDropped:
+            self.refused += 1
+
+    def read(self, host: Host) -> None:
+        context = b"read%d" % len(self.history.read_floors)
+        self.history.read_floors[context] = self.history.acknowledged
+        host.raw.read_index(context)
+
+    def change(self, host: Host) -> None:
+        rng = self.rng
+        steps = [
+            ConfChangeSingle(
+                rng.choices(list(ConfChangeType), [4, 2, 0.2, 1])[0], rng.choice(list(self.hosts))
+            )
+            for _ in range(rng.choice([0, 1, 1, 1, 2, 3]))
+        ]
+        change = ConfChangeV2(rng.choice(list(ConfChangeTransition)), steps)
+        if len(steps) == 1 and rng.random() < 0.5:
+            change = ConfChange(steps[0].type, steps[0].node_id)
+        self._propose(lambda: host.raw.propose_conf_change(change))
+
+    def crash(self, host: Host) -> None:
+        host.crash()
+
+    def restart(self, host: Host) -> None:
+        if host.raw is None:
+            host.start()
+
+    def partition(self, host: Host) -> None:
+        """Cut a host off from some or all others, in one or both directions."""
+        rng = self.rng
+        others = [peer for peer in self.hosts if peer != host.peer]
+        if rng.random() < 0.4:
+            others = rng.sample(others, rng.randrange(1, len(others)))
+        self.blocked = {(host.peer, other) for other in others}
+        if rng.random() < 0.8:
+            self.blocked |= {(other, host.peer) for other in others}
+
+    def heal(self, host: Host) -> None:
+        self.blocked.clear()
+
+    def compact(self, host: Host) -> None:
+        """Snapshot and drop the log; the commit index must be durable first (see the docs)."""
+        index, storage = host.machine.index, host.storage
+        if index <= storage.saved().metadata.index or index < storage.first_index():
+            return
+        if storage.initial_state()[0].commit < index:
+            return
+        if storage.last_index() < index:
+            return
+        host.synced = storage.initial_state()[0]
+        storage.create_snapshot(
+            index, host.machine.conf_state, host.machine.checksum.to_bytes(8, "little")
+        )
+        storage.compact(self.rng.randrange(storage.first_index(), index + 1))
+
+    def transfer(self, host: Host) -> None:
+        host.raw.transfer_leadership(self.rng.choice(list(self.hosts)))
+
+    def unreachable(self, host: Host) -> None:
+        host.raw.report_unreachable(self.rng.choice(list(self.hosts)))
+
+    def snapshot_report(self, host: Host) -> None:
+        host.raw.report_snapshot(
+            self.rng.choice(list(self.hosts)), self.rng.choice(list(SnapshotStatus))
+        )
+
+    def forget(self, host: Host) -> None:
+        host.raw.forget_leader()
+
+    # --- in the end
+
+    def settle(self) -> None:
+        """With everything up and connected, the group commits something new and converges."""
+        self.blocked.clear()
+        for host in self.hosts.values():
+            if host.raw is None:
+                host.start()
+            for peer in self.hosts:  # lost snapshots are the transport's to report
+                host.raw.report_snapshot(peer, SnapshotStatus.SnapshotFailure)
+        for _ in range(400):
+            for host in self.hosts.values():
+                host.raw.tick()
+                while host.busy():
+                    host.work()
+                    host.observe()
+            queue, self.network = self.network, []
+            for m in queue:
+                if touched := self.receive(m):
+                    touched.observe()
+            if self._converged():
+                return
+        raise ViolationError("no progress although every node is up and connected")
+
+    def _converged(self) -> bool:
+        leaders = [h for h in self.hosts.values() if h.raw._raft.state == StateType.StateLeader]
+        if not leaders:
+            return False
+        leader = max(leaders, key=lambda h: h.raw._raft.term)
+        raft = leader.raw._raft
+        if not raft.committed_in_current_term() or leader.machine.index < raft.log.last_index():
+            return False
+        members = {*raft.tracker.progress}
+        return all(self.hosts[p].machine.index == leader.machine.index for p in members)

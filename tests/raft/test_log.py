@@ -1,0 +1,565 @@
+"""The log and its storage: behaviours 110 to 115."""
+
+import pytest
+from sampan.raft import (
+    NO_LIMIT,
+    ConfChange,
+    ConfChangeSingle,
+    ConfChangeTransition,
+    ConfChangeType,
+    ConfChangeV2,
+    ConfState,
+    Entry,
+    EntryType,
+    ErrCompacted,
+    ErrSnapOutOfDate,
+    ErrUnavailable,
+    HardState,
+    MemoryStorage,
+    Message,
+    RaftPanic,
+    ReadState,
+    Ready,
+    Snapshot,
+    SnapshotMetadata,
+    SoftState,
+    StateType,
+    describe_conf_change,
+    describe_conf_state,
+    describe_entries,
+    describe_entry,
+    describe_hard_state,
+    describe_message,
+    describe_ready,
+    describe_snapshot,
+    describe_soft_state,
+    entry_size,
+    is_empty_hard_state,
+    is_empty_snap,
+)
+from sampan.raft.config import NullLogger
+from sampan.raft.log import RaftLog
+from sampan.raft.log_unstable import Unstable
+from sampan.raft.quorum import JointConfig, MajorityConfig
+from sampan.raft.types import limit_size
+from sampan.tests.raft.harness import M
+
+
+def snap(index, term, data=b"") -> Snapshot:
+    return Snapshot(data, SnapshotMetadata(ConfState([1]), index, term))
+
+
+def stored(first, last, term=None) -> MemoryStorage:
+    """Entries first..last, whose terms are their indexes unless one is given."""
+    storage = MemoryStorage()
+    if first > 1:
+        storage.apply_snapshot(snap(first - 1, term or first - 1))
+    storage.append([Entry(term or i, i) for i in range(first, last + 1)])
+    return storage
+
+
+def half_and_half() -> RaftLog:
+    """Snapshot at 100; 101..149 in storage, 150..199 unstable; terms are indexes."""
+    log = RaftLog(stored(101, 149), NullLogger())
+    log.append([Entry(i, i) for i in range(150, 200)])
+    return log
+
+
+@pytest.mark.parametrize(
+    ("index", "want"),
+    [(99, ErrCompacted), (100, 100), (101, 101), (149, 149), (150, 150), (199, 199),
+     (200, ErrUnavailable)],
+)  # fmt: skip
+def test_110_terms_across_storage_and_unstable(index, want):
+    log = half_and_half()
+    if isinstance(want, int):
+        assert (log.term(index), log.term_or_zero(index)) == (want, want)
+        assert log.match_term(index, want)
+        assert not log.match_term(index, want + 1)
+        return
+    with pytest.raises(want):
+        log.term(index)
+    assert log.term_or_zero(index) == 0
+    assert not log.match_term(index, 0)
+
+
+def test_110_terms_around_an_unstable_snapshot():
+    log = RaftLog(stored(101, 103), NullLogger())
+    log.restore(snap(150, 42))
+    for index, want in [(100, 0), (103, 0), (149, 0), (150, 42), (151, 0)]:
+        assert log.term_or_zero(index) == want
+    assert (log.first_index(), log.last_index(), log.last_term()) == (151, 150, 42)
+    assert log.snapshot().metadata.index == 150
+
+
+@pytest.mark.parametrize(
+    ("lo", "hi", "limit", "count"),
+    [
+        (101, 101, NO_LIMIT, 0),
+        (101, 149, NO_LIMIT, 48),
+        (148, 152, NO_LIMIT, 4),
+        (150, 151, NO_LIMIT, 1),
+        (199, 200, NO_LIMIT, 1),
+        (150, 200, 0, 1),
+        (149, 152, 0, 1),
+        (148, 152, 6, 1),
+        (148, 152, 7, 1),
+        (148, 152, 12, 2),
+        (149, 152, 12, 2),
+        (149, 152, 11, 1),
+        (148, 152, 18, 3),
+        (147, 152, 17, 2),
+        (150, 153, 12, 2),
+        (150, 153, 13, 2),
+    ],
+)
+def test_110_slices_are_bounded(lo, hi, limit, count):
+    log = half_and_half()
+    assert entry_size(Entry(150, 150)) == 6
+    got = log.slice(lo, hi, limit)
+    assert [e.index for e in got] == list(range(lo, lo + count))
+    assert all(e.term == e.index for e in got)
+
+
+def test_110_bounds_of_slices():
+    log = half_and_half()
+    with pytest.raises(ErrCompacted):
+        log.slice(100, 101, NO_LIMIT)
+    with pytest.raises(RaftPanic, match=r"slice\[101,201\) out of bound \[101,199\]"):
+        log.slice(101, 201, NO_LIMIT)
+    with pytest.raises(RaftPanic, match="invalid slice 150 > 149"):
+        log.slice(150, 149, NO_LIMIT)
+    assert log.entries(200, NO_LIMIT) == []
+    assert [e.index for e in log.entries(198, NO_LIMIT)] == [198, 199]
+
+
+@pytest.mark.parametrize("page", [0, 6, 30, NO_LIMIT])
+def test_110_scans_see_every_entry_once(page):
+    log = half_and_half()
+    pages = list(log.scan(120, 180, page))
+    assert [e.index for p in pages for e in p] == list(range(120, 180))
+    assert all(len(p) == 1 or sum(map(entry_size, p)) <= page for p in pages)
+    assert list(log.scan(120, 120, page)) == []
+    with pytest.raises(ErrCompacted):
+        list(log.scan(99, 120, page))
+
+
+def test_110_a_storage_that_gives_nothing_is_noticed():
+    class Empty(MemoryStorage):
+        def entries(self, lo, hi, max_size):
+            return []
+
+    class Gone(MemoryStorage):
+        def entries(self, lo, hi, max_size):
+            raise ErrUnavailable
+
+    for kind, text in ((Empty, r"got 0 entries in \[1, 2\)"), (Gone, r"entries\[1:2\) is unavail")):
+        storage = kind()
+        storage.append([Entry(1, 1)])
+        with pytest.raises(RaftPanic, match=text):
+            list(RaftLog(storage, NullLogger()).scan(1, 2, NO_LIMIT))
+
+
+def test_110_the_end_of_the_log_must_have_a_term():
+    class NoTerm(MemoryStorage):
+        def term(self, i):
+            raise ErrUnavailable
+
+    log = RaftLog(NoTerm(), NullLogger())
+    with pytest.raises(RaftPanic, match="unexpected error when getting the last term"):
+        log.last_term()
+
+
+def test_110_sizes():
+    big = Entry(2**32, 2**63, EntryType.EntryConfChange, b"x" * 200)
+    assert entry_size(Entry()) == 4
+    assert entry_size(Entry(127, 128)) == 5
+    assert entry_size(big) == 2 + 5 + 10 + 2 + 1 + 2 + 200
+    assert len(big.marshal()) == entry_size(big)
+    entries = [Entry(1, i, data=b"x" * 10) for i in range(1, 4)]
+    size = entry_size(entries[0])
+    for limit, count in [(0, 1), (size, 1), (2 * size - 1, 1), (2 * size, 2), (3 * size, 3)]:
+        assert limit_size(entries, limit) == entries[:count]
+    assert limit_size([], 0) == []
+
+
+def test_111_the_commit_index_stays_within_the_log():
+    log = RaftLog(stored(1, 3), NullLogger())
+    log.commit_to(2)
+    log.commit_to(1)
+    assert log.committed == 2
+    with pytest.raises(RaftPanic, match=r"tocommit\(4\) is out of range \[lastIndex\(3\)\]. Was"):
+        log.commit_to(4)
+    assert log.committed == 2
+    assert not log.maybe_commit(2, 2)
+    assert not log.maybe_commit(3, 2)
+    assert not log.maybe_commit(9, 0)
+    assert log.maybe_commit(3, 3)
+
+
+def test_111_applied_stays_between_itself_and_committed():
+    log = RaftLog(stored(1, 5), NullLogger())
+    log.commit_to(4)
+    log.applied_to(3, 0)
+    for index in (2, 5):
+        with pytest.raises(
+            RaftPanic,
+            match=rf"applied\({index}\) is out of range \[prevApplied\(3\), committed\(4\)\]",
+        ):
+            log.applied_to(index, 0)
+    with pytest.raises(RaftPanic, match=r"applying\(5\) is out of range \[prevApplying\(3\), comm"):
+        log.accept_applying(5, 0, True)
+    with pytest.raises(RaftPanic, match=r"after\(3\) is out of range \[committed\(4\)\]"):
+        log.append([Entry(9, 4)])
+    assert log.append([]) == 5
+
+
+@pytest.mark.parametrize(
+    ("index", "unstable", "room", "paused"),
+    [(3, True, 100, True), (3, False, 100, True), (4, False, 100, False), (5, True, 100, False),
+     (5, True, 101, True), (4, True, 100, True)],
+)  # fmt: skip
+def test_111_applying_pauses_when_the_room_is_used_or_the_page_was_cut(
+    index, unstable, room, paused
+):
+    log = RaftLog(stored(1, 4, 1), NullLogger(), 101)
+    log.append([Entry(1, 5)])
+    log.commit_to(5)
+    log.accept_applying(index, room, unstable)
+    assert log._applying_paused == paused
+    log.applied_to(index, 60)
+    assert not log._applying_paused
+    log.accept_applying(index, 200, unstable)
+    log.applied_to(index, 99)
+    assert log._applying_paused, "still more than the bound under way"
+
+
+def test_111_no_room_left_without_a_pause_is_a_bug():
+    log = RaftLog(stored(1, 2, 1), NullLogger(), 10)
+    log.commit_to(2)
+    log._applying_size = 10
+    with pytest.raises(RaftPanic, match=r"applying entry size \(10-10\)=0 not positive"):
+        log.next_committed(True)
+
+
+def test_111_applying_what_was_compacted_is_a_bug():
+    storage = stored(1, 5, 1)
+    log = RaftLog(storage, NullLogger())
+    log.commit_to(5)
+    storage.compact(3)
+    with pytest.raises(RaftPanic, match="unexpected error when getting unapplied entries"):
+        log.next_committed(True)
+
+
+def test_112_compaction():
+    storage = stored(1, 1000)
+    log = RaftLog(storage, NullLogger())
+    log.commit_to(1000)
+    log.applied_to(1000, 0)
+    storage.compact(500)
+    assert (log.first_index(), log.last_index()) == (501, 1000)
+    assert [log.match_term(i, i) for i in (499, 500, 501, 1000)] == [False, True, True, True]
+    with pytest.raises(ErrCompacted):
+        storage.compact(500)
+    with pytest.raises(RaftPanic, match=r"compact 1001 is out of bound lastindex\(1000\)"):
+        storage.compact(1001)
+    log.append([Entry(1001, 1001)])
+    assert (log.last_index(), log.unstable.next_entries()) == (1001, [Entry(1001, 1001)])
+
+
+def test_113_unstable_bounds():
+    u = Unstable(5, NullLogger())
+    assert (u.maybe_first_index(), u.maybe_last_index(), u.maybe_term(5)) == (None, None, None)
+    assert (u.next_entries(), u.has_next_entries(), u.next_snapshot()) == ([], False, None)
+    u.truncate_and_append([Entry(1, 5)])
+    assert (u.maybe_first_index(), u.maybe_last_index()) == (None, 5)
+    assert [u.maybe_term(i) for i in (4, 5, 6)] == [None, 1, None]
+    u.restore(snap(4, 3))
+    assert (u.maybe_first_index(), u.maybe_last_index()) == (5, 4)
+    assert [u.maybe_term(i) for i in (3, 4, 5)] == [None, 3, None]
+    u.truncate_and_append([Entry(4, 5)])
+    assert (u.maybe_last_index(), u.maybe_term(5)) == (5, 4)
+    assert (u.offset, u.offset_in_progress, u.snapshot_in_progress) == (5, 5, False)
+
+
+def test_113_unstable_in_progress():
+    u = Unstable(5, NullLogger())
+    u.restore(snap(4, 1))
+    u.truncate_and_append([Entry(1, 5), Entry(1, 6)])
+    assert u.next_snapshot() is not None
+    u.accept_in_progress()
+    assert (u.next_entries(), u.next_snapshot(), u.offset_in_progress) == ([], None, 7)
+    u.truncate_and_append([Entry(1, 7)])
+    assert (u.next_entries(), u.has_next_entries()) == ([Entry(1, 7)], True)
+    u.stable_to(4, 1)  # the snapshot's, not an entry's
+    assert u.offset == 5
+    u.stable_snap_to(3)
+    assert u.snapshot is not None
+    u.stable_snap_to(4)
+    assert (u.snapshot, u.snapshot_in_progress) == (None, False)
+    u.stable_to(5, 1)
+    assert (u.offset, u.offset_in_progress, len(u.entries)) == (6, 7, 2)
+    u.stable_to(7, 1)
+    assert (u.offset, u.offset_in_progress, u.entries) == (8, 8, [])
+
+
+@pytest.mark.parametrize(
+    ("start", "terms", "offset", "want"),
+    [
+        (7, [2], 5, [1, 1, 2]),
+        (6, [2, 2], 5, [1, 2, 2]),
+        (5, [2], 5, [2]),
+        (4, [2, 2, 2], 4, [2, 2, 2]),
+    ],
+)
+def test_113_unstable_truncation(start, terms, offset, want):
+    u = Unstable(5, NullLogger())
+    u.truncate_and_append([Entry(1, 5), Entry(1, 6)])
+    u.accept_in_progress()
+    fresh = [Entry(t, i) for i, t in enumerate(terms, start)]
+    u.truncate_and_append(fresh)
+    fresh.clear()
+    assert (u.offset, [e.term for e in u.entries]) == (offset, want)
+    assert u.offset_in_progress == min(7, start)
+    assert [e.index for e in u.entries] == list(range(offset, offset + len(want)))
+
+
+def test_113_unstable_slices():
+    u = Unstable(5, NullLogger())
+    u.truncate_and_append([Entry(1, 5), Entry(1, 6)])
+    assert [e.index for e in u.slice(5, 7)] == [5, 6]
+    u.slice(5, 7).clear()
+    assert len(u.entries) == 2
+    with pytest.raises(RaftPanic, match=r"invalid unstable\.slice 6 > 5"):
+        u.slice(6, 5)
+    for lo, hi in [(4, 6), (5, 8)]:
+        with pytest.raises(RaftPanic, match=r"out of bound \[5,7\]"):
+            u.slice(lo, hi)
+    with pytest.raises(RaftPanic, match=r"unstable.slice\[5,9\) out of bound"):
+        u.truncate_and_append([Entry(1, 9)])
+
+
+def test_114_storage_terms_and_entries():
+    storage = stored(4, 6)
+    for index, want in [(2, ErrCompacted), (3, 3), (4, 4), (6, 6), (7, ErrUnavailable)]:
+        if isinstance(want, int):
+            assert storage.term(index) == want
+        else:
+            with pytest.raises(want):
+                storage.term(index)
+    for lo in (2, 3):
+        with pytest.raises(ErrCompacted):
+            storage.entries(lo, 6, NO_LIMIT)
+    assert [e.index for e in storage.entries(4, 7, NO_LIMIT)] == [4, 5, 6]
+    assert [e.index for e in storage.entries(4, 7, 0)] == [4]
+    assert [e.index for e in storage.entries(4, 7, 8)] == [4, 5]
+    with pytest.raises(RaftPanic, match=r"entries' hi\(8\) is out of bound lastindex\(6\)"):
+        storage.entries(4, 8, NO_LIMIT)
+    with pytest.raises(ErrUnavailable):
+        stored(4, 3).entries(4, 4, NO_LIMIT)
+    storage.entries(4, 7, NO_LIMIT).clear()
+    assert (storage.first_index(), storage.last_index()) == (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("start", "terms", "want"),
+    [
+        (1, [1, 2], [3, 4, 5]),
+        (3, [3, 4, 5], [3, 4, 5]),
+        (3, [3, 6, 6], [3, 6, 6]),
+        (3, [3, 4, 5, 5], [3, 4, 5, 5]),
+        (2, [3, 3, 5], [3, 5]),
+        (4, [5], [3, 5]),
+        (6, [5], [3, 4, 5, 5]),
+    ],
+)
+def test_114_storage_append(start, terms, want):
+    storage = stored(4, 5)  # after a dummy for index 3
+    storage.append([Entry(t, i) for i, t in enumerate(terms, start)])
+    dummy, *rest = storage._entries
+    assert [dummy.term, *(e.term for e in rest)] == want or [
+        3, *(e.term for e in rest)
+    ] == want  # fmt: skip
+    assert [e.index for e in rest] == list(range(4, 4 + len(rest)))
+    storage.append([])
+
+
+def test_114_storage_append_leaves_no_gap():
+    storage = stored(1, 3)
+    with pytest.raises(RaftPanic, match=r"missing log entry \[last: 3, append at: 5\]"):
+        storage.append([Entry(5, 5)])
+
+
+def test_114_storage_snapshots():
+    storage = stored(1, 5)
+    made = storage.create_snapshot(4, ConfState([1, 2, 3]), b"data")
+    assert made == Snapshot(b"data", SnapshotMetadata(ConfState([1, 2, 3]), 4, 4))
+    assert storage.snapshot() == made
+    with pytest.raises(ErrSnapOutOfDate):
+        storage.create_snapshot(4, None, b"")
+    with pytest.raises(RaftPanic, match=r"snapshot 6 is out of bound lastindex\(5\)"):
+        storage.create_snapshot(6, None, b"")
+    assert storage.create_snapshot(5, None, b"").metadata.conf_state == ConfState([1, 2, 3])
+    with pytest.raises(ErrSnapOutOfDate):
+        storage.apply_snapshot(snap(5, 5))
+    storage.apply_snapshot(snap(6, 6))
+    assert (storage.first_index(), storage.last_index(), storage.term(6)) == (7, 6, 6)
+    empty = MemoryStorage()
+    empty.apply_snapshot(snap(0, 0))
+    assert empty.initial_state() == (HardState(), ConfState([1]))
+    assert (empty.first_index(), empty.last_index()) == (1, 0)
+    empty.apply_snapshot(snap(0, 0))
+
+
+def test_115_conflicts():
+    log = RaftLog(stored(1, 3), NullLogger())
+    for start, terms, want in [
+        (1, [], 0), (1, [1, 2, 3], 0), (2, [2, 3], 0), (3, [3], 0),
+        (1, [1, 2, 3, 4], 4), (4, [4, 4], 4), (1, [4, 4], 1), (2, [1, 4], 2), (3, [1], 3),
+    ]:  # fmt: skip
+        assert log.find_conflict([Entry(t, i) for i, t in enumerate(terms, start)]) == want
+
+
+@pytest.mark.parametrize(
+    ("terms", "index", "term", "want"),
+    [
+        ([0, 2, 2, 5, 5, 5], 100, 2, (100, 0)),
+        ([0, 2, 2, 5, 5, 5], 5, 6, (5, 5)),
+        ([0, 2, 2, 5, 5, 5], 5, 5, (5, 5)),
+        ([0, 2, 2, 5, 5, 5], 5, 4, (2, 2)),
+        ([0, 2, 2, 5, 5, 5], 5, 2, (2, 2)),
+        ([0, 2, 2, 5, 5, 5], 5, 1, (0, 0)),
+        ([0, 2, 2, 5, 5, 5], 1, 2, (1, 2)),
+        ([0, 2, 2, 5, 5, 5], 0, 0, (0, 0)),
+    ],
+)
+def test_115_conflicts_by_term(terms, index, term, want):
+    storage = MemoryStorage()
+    storage.append([Entry(t, i) for i, t in enumerate(terms) if i])
+    assert RaftLog(storage, NullLogger()).find_conflict_by_term(index, term) == want
+
+
+def test_115_up_to_date():
+    log = RaftLog(stored(1, 3), NullLogger())
+    for index, term, want in [
+        (2, 4, True), (3, 4, True), (4, 4, True), (2, 2, False), (3, 2, False), (4, 2, False),
+        (2, 3, False), (3, 3, True), (4, 3, True),
+    ]:  # fmt: skip
+        assert log.is_up_to_date(index, term) == want
+
+
+def test_115_texts_of_states():
+    assert describe_hard_state(HardState(1, 0, 3)) == "Term:1 Commit:3"
+    assert describe_hard_state(HardState(1, 2, 3)) == "Term:1 Vote:2 Commit:3"
+    assert describe_soft_state(SoftState(1, StateType.StateLeader)) == "Lead:1 State:StateLeader"
+    conf_state = ConfState([1, 2], [3], [1], [4], True)
+    assert describe_conf_state(conf_state) == (
+        "Voters:[1 2] VotersOutgoing:[1] Learners:[3] LearnersNext:[4] AutoLeave:true"
+    )
+    assert describe_snapshot(snap(5, 2)) == (
+        "Index:5 Term:2 ConfState:Voters:[1] VotersOutgoing:[] Learners:[] LearnersNext:[] "
+        "AutoLeave:false"
+    )
+    assert is_empty_hard_state(None)
+    assert is_empty_hard_state(HardState())
+    assert not is_empty_hard_state(HardState(vote=1))
+    assert is_empty_snap(None)
+    assert is_empty_snap(Snapshot(b"x"))
+
+
+@pytest.mark.parametrize(
+    ("data", "want"),
+    [
+        (b"", '""'), (b"hello", '"hello"'), (b'a"b\\', '"a\\"b\\\\"'),
+        (b"\x00\a\b\f\n\r\t\v\x7f", '"\\x00\\a\\b\\f\\n\\r\\t\\v\\x7f"'),
+        ("é舢".encode(), '"é舢"'), ("\u200b\U000e0001".encode(), '"\\u200b\\U000e0001"'),
+        (b"\xffok\x80", '"\\xffok\\x80"'),
+    ],
+)  # fmt: skip
+def test_115_texts_of_entries(data, want):
+    assert describe_entry(Entry(1, 2, data=data)) == f"1/2 EntryNormal {want}"
+
+
+def test_115_texts_of_changes():
+    v1 = ConfChange(ConfChangeType.ConfChangeRemoveNode, 3)
+    entry = Entry(1, 2, EntryType.EntryConfChange, v1.marshal())
+    assert describe_entry(entry) == "1/2 EntryConfChange r3"
+    both = ConfChangeV2(
+        ConfChangeTransition.ConfChangeTransitionJointExplicit,
+        [
+            ConfChangeSingle(ConfChangeType.ConfChangeAddNode, 1),
+            ConfChangeSingle(ConfChangeType.ConfChangeAddLearnerNode, 2),
+            ConfChangeSingle(ConfChangeType.ConfChangeUpdateNode, 4),
+        ],
+        b"ctx",
+    )
+    entry = Entry(1, 2, EntryType.EntryConfChangeV2, both.marshal())
+    assert describe_entry(entry) == "1/2 EntryConfChangeV2 v1 l2 u4"
+    assert describe_entry(Entry(1, 2, EntryType.EntryConfChangeV2)) == "1/2 EntryConfChangeV2"
+    broken = Entry(1, 2, EntryType.EntryConfChange, b"\xff")
+    assert describe_entry(broken) == "1/2 EntryConfChange unexpected EOF"
+    assert describe_conf_change(both) == (
+        "transition:ConfChangeTransitionJointExplicit "
+        "changes:{type:ConfChangeAddNode node_id:1} "
+        "changes:{type:ConfChangeAddLearnerNode node_id:2} "
+        'changes:{type:ConfChangeUpdateNode node_id:4} context:"ctx"'
+    )
+    assert describe_conf_change(v1) == (
+        "transition:ConfChangeTransitionAuto changes:{type:ConfChangeRemoveNode node_id:3}"
+    )
+    upper = describe_entries([Entry(1, 1, data=b"a"), Entry(1, 2)], lambda d: d.decode().upper())
+    assert upper == "1/1 EntryNormal A\n1/2 EntryNormal\n"
+
+
+def test_115_texts_of_messages_and_readys():
+    answer = Message(M.MsgAppResp, 1, 2, 3, 4, 5, reject=True, reject_hint=6)
+    assert describe_message(answer) == "2->1 MsgAppResp Term:3 Log:4/5 Rejected (Hint: 6)"
+    storage = Message(
+        M.MsgStorageAppend, 2**64 - 1, 10, 3, entries=[Entry(1, 1), Entry(1, 2)], commit=7, vote=8,
+        snapshot=snap(9, 1), responses=[answer],
+    )  # fmt: skip
+    assert describe_message(storage) == (
+        "a->AppendThread MsgStorageAppend Term:3 Log:0/0 Commit:7 Vote:8 Entries:[\n"
+        '  1/1 EntryNormal ""\n  1/2 EntryNormal ""\n]\n'
+        "  Snapshot: Index:9 Term:1 ConfState:Voters:[1] VotersOutgoing:[] Learners:[] "
+        "LearnersNext:[] AutoLeave:false Responses:[\n"
+        "  2->1 MsgAppResp Term:3 Log:4/5 Rejected (Hint: 6)\n]"
+    )
+    apply = Message(M.MsgStorageApply, 2**64 - 2, 0, entries=[Entry(1, 1)])
+    assert describe_message(apply) == (
+        'None->ApplyThread MsgStorageApply Term:0 Log:0/0 Entries:[1/1 EntryNormal ""]'
+    )
+    rd = Ready(
+        SoftState(1), HardState(1, 0, 1), [ReadState(3, b"\x01\x02"), ReadState(4, b"")],
+        [Entry(1, 1)], snap(2, 1), [Entry(1, 1)], [answer], True,
+    )  # fmt: skip
+    assert describe_ready(rd).splitlines() == [
+        "Ready MustSync=true:",
+        "Lead:1 State:StateFollower",
+        "HardState Term:1 Commit:1",
+        "ReadStates [{3 [1 2]} {4 []}]",
+        "Entries:",
+        '1/1 EntryNormal ""',
+        "Snapshot " + describe_snapshot(snap(2, 1)),
+        "CommittedEntries:",
+        '1/1 EntryNormal ""',
+        "Messages:",
+        "2->1 MsgAppResp Term:3 Log:4/5 Rejected (Hint: 6)",
+    ]
+
+
+def test_115_texts_of_quorums():
+    acked = {1: 100, 2: 101, 3: 100}.get
+    assert MajorityConfig([1, 2, 3]).describe(acked) == (
+        "       idx\n>      100    (id=1)\nxx>    101    (id=2)\n>      100    (id=3)\n"
+    )
+    assert MajorityConfig([1, 10]).describe({1: 5}.get) == (
+        "      idx\nx>      5    (id=1)\n?       0    (id=a)\n"
+    )
+    assert MajorityConfig().describe(acked) == "<empty majority quorum>"
+    assert JointConfig([1], [2]).describe(acked) == MajorityConfig([1, 2]).describe(acked)
+    log = half_and_half()
+    assert str(log) == (
+        "committed=100, applied=100, applying=100, unstable.offset=150, "
+        "unstable.offsetInProgress=150, len(unstable.Entries)=50"
+    )
