@@ -198,9 +198,10 @@ class RaftCore(Actor):
                 if m.from_ != peer or m.to != self._settings.member_id:
                     raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
                 self._node.step(m)
+                self._log.debug("raft rpc", type=m.type.name, peer=peer, term=m.term, index=m.index)
             except (CodecError, RaftError) as error:
                 self.dropped += 1
-                self._log.debug("raft message dropped", peer=peer, error=str(error))
+                self._log.debug("raft rpc dropped", peer=peer, error=str(error))
 
     def on_readindexc(self, context: bytes) -> None:
         """A fresh context: answered on readstatec, or never (then the node asks again)."""

@@ -39,7 +39,11 @@ class EchoNode:
                 _, message_id, kind, *_ = codec.unpack(header)
                 results = [self._answer(kind, request) for request in codec.unpack(body)]
                 reply = codec.pack((1, message_id, 1, MEMBER, 1, MEMBER))
-                self._router.send_multipart([client, reply, codec.pack(results)])
+                try:
+                    self._router.send_multipart([client, reply, codec.pack(results)])
+                except zmq.ZMQError as error:
+                    if error.errno != zmq.EHOSTUNREACH:  # the client was killed meanwhile
+                        raise
 
     def _answer(self, kind, request):
         if kind == "maintenance":
