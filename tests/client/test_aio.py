@@ -138,6 +138,8 @@ def test_a_transaction_runs_one_branch_and_types_each_response(node):
         assert nested.responses[0].responses[0].count == 0
 
     run([node], scenario)
+    assert [request[0] for request in node.requests("write")] == ["txn", "txn"]
+    assert [request[0] for request in node.requests("read")] == ["txn"]  # it only reads
 
 
 def test_compares_travel_as_the_protocol_orders_them():
