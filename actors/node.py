@@ -5,7 +5,6 @@ all linearizable reads behind one ReadIndex, and sends every answer to whoever a
 answered in time gets a typed error that tells whether it may have happened.
 """
 
-import secrets
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -38,6 +37,9 @@ class NodeSettings(NamedTuple):
     incarnation: int
     request_timeout_s: float
     version: str
+    id_seed: int
+    """Below 2^31, random: no earlier life of this node began its ids here; entries outlive it in
+    the log."""
 
 
 class Asked(NamedTuple):
@@ -45,6 +47,7 @@ class Asked(NamedTuple):
 
     client: bytes  # empty: has been answered
     message_id: int
+    kind: str
     body: bytes
     refused: dict[int, WireError]  # requests of the message that were not let in, by position
     deadline: float
@@ -80,8 +83,7 @@ class Node(Actor):
         self._term = self._leader = 0
         self._role = "follower"
         self._members: tuple[Any, ...] = ()
-        # An id that no earlier life of this node used: entries outlive it in the log.
-        self._next_id = secrets.randbits(31) << 32
+        self._next_id = settings.id_seed << 32
         self._held: deque[Asked] = deque()  # writes not proposed yet
         self._pending_bytes = 0
         self._batches: dict[int, Batch] = {}  # proposed, by batch id
@@ -124,7 +126,7 @@ class Node(Actor):
             return
         timeout_s = timeout_ms / 1000 if timeout_ms else self._settings.request_timeout_s
         deadline = self.now + min(timeout_s, self._settings.request_timeout_s)
-        asked = Asked(client, message_id, body, {}, deadline)
+        asked = Asked(client, message_id, str(kind), body, {}, deadline)
         take = self._kinds.get(kind) if type(kind) is str else None
         if self._stopping:
             self._fail(asked, errors.STOPPED)
@@ -157,7 +159,8 @@ class Node(Actor):
         if type(decoded) is not tuple or not decoded:
             self._fail(asked, errors.malformed("the body is an array of requests"))
             return
-        self.requests += len(decoded)
+        if asked.kind != requests.KIND_MAINTENANCE:  # `requests` is the clients' work
+            self.requests += len(decoded)
         take(asked, decoded)
 
     def _window_open(self, client: bytes, received: int) -> bool:
@@ -314,10 +317,11 @@ class Node(Actor):
         window = self._windows.get(asked.client)
         if window is not None:
             window[0] += len(body)
+        self._log.debug("client rpc", kind=asked.kind, message=asked.message_id, reply=len(body))
         self.emit("replyc", (asked.client, pack((*header, self._term, self._leader)), body))
 
     def _fail(self, asked: Asked, error: WireError) -> None:
-        self._log.debug("request failed", error=error.text, outcome=error.outcome)
+        self._log.debug("client rpc failed", error=error.text, outcome=error.outcome)
         self._reply(asked, pack(error))
 
     # -- raft and the members

@@ -133,6 +133,7 @@ class Builder:
             incarnation=self._told.incarnation,
             request_timeout_s=config.request_timeout_ms / 1000,
             version=__version__,
+            id_seed=secrets.randbits(31),
         )
         return Node(settings, self._log)
 

@@ -188,8 +188,9 @@ class RaftCore(Actor):
             self.emit("dropc", batch_id)
 
     def on_recvc(self, message: Any) -> None:
-        """Raft messages from a peer: (peer id, [bytes, …])."""
-        peer, frames = message
+        """Raft messages from a peer: (peer id, [bytes, …], name of the snapshot that came with
+        them, or empty)."""
+        peer, frames, snapshot = message
         if self._node is None:
             return  # still starting; the peer sends again
         for frame in frames:
@@ -197,10 +198,16 @@ class RaftCore(Actor):
                 m = decode_message(frame)
                 if m.from_ != peer or m.to != self._settings.member_id:
                     raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
+                named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
+                if named != snapshot:
+                    raise CodecError(
+                        f"{m.type.name} names snapshot {named!r}, here is {snapshot!r}"
+                    )
                 self._node.step(m)
+                self._log.debug("raft rpc", type=m.type.name, peer=peer, term=m.term, index=m.index)
             except (CodecError, RaftError) as error:
                 self.dropped += 1
-                self._log.debug("raft message dropped", peer=peer, error=str(error))
+                self._log.debug("raft rpc dropped", peer=peer, error=str(error))
 
     def on_readindexc(self, context: bytes) -> None:
         """A fresh context: answered on readstatec, or never (then the node asks again)."""

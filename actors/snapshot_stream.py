@@ -127,7 +127,7 @@ class SnapshotReceiver:
     """Takes one snapshot at a time: the newest that the leader began."""
 
     def __init__(
-        self, store: SnapshotStore, send: Send, deliver: Callable[[int, bytes], None]
+        self, store: SnapshotStore, send: Send, deliver: Callable[[int, str, bytes], None]
     ) -> None:
         self._store = store
         self._send = send
@@ -177,7 +177,7 @@ class SnapshotReceiver:
             files, self._files = self._files, None
             files.finish()
             self._send(peer, pack(("done", self._name)))
-            self._deliver(peer, self._raft_message)
+            self._deliver(peer, self._name, self._raft_message)
 
     def _abandon(self) -> None:
         if self._files is not None:

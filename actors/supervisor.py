@@ -36,6 +36,8 @@ STOP_ORDER = (
     channels.APPLIER,
     channels.TRANSPORT,
 )
+RUNTIME_PREFIX = "sampan-"
+
 STOP_S = 5.0
 """How long an actor may take to stop before it is killed."""
 
@@ -79,7 +81,7 @@ class NodeSupervisor:
 
     def start(self) -> None:
         """Spawn the node's processes on fresh sockets."""
-        self._runtime_dir = tempfile.mkdtemp(prefix="sampan-")  # 0700, and short for ipc paths
+        self._make_runtime_dir()
         fused = self._config.placement == "fused"
         groups = [channels.ACTORS] if fused else [(name,) for name in channels.ACTORS]
         for hosted in groups:
@@ -103,6 +105,17 @@ class NodeSupervisor:
         self._started_at = time.monotonic()
         self.restart_at = None
         self._write_pids()
+
+    def _make_runtime_dir(self) -> None:
+        """A directory for the sockets between actors: 0700, and short for ipc paths. It is noted in
+        the data dir, so that the one of a supervisor that was killed goes with the next start."""
+        note = self._data.path / "runtime"
+        if note.exists():
+            left = Path(note.read_text(encoding="utf-8"))
+            if left.name.startswith(RUNTIME_PREFIX):
+                shutil.rmtree(left, ignore_errors=True)
+        self._runtime_dir = tempfile.mkdtemp(prefix=RUNTIME_PREFIX)
+        note.write_text(self._runtime_dir, encoding="utf-8")
 
     def _write_pids(self) -> None:
         """Tell tools and people which process is which."""
@@ -158,17 +171,25 @@ class NodeSupervisor:
         self._children.clear()
         shutil.rmtree(self._runtime_dir, ignore_errors=True)
 
-    def stop(self) -> None:
-        """End the node's processes in order, then let go of the data dir."""
+    def ask_to_stop(self, label: str) -> None:
+        """Ask one of the node's processes to end."""
         self.restart_at = None
-        for label in (*STOP_ORDER, "fused"):
-            child = self._children.get(label)
-            if child is None or child.exitcode is not None:
-                continue
+        child = self._children.get(label)
+        if child is not None and child.exitcode is None:
             os.kill(child.pid, signal.SIGTERM)
+
+    def wait_for_stop(self, label: str) -> None:
+        """Wait for what was asked, but not for ever."""
+        child = self._children.get(label)
+        if child is not None:
             child.join(STOP_S)
+
+    def close(self) -> None:
+        """Kill what is left of the node's processes and let go of the data dir."""
+        self.restart_at = None
         self._kill()
-        (self._data.path / "pids.json").unlink(missing_ok=True)
+        for name in ("pids.json", "runtime"):
+            (self._data.path / name).unlink(missing_ok=True)
         self._data.close()
 
 
@@ -189,7 +210,7 @@ class Supervisor:
                 node.check_ports()
         except BaseException:
             for node in self.nodes:
-                node.stop()
+                node.close()
             raise
         self._signals_in, self._signals_out = socket.socketpair()
         self._signals_in.setblocking(False)
@@ -214,9 +235,18 @@ class Supervisor:
                     on_tick()
         finally:
             signal.set_wakeup_fd(-1)
-            for node in self.nodes:
-                node.stop()
+            self._stop()
         return 0 if self._stopping else 1
+
+    def _stop(self) -> None:
+        """All nodes side by side, each in order."""
+        for label in (*STOP_ORDER, "fused"):
+            for node in self.nodes:
+                node.ask_to_stop(label)
+            for node in self.nodes:
+                node.wait_for_stop(label)
+        for node in self.nodes:
+            node.close()
 
     def _on_signal(self, number: int, _frame: Any) -> None:
         self._stopping = True

@@ -168,7 +168,7 @@ class Transport(Actor):
         elif link is None:
             self._refuse(peer, "not a member")
         elif link.incarnation not in (0, incarnation):
-            self._refuse_amnesiac(peer)
+            self._refuse_amnesiac(peer, incarnation)
         else:
             self._note(link, epoch, sent, my_epoch, received)
             self._take(peer, kind, list(message[1:]))
@@ -186,25 +186,38 @@ class Transport(Actor):
         if self.counts["refused"] in (1, 10, 100) or self.counts["refused"] % 1000 == 0:
             self._log.warning("peer refused", peer=peer, why=why, times=self.counts["refused"])
 
-    def _refuse_amnesiac(self, peer: int) -> None:
+    def _refuse_amnesiac(self, peer: int, incarnation: int) -> None:
         # It has forgotten its vote and its log: were it heard, a term could have two leaders.
         self._refuse(peer, "its data dir is not the one it joined with")
         text = (
             "this member has already been bootstrapped with another data dir; restore that one, or "
             "remove the member and add it again under a new id"
         )
-        self._transmit(peer, "refuse", [text.encode()])
+        # Names the refused data dir: the true member, which this goes to when another process or
+        # a forger speaks in its name, must not take it for its own.
+        self._transmit(peer, "refuse", [pack((incarnation, text))])
 
     def _take(self, peer: int, kind: Any, frames: list[bytes]) -> None:
         self.counts["received"] += 1
         if kind == "raft":
-            self.emit("recvc", (peer, frames))
+            self.emit("recvc", (peer, frames, ""))
         elif kind == "snap":
             self._take_snapshot(peer, frames)
         elif kind == "refuse" and frames:
-            self.emit("fatalc", frames[0].decode(errors="replace"))
+            self._take_refusal(peer, frames[0])
         else:
             self.counts["malformed"] += 1
+
+    def _take_refusal(self, peer: int, frame: bytes) -> None:
+        try:
+            incarnation, text = unpack(frame)
+        except (CodecError, TypeError, ValueError):
+            self.counts["malformed"] += 1
+            return
+        if incarnation == self._settings.incarnation:
+            self.emit("fatalc", str(text))
+        else:
+            self._log.warning("another data dir was refused under this member's id", peer=peer)
 
     # -- snapshots
 
@@ -235,8 +248,8 @@ class Transport(Actor):
         self._log.info("snapshot sent" if ok else "snapshot failed", peer=peer)
         self.emit("reportc", ("snapshot", peer, ok))
 
-    def _deliver(self, peer: int, raft_message: bytes) -> None:
-        self.emit("recvc", (peer, [raft_message]))
+    def _deliver(self, peer: int, name: str, raft_message: bytes) -> None:
+        self.emit("recvc", (peer, [raft_message], name))
 
     # -- the rest
 

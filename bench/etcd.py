@@ -10,10 +10,9 @@ from typing import Self
 
 from .errors import BenchError
 from .ports import free_ports
-from .programs import environment, find_program, log_tail, run_program, stop_processes
+from .programs import environment, find_program, log_tail, run_program
 
 _START_S = 20.0
-_STOP_S = 10.0
 _CTL_S = 10.0
 
 
@@ -88,7 +87,7 @@ class EtcdCluster:
         try:
             self._wait_for_leader()
         except BaseException:
-            stop_processes(self._children, _STOP_S)
+            self._stop()
             raise
         return self
 
@@ -98,7 +97,15 @@ class EtcdCluster:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        stop_processes(self._children, _STOP_S)
+        self._stop()
+
+    def _stop(self) -> None:
+        """At once: the data goes, too, and an orderly stop of all members takes 7 s, while the
+        leader looks in vain for another one to hand over to."""
+        for child in self._children:
+            child.kill()
+        for child in self._children:
+            child.wait()
 
     def _log(self, index: int) -> Path:
         return self._directory / f"m{index}.log"

@@ -223,8 +223,9 @@ def _write_json(path: Path | None, content: dict[str, Any]) -> None:
 def main(argv: Sequence[str]) -> int:
     """Run `sampan bench` with these arguments; 0 when all went well, 1 when anything failed."""
     arguments = parser().parse_args(argv)
-    # SIGTERM, too, must stop the clusters and workers that were started.
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM, too, must stop the clusters and workers that were started, and as SIGINT does:
+    # asyncio cancels its task then instead of letting an exception loose in the loop.
+    previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         if arguments.plot:
             check_plot(arguments.plot)

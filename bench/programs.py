@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -72,17 +71,14 @@ def run_program(arguments: Sequence[str], timeout_s: float) -> str:
     return done.stdout
 
 
-def stop_processes(children: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> None:
-    """SIGTERM every child, wait for all, SIGKILL what is left after `timeout_s` each."""
-    for child in children:
-        if child.poll() is None:
-            child.send_signal(signal.SIGTERM)
-    for child in children:
-        try:
-            child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+def stop_process(child: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """SIGTERM and wait; SIGKILL when that takes longer than `timeout_s`."""
+    child.terminate()
+    try:
+        child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def log_tail(path: Path, characters: int = 600) -> str:

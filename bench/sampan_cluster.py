@@ -10,7 +10,7 @@ from typing import Self
 from ..client import Client, SampanError
 from .errors import BenchError
 from .ports import free_port_run
-from .programs import environment, log_tail, stop_processes
+from .programs import environment, log_tail, stop_process
 
 _START_S = 20.0
 _STOP_S = 10.0
@@ -50,7 +50,7 @@ class SampanCluster:
         try:
             self._wait_for_put(self._child)
         except BaseException:
-            stop_processes([self._child], _STOP_S)
+            stop_process(self._child, _STOP_S)
             raise
         return self
 
@@ -61,7 +61,7 @@ class SampanCluster:
         traceback: TracebackType | None,
     ) -> None:
         if self._child is not None:
-            stop_processes([self._child], _STOP_S)
+            stop_process(self._child, _STOP_S)
 
     def _wait_for_put(self, child: subprocess.Popen[bytes]) -> None:
         give_up = time.monotonic() + _START_S

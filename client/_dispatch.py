@@ -367,19 +367,23 @@ class Dispatcher:
         waiting = [call for call in calls if not call.future.done()]
         for call in waiting:
             if call.deadline <= now:
-                call.future.set_exception(call.error or self._timeout(lane, sent))
+                call.future.set_exception(self._timeout(lane, call, sent))
         later = [call.deadline for call in waiting if call.deadline > now]
         return [min(later)] if later else []
 
-    def _timeout(self, lane: Lane, sent: bool) -> errors.SampanError:
-        if not sent:
-            where = lane.link.endpoint if lane.link else ", ".join(self.endpoints)
-            text = f"sampan: not sent by its deadline; endpoints: {where}"
-            return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
-        if lane.kind == KIND_WRITE:
+    def _timeout(self, lane: Lane, call: Call, sent: bool) -> errors.SampanError:
+        """What is known of a call at its deadline: of a write that was sent, nothing."""
+        if sent and lane.kind == KIND_WRITE:
             text = "sampan: no answer by the deadline; the write may or may not happen"
             return errors.RequestTimeoutError(wire.DEADLINE_EXCEEDED, text)
-        return errors.ReadTimeoutError(wire.DEADLINE_EXCEEDED, "sampan: no answer by the deadline")
+        if call.error is not None:
+            return call.error
+        if sent:
+            text = "sampan: no answer by the deadline"
+            return errors.ReadTimeoutError(wire.DEADLINE_EXCEEDED, text)
+        where = lane.link.endpoint if lane.link else ", ".join(self.endpoints)
+        text = f"sampan: not sent by its deadline; endpoints: {where}"
+        return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
 
 
 def _packable(calls: Sequence[Call]) -> list[Call]:

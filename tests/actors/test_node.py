@@ -10,7 +10,7 @@ from .helpers import take, tick, turn
 
 SETTINGS = NodeSettings(
     cluster_id=7, member_id=1, name="n1", client_advertise="127.0.0.1:1", incarnation=5,
-    request_timeout_s=7.0, version="test",
+    request_timeout_s=7.0, version="test", id_seed=0,
 )  # fmt: skip
 PUT = ("put", b"k", b"v")
 RANGE = ("range", b"k")
@@ -228,8 +228,8 @@ def test_a_new_leader_is_asked_with_a_new_context(node):
 
 def test_contexts_of_two_lives_of_a_node_differ(log):
     contexts = []
-    for _ in range(2):
-        node = Node(SETTINGS, log)
+    for seed in (1, 2):
+        node = Node(SETTINGS._replace(id_seed=seed), log)
         turn(node, ("softstatec", (1, 2, "follower")))
         contexts += turn(node, ask("read", [RANGE])).on("readindexc")
     assert contexts[0] != contexts[1]

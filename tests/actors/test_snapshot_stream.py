@@ -75,7 +75,7 @@ def test_round_trip(wire, tmp_path):
     wire.begin()
     wire.run()
     assert wire.reports == [(RECEIVER, True)]
-    assert wire.delivered == [(SENDER, b"the message")]
+    assert wire.delivered == [(SENDER, wire.name, b"the message")]
     assert wire.target.finished() == [wire.name]
     wire.target.install(wire.name)
     state = StateStore.open(tmp_path / "b" / "state")
@@ -115,7 +115,7 @@ def test_a_restarted_receiver_says_at_once_that_it_knows_nothing(wire):
     wire.begin()
     wire.run()
     assert wire.reports == [(RECEIVER, False), (RECEIVER, True)]
-    assert wire.delivered == [(SENDER, b"the message")]
+    assert wire.delivered == [(SENDER, wire.name, b"the message")]
 
 
 def test_an_unknown_stream_is_refused_once(wire):

@@ -138,6 +138,8 @@ def test_a_transaction_runs_one_branch_and_types_each_response(node):
         assert nested.responses[0].responses[0].count == 0
 
     run([node], scenario)
+    assert [request[0] for request in node.requests("write")] == ["txn", "txn"]
+    assert [request[0] for request in node.requests("read")] == ["txn"]  # it only reads
 
 
 def test_compares_travel_as_the_protocol_orders_them():
@@ -329,6 +331,18 @@ def test_deadlines_tell_what_is_known(node):
 
     run([node], scenario, timeout_s=LONG_S)
     assert [header[3] for header, _ in node.messages][-1] == pytest.approx(LONG_S * 950, rel=0.05)
+
+
+def test_a_write_that_was_refused_and_then_sent_again_is_unknown_at_its_deadline(node):
+    answers = [NO_LEADER]
+    node.behave = lambda header, requests: [answers.pop()] if answers else SILENCE
+
+    async def scenario(client):
+        with pytest.raises(errors.RequestTimeoutError):
+            await client.put("k", "v", timeout_s=0.5)
+
+    run([node], scenario)
+    assert len(node.requests("write")) == 2
 
 
 def test_without_a_node_nothing_was_applied():

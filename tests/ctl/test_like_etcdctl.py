@@ -37,7 +37,8 @@ class Line(NamedTuple):
 
 def parse(line: str) -> Line:
     before, bar, after = line.partition(" | ")
-    stdin, words = (before + "\n", shlex.split(after)) if bar else ("", shlex.split(line))
+    stdin = before.replace("⏎", "\n") + "\n" if bar else ""
+    words = shlex.split(after if bar else line)
     environ = {}
     while words and re.match(r"[A-Z_]+=", words[0]):
         name, _, value = words.pop(0).partition("=")

@@ -6,10 +6,12 @@ and complained about. Waiting is polling with generous bounds: these machines ar
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -76,12 +78,13 @@ def config_values(directory, placement, nodes=3, **extra):
 class Command:
     """One running command in a session of its own."""
 
-    def __init__(self, arguments, log_path):
-        self.log_path = log_path
+    def __init__(self, arguments, log_path, temporary=None):
+        environment = os.environ | ({"TMPDIR": str(temporary)} if temporary else {})
         with log_path.open("ab") as log:
             self.child = subprocess.Popen(
                 [*COMMAND, *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=environment,
             )  # fmt: skip
         self.pid = self.child.pid
 
@@ -119,7 +122,8 @@ class Cluster:
         self._commands = {}  # member name, or "up" -> Command
         self._config_path = directory / "cluster.json"
         self._ctx = sockets.context()
-        self._stopped = set()
+        self.temporary = Path(tempfile.mkdtemp(prefix="e2e-"))
+        """Where its nodes keep their local sockets: short, as socket paths must be."""
 
     # -- life
 
@@ -147,7 +151,9 @@ class Cluster:
         command, *rest = arguments
         label = rest[1] if rest else command
         return Command(
-            (command, "--config", str(self._config_path), *rest), self.directory / f"{label}.log"
+            (command, "--config", str(self._config_path), *rest),
+            self.directory / f"{label}.log",
+            self.temporary,
         )
 
     def command(self, name="up"):
@@ -182,6 +188,7 @@ class Cluster:
         """The end of the test, however it went; raises when processes cannot be killed."""
         self.kill_everything()
         self._ctx.destroy(linger=0)
+        shutil.rmtree(self.temporary)
 
     def log(self, name="up"):
         """What a command wrote."""

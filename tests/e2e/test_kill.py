@@ -64,3 +64,4 @@ def test_supervisor_killed(make_cluster):
         load.wait_more()
     load.verify()
     cluster.stop()
+    assert list(cluster.temporary.iterdir()) == [], "sockets of the killed ones are left"
