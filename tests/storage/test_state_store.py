@@ -1,12 +1,9 @@
 """The state database against the plain model, then what only a disk can do."""
 
-import itertools
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -193,14 +190,6 @@ class Histories:
         for index in range(self.store.applied_index + 1, len(self.log) + 1):
             self.store.apply(index, 1, self.log[index - 1])
         assert self.store.history_hash == history_hash
-
-
-@pytest.fixture(scope="session")
-def fast_directories():
-    """Directories in memory where there are any: the many histories need no disk."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as root:
-        yield (Path(root) / str(number) for number in itertools.count())
 
 
 @settings(
