@@ -127,7 +127,7 @@ class Versions:
 
     def revision_at(self, revision: int, key: bytes) -> int:
         """The mod revision of the version of `key` at `revision`, 0 when it did not exist."""
-        record = self.current(key)
+        record = self.overlay.get(keys.KV + key)
         if record is not None:
             head = read_header(record)
             if head.create_revision <= revision:
