@@ -64,6 +64,7 @@ class Applier(Actor):
         self._bytes_since_flush = 0
         self._flushing = False
         self._snapshot_wanted = False
+        self._snapshot_due = False  # wanted, and the flush before it is done
 
     def start(self) -> None:
         """Tell the others what the state holds."""
@@ -230,8 +231,7 @@ class Applier(Actor):
         _, durable = message
         self._flushing = False
         self.emit("durablec", durable)
-        if self._snapshot_wanted:
-            self._make_snapshot()
+        self._snapshot_due = self._snapshot_wanted
 
     # -- snapshots
 
@@ -242,11 +242,13 @@ class Applier(Actor):
     def _maybe_make_snapshot(self) -> None:
         # A checkpoint flushes what is in memory and holds the GIL meanwhile: the flush goes first,
         # in its thread, so that little is left for the checkpoint.
-        if self._snapshot_wanted and not self._flushing and self._state.applied_index:
+        if self._snapshot_due:
+            self._make_snapshot()
+        elif self._snapshot_wanted and not self._flushing and self._state.applied_index:
             self._begin_flush()
 
     def _make_snapshot(self) -> None:
-        self._snapshot_wanted = False
+        self._snapshot_wanted = self._snapshot_due = False
         state = self._state
         name = self._snapshots.create(state)
         self._log.info("snapshot made", snapshot=name, index=state.applied_index)
