@@ -1,10 +1,46 @@
-"""The `sampan` command."""
+"""The `sampan` command: `up`, `node` and `bench`."""
+
+import sys
+from collections.abc import Sequence
+
+USAGE = """\
+usage: sampan COMMAND [OPTIONS]
+
+  up       start a local cluster and show its state
+  node     start one node of a cluster
+  bench    generate load, or compare with etcd
+  version  print the version
+
+`sampan COMMAND --help` tells more. The shell client is `sampanctl`.
+"""
 
 
-def main() -> int:
-    """Dispatch to the subcommands."""
-    raise SystemExit("sampan: no subcommand yet")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if sys.flags.optimize:
+        print(
+            "sampan: refuses to run under python -O: it relies on its assertions", file=sys.stderr
+        )
+        return 1
+    command = arguments[0] if arguments else "help"
+    if command in ("up", "node"):
+        from .actors import command as commands
+
+        return commands.main(arguments)
+    if command == "bench":
+        from .bench.main import main as bench
+
+        return bench(arguments[1:])
+    if command in ("version", "--version"):
+        from . import __version__
+
+        print(f"sampan {__version__}")
+        return 0
+    known = command in ("help", "--help", "-h")
+    print(USAGE, end="", file=sys.stdout if known else sys.stderr)
+    return 0 if known else 2
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,1 +1,1 @@
-"""Placeholder, filled in by the code that follows."""
+"""Configuration: the model (model.py), every limit (limits.py), and logging (logging.py)."""

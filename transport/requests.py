@@ -5,6 +5,7 @@ Whatever passes `check_*` here can be applied without a further look on every me
 machine trusts it, because a request that one member applied and another refused would divide them.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ PUT_IGNORE_LEASE = 4
 DELETE_PREV_KV = 1
 RANGE_KEYS_ONLY = 1
 RANGE_COUNT_ONLY = 2
+COMPARE_VALUE = 3
 
 TXN_OPS_MAX = 128
 """Operations in one transaction, etcd's --max-txn-ops."""
@@ -87,9 +89,153 @@ def check_range(request: tuple[Any, ...]) -> WireError | None:
     return None
 
 
+def check_compare(compare: Any) -> WireError | None:
+    """`(target, result, key, value, range_end=b"")`, an element of a transaction's first part."""
+    if type(compare) is not tuple or not 4 <= len(compare) <= 5:
+        return errors.malformed("a compare is target, result, key, value, range_end")
+    target, result, key, value = compare[:4]
+    if type(target) is not int or not 0 <= target <= 4:
+        return errors.malformed("compare: target is 0 to 4")
+    if type(result) is not int or not 0 <= result <= 3:
+        return errors.malformed("compare: result is 0 to 3")
+    if type(key) is not bytes or (len(compare) > 4 and type(compare[4]) is not bytes):
+        return errors.malformed("compare: key and range_end are bin")
+    if type(value) is not bytes if target == COMPARE_VALUE else not _is_u64(value):
+        return errors.malformed("compare: value is an unsigned integer, or bin for target 3")
+    return None if key else errors.EMPTY_KEY
+
+
+def check_txn(request: tuple[Any, ...]) -> WireError | None:
+    """`("txn", (compare, …), (op, …), (op, …))`; etcd's checkTxnRequest and checkIntervals."""
+    return _check_txn_shape(request, TXN_OPS_MAX) or _check_txn_keys(request)
+
+
+def check_read_txn(request: tuple[Any, ...]) -> WireError | None:
+    """A transaction that only reads."""
+    refusal = check_txn(request)
+    if refusal is None and not is_read_only(request):
+        return errors.malformed("a txn that puts or deletes is sent as a write")
+    return refusal
+
+
+def is_read_only(request: tuple[Any, ...]) -> bool:
+    """Whether a checked range or txn changes nothing, whichever way its compares go."""
+    if request[0] != "txn":
+        return bool(request[0] == "range")
+    return all(is_read_only(operation) for part in request[2:] for operation in part)
+
+
+def _check_txn_shape(request: tuple[Any, ...], ops_max: int) -> WireError | None:
+    if len(request) != 4 or any(type(part) is not tuple for part in request[1:]):
+        return errors.malformed("txn takes three arrays: compares, success, failure")
+    width = max(len(part) for part in request[1:])
+    if width > ops_max:
+        return errors.TOO_MANY_OPS
+    for compare in request[1]:
+        if (refusal := check_compare(compare)) is not None:
+            return refusal
+    for operation in (*request[2], *request[3]):
+        if type(operation) is not tuple or not operation or type(operation[0]) is not str:
+            return errors.malformed("txn: an operation is an array that begins with its name")
+        if operation[0] == "txn":
+            refusal = _check_txn_shape(operation, ops_max - width)
+        elif (check := TXN_CHECKS.get(operation[0])) is None:
+            refusal = errors.malformed("txn: an operation is put, delete, range or txn")
+        else:
+            refusal = check(operation)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+Deleted = list[tuple[bytes, bytes]]
+"""(key, range_end) of delete requests."""
+
+
+def _check_txn_keys(request: tuple[Any, ...]) -> WireError | None:
+    """No path may put a key twice, or put one that it deletes."""
+    for operations in request[2:]:
+        if _puts_and_deletes(operations) is None:
+            return errors.DUPLICATE_KEY
+    return None
+
+
+def _puts_and_deletes(operations: tuple[Any, ...]) -> tuple[set[bytes], Deleted] | None:
+    """What a list of operations may put and delete; None when that overlaps.
+
+    The two branches of a nested transaction exclude each other and may put the same keys.
+    """
+    deleted: Deleted = [
+        (operation[1], operation[2] if len(operation) > 2 else b"")
+        for operation in operations
+        if operation[0] == "delete"
+    ]
+    puts: set[bytes] = set()
+    for operation in operations:
+        if operation[0] == "txn":
+            branches = [_puts_and_deletes(branch) for branch in operation[2:]]
+            added: set[bytes] = set()
+            for branch in branches:
+                if branch is None or branch[0] & puts or _any_deleted(branch[0], deleted):
+                    return None
+                added |= branch[0]
+            puts |= added
+            for branch in branches:
+                deleted += branch[1] if branch else []
+    own = [operation[1] for operation in operations if operation[0] == "put"]
+    if len(set(own)) < len(own) or puts & set(own) or _any_deleted(set(own), deleted):
+        return None
+    return puts | set(own), deleted
+
+
+def _any_deleted(puts: set[bytes], deleted: Deleted) -> bool:
+    ordered = sorted(puts)
+    for start, end in deleted:
+        position = bisect_left(ordered, start)
+        if position < len(ordered):
+            key = ordered[position]
+            if key == start or (end and (end == b"\x00" or key < end)):
+                return True
+    return False
+
+
+def check_lease_grant(request: tuple[Any, ...]) -> WireError | None:
+    """`("lease_grant", lease, ttl_s)`; a client's 0 for an id was replaced before this."""
+    if len(request) != 3 or not _is_u64(request[1]) or not _is_u64(request[2]):
+        return errors.malformed("lease_grant takes lease, ttl")
+    return None if request[1] else errors.malformed("lease_grant: lease is not 0")
+
+
+def check_lease_revoke(request: tuple[Any, ...]) -> WireError | None:
+    """`("lease_revoke", lease)`."""
+    if len(request) != 2 or not _is_u64(request[1]):
+        return errors.malformed("lease_revoke takes lease")
+    return None
+
+
+def check_compact(request: tuple[Any, ...]) -> WireError | None:
+    """`("compact", revision, physical=0)`."""
+    if not 2 <= len(request) <= 3 or not _is_u64(request[1]):
+        return errors.malformed("compact takes revision, physical")
+    if len(request) > 2 and (type(request[2]) is not int or request[2] not in (0, 1)):
+        return errors.malformed("compact: physical is 0 or 1")
+    return None
+
+
 Check = Callable[[tuple[Any, ...]], WireError | None]
-WRITE_CHECKS: dict[str, Check] = {"put": check_put, "delete": check_delete}
-READ_CHECKS: dict[str, Check] = {"range": check_range}
+TXN_CHECKS: dict[str, Check] = {"put": check_put, "delete": check_delete, "range": check_range}
+WRITE_CHECKS: dict[str, Check] = {
+    "put": check_put,
+    "delete": check_delete,
+    "txn": check_txn,
+    "compact": check_compact,
+}
+LEASE_CHECKS: dict[str, Check] = {
+    "lease_grant": check_lease_grant,
+    "lease_revoke": check_lease_revoke,
+}
+"""Not among the writes until a node ends leases: one that never ends is none."""
+READ_CHECKS: dict[str, Check] = {"range": check_range, "txn": check_read_txn}
 
 
 def check_request(request: Any, checks: dict[str, Check]) -> WireError | None:
@@ -100,3 +246,29 @@ def check_request(request: Any, checks: dict[str, Check]) -> WireError | None:
     if check is None:
         return errors.malformed(f"expected one of {', '.join(sorted(checks))}")
     return check(request)
+
+
+def all_plain_puts(decoded: tuple[Any, ...], checks: dict[str, Check]) -> bool:
+    """Whether every request is a well-formed put of key and value: nearly all of a busy node's
+    traffic, so it is recognised without a call for each."""
+    if checks is not WRITE_CHECKS:
+        return False
+    for request in decoded:
+        if (
+            type(request) is not tuple
+            or len(request) != 3
+            or request[0] != "put"
+            or type(request[1]) is not bytes
+            or type(request[2]) is not bytes
+            or not request[1]
+        ):
+            return False
+    return True
+
+
+def size(request: tuple[Any, ...]) -> int:
+    """Bytes of a checked request's keys and values, at any depth."""
+    return sum(
+        len(part) if type(part) in (bytes, str) else size(part) if type(part) is tuple else 8
+        for part in request
+    )

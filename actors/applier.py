@@ -1,0 +1,307 @@
+"""The applier: etcd's EtcdServer.run and applyAll.
+
+Applies committed entries in order to the state database, one write batch for all that it finds
+committed, and answers the requests that came through this node. Executes reads when the state has
+reached their index. Flushes the state now and then, so that the log can be compacted behind it.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+from ..config import limits
+from ..storage.snapshot_store import SnapshotStore
+from ..storage.state_store import StateStore
+from ..transport import codec, errors
+from . import channels
+from .actor import Actor, Impossible
+
+ENTRY_NORMAL = 0
+
+PUBLISH = "publish"
+"""The entry with which a member announces its client endpoints and its data dir."""
+
+REMOVED = (
+    "the member has been permanently removed from the cluster; "
+    "remove its data dir before it joins again under a new id"
+)
+
+NO_CONF_STATE = ((), (), (), (), False)
+
+
+class Applier(Actor):
+    """Owns the state database."""
+
+    name = channels.APPLIER
+
+    def __init__(
+        self,
+        member_id: int,
+        open_state: Callable[[], StateStore],
+        snapshots: SnapshotStore,
+        log_limits: limits.LogLimits,
+        log: Any,
+    ) -> None:
+        super().__init__()
+        self._conf_state: Any
+        self._members: Any
+        self._member_id = member_id
+        self._open_state = open_state
+        snapshots.recover()
+        self._state = open_state()
+        self._load_configuration()
+        self._snapshots = snapshots
+        self._log_limits = log_limits
+        self._log = log
+        self._todo: deque[Any] = deque()  # entries and snapshots not applied yet
+        self._waiting_conf = 0  # index of the change that the core is applying
+        self._applied_unsaid = 0  # the last applied index that the core has not heard of
+        self._bytes_unsaid = 0
+        self._results: list[tuple[int, list[bytes]]] = []
+        self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
+        self._flushed_at = self._state.applied_index
+        self._bytes_since_flush = 0
+        self._flushing = False
+        self._snapshot_wanted = False
+        self._snapshot_due = False  # wanted, and the flush before it is done
+
+    def start(self) -> None:
+        """Tell the others what the state holds."""
+        state = self._state
+        self.emit(
+            "statec",
+            (state.applied_index, state.applied_term, self._conf_state, self._members),
+        )
+
+    # -- entries
+
+    def on_applyc(self, message: Any) -> None:
+        """("entries", [(term, index, type, data), …]) or ("install", name, index, term)."""
+        if message[0] == "entries":
+            self._todo.extend(message[1])
+        else:
+            self._todo.append(message)
+
+    def on_confstatec(self, message: Any) -> None:
+        """The core has applied the change this waited for: go on."""
+        index, conf_state, changes, context = message
+        if index != self._waiting_conf:
+            raise Impossible(f"ConfState of entry {index}, waiting for {self._waiting_conf}")
+        self._waiting_conf = 0
+        term, _, _, _ = self._todo.popleft()
+        members = {m[0]: m for m in self._members}
+        for kind, node_id in changes:
+            if kind == "ConfChangeRemoveNode":
+                members.pop(node_id, None)
+                if node_id == self._member_id:
+                    self.emit("fatalc", REMOVED)
+            elif node_id in members:
+                old = members[node_id]
+                members[node_id] = (*old[:4], kind == "ConfChangeAddLearnerNode", old[5])
+            else:
+                name, peer = codec.unpack(context)
+                learner = kind == "ConfChangeAddLearnerNode"
+                members[node_id] = (node_id, name, (peer,), (), learner, 0)
+        self._configure(index, term, conf_state, tuple(members.values()))
+        self._applied_unsaid = index
+
+    def flush(self) -> None:
+        """Apply what is committed, then read what was waiting for it."""
+        self._apply_entries()
+        if self._applied_unsaid:
+            for result in self._results:
+                self.emit("resultc", ("write", *result))
+            self._results.clear()
+            self._maybe_flush_state()
+            if self._waiting_conf or self._bytes_unsaid > limits.APPLIED_UNSAID_BYTES_MAX:
+                self.on_wake()
+            elif self.wake_at is None:
+                self.wake_at = self.now + limits.HOLD_S
+        self._serve_reads()
+        self._maybe_make_snapshot()
+
+    def on_wake(self) -> None:
+        """Tell the core how far entries were applied."""
+        if self._applied_unsaid:
+            self.emit("advancec", ("applied", self._applied_unsaid))
+            self._applied_unsaid = self._bytes_unsaid = 0
+            self.wake_at = None
+
+    def _apply_entries(self) -> None:
+        while self._todo and not self._waiting_conf:
+            item = self._todo[0]
+            if item[0] == "install":
+                if self._flushing:
+                    return  # the flush's thread is using the database that is to be replaced
+                self._todo.popleft()
+                self._install(*item[1:])
+                continue
+            term, index, kind, data = item
+            if kind != ENTRY_NORMAL:
+                # The next entry may depend on the new configuration: etcd's raftAdvancedC barrier.
+                self._waiting_conf = index
+                self.emit("confc", (index, kind, data))
+                return
+            self._todo.popleft()
+            self._apply_entry(term, index, data)
+            self._applied_unsaid = index
+            self._bytes_since_flush += len(data)
+            self._bytes_unsaid += len(data)
+
+    def _apply_entry(self, term: int, index: int, data: bytes) -> None:
+        if not data:  # a new leader's first entry
+            self._state.apply(index, term, ())
+            return
+        origin, *rest = codec.unpack(data)
+        if origin == PUBLISH:
+            self._publish(index, term, rest)
+            return
+        batch_id, bodies = rest
+        decoded = [codec.unpack(body) for body in bodies]
+        results = self._state.apply(index, term, list(chain.from_iterable(decoded)))
+        if origin == self._member_id:
+            answers, position = [], 0
+            for body in decoded:
+                answers.append(codec.pack(results[position : position + len(body)]))
+                position += len(body)
+            self._results.append((batch_id, answers))
+
+    def _publish(self, index: int, term: int, announced: Sequence[Any]) -> None:
+        member_id, name, clients, incarnation = announced
+        members = tuple(
+            (m[0], name, m[2], clients, m[4], incarnation) if m[0] == member_id else m
+            for m in self._members
+        )
+        self._configure(index, term, self._conf_state, members)
+
+    def _configure(self, index: int, term: int, conf_state: Any, members: Any) -> None:
+        self._state.apply_conf_state(index, term, conf_state, members)
+        self._conf_state, self._members = conf_state, members
+        self.emit("membersc", members)
+
+    def _load_configuration(self) -> None:
+        configuration = self._state.configuration
+        self._conf_state, self._members = configuration or (NO_CONF_STATE, ())
+
+    # -- reads
+
+    def on_readc(self, message: Any) -> None:
+        """(read_id, index, [body, …]): execute at an applied index of at least `index`."""
+        read_id, index, bodies = message
+        heapq.heappush(self._reads, (index, read_id, bodies))
+
+    def _serve_reads(self) -> None:
+        reads, room = self._reads, limits.READ_TURN_BYTES
+        while reads and reads[0][0] <= self._state.applied_index:
+            if room <= 0:
+                self.wake_at = self.now  # the others' turn first: what was read has to leave
+                return
+            _, read_id, bodies = heapq.heappop(reads)
+            results = []
+            for body in bodies:
+                results.append(self._read(body, room))
+                room -= len(results[-1])
+            self.emit("resultc", ("read", read_id, results))
+
+    def _read(self, body: bytes, room: int) -> bytes:
+        """The packed results of one message, about `room` bytes and one result at most."""
+        results: list[Any] = []
+        for request in codec.unpack(body):
+            if room <= 0:
+                results.append(errors.TOO_MANY_REQUESTS)
+                continue
+            result = self._state.range(request)
+            results.append(result)
+            if result[0] == 0:
+                for kv in result[4]:
+                    room -= len(kv[0]) + len(kv[5])
+        return codec.pack(results)
+
+    # -- durability
+
+    def _maybe_flush_state(self) -> None:
+        entries = self._state.applied_index - self._flushed_at
+        if self._flushing or (
+            entries < self._log_limits.flush_entries
+            and self._bytes_since_flush < self._log_limits.flush_bytes
+        ):
+            return
+        self._begin_flush()
+
+    def _begin_flush(self) -> None:
+        self._flushing = True
+        self._state.commit()  # here: the flush's thread may not
+        self._flushed_at = self._state.applied_index
+        self._bytes_since_flush = 0
+        self.emit("jobc", "flush")
+
+    def on_donec(self, message: Any) -> None:
+        """("flush", durable applied index)."""
+        _, durable = message
+        self._flushing = False
+        self.emit("durablec", durable)
+        self._snapshot_due = self._snapshot_wanted
+
+    # -- snapshots
+
+    def on_snapshotc(self, _message: Any) -> None:
+        """A follower needs a snapshot."""
+        self._snapshot_wanted = True
+
+    def _maybe_make_snapshot(self) -> None:
+        # A checkpoint flushes what is in memory and holds the GIL meanwhile: the flush goes first,
+        # in its thread, so that little is left for the checkpoint.
+        if self._snapshot_due:
+            self._make_snapshot()
+        elif self._snapshot_wanted and not self._flushing and self._state.applied_index:
+            self._begin_flush()
+
+    def _make_snapshot(self) -> None:
+        self._snapshot_wanted = self._snapshot_due = False
+        state = self._state
+        name = self._snapshots.create(state)
+        self._log.info("snapshot made", snapshot=name, index=state.applied_index)
+        self.emit("snapreadyc", (name, state.applied_index, state.applied_term, self._conf_state))
+
+    def _install(self, name: str, index: int, term: int) -> None:
+        self._state.close()
+        self._snapshots.install(name)
+        self._state = self._open_state()
+        if (self._state.applied_index, self._state.applied_term) != (index, term):
+            raise Impossible(
+                f"snapshot {name} holds applied index {self._state.applied_index}, not {index}"
+            )
+        self._flushed_at = index
+        self._bytes_since_flush = 0
+        self._log.info("snapshot installed", snapshot=name, index=index)
+        self._load_configuration()
+        self.emit("membersc", self._members)
+        self.emit("advancec", ("installed", index))
+        self.emit("durablec", index)
+
+    # -- the rest
+
+    def on_softstatec(self, _message: Any) -> None:
+        """Nothing yet depends on who leads here."""
+
+    def on_statusc(self, request_id: int) -> None:
+        """Answer a status question."""
+        state = self._state
+        status = {
+            "applied": state.applied_index,
+            "revision": state.revision,
+            "compact_revision": state.compact_revision,
+            "db_size": state.size_bytes(),
+        }
+        self.emit("statusrc", (request_id, self.name, status))
+
+    @property
+    def jobs(self) -> dict[str, Callable[..., Any]]:
+        """The flush of the state database."""
+        return {"flush": self._state.flush}
+
+    def close(self) -> None:
+        """Close the state database."""
+        self._state.close()

@@ -1,0 +1,98 @@
+"""`sampan up` and `sampan node`: from arguments to a running supervisor."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import logging, model
+from ..config.model import ClusterConfig, ConfigError
+from ..storage.errors import DataDirError
+from .status_table import StatusTable
+from .supervisor import Supervisor
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sampan")
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start a local cluster and show its state")
+    up.add_argument("--config", type=Path, help="cluster file (default: three nodes on loopback)")
+    up.add_argument("--nodes", type=int, help="that many nodes on loopback instead of a file")
+    up.add_argument("--base-port", type=int, default=2379, help="their first port, with --nodes")
+    node = commands.add_parser("node", help="start one node of a cluster")
+    node.add_argument("--config", type=Path, required=True, help="cluster file, TOML or JSON")
+    node.add_argument("--name", help="which member this machine runs (key: node)")
+    node.add_argument("--client-listen", metavar="HOST:PORT", help="bind this for clients")
+    node.add_argument("--peer-listen", metavar="HOST:PORT", help="bind this for peers")
+    for command in (up, node):
+        command.add_argument("--data-dir", help="where members keep their data")
+        command.add_argument("--placement", choices=model.PLACEMENTS)
+        command.add_argument("--log-level", choices=model.LOG_LEVELS)
+        command.add_argument(
+            "--allow-insecure", action="store_true", default=None,
+            help="bind addresses that other machines reach, without keys",
+        )  # fmt: skip
+    return parser
+
+
+def _configure(arguments: argparse.Namespace) -> ClusterConfig:
+    """File, then environment, then flags: the later wins."""
+    path = arguments.config
+    if arguments.command == "up" and arguments.nodes is not None:
+        if path is not None:
+            raise ConfigError("--nodes and --config exclude each other")
+        values, where = model.local_cluster(arguments.nodes, arguments.base_port), "--nodes"
+    else:
+        path = path or model.DEV_CLUSTER
+        values, where = model.load(path), str(path)
+    values |= model.from_environment()
+    flags = {
+        "data_dir": arguments.data_dir,
+        "placement": arguments.placement,
+        "log_level": arguments.log_level,
+        "allow_insecure": arguments.allow_insecure,
+        "node": getattr(arguments, "name", None),
+        "client_listen": getattr(arguments, "client_listen", None),
+        "peer_listen": getattr(arguments, "peer_listen", None),
+    }
+    values |= {key: value for key, value in flags.items() if value is not None}
+    return model.build(values, where)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit code: 1 with one sentence when it cannot start."""
+    arguments = _parser().parse_args(argv)
+    try:
+        config = _configure(arguments)
+        return _run(config, arguments.command)
+    except (ConfigError, DataDirError) as error:
+        print(f"sampan: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(config: ClusterConfig, command: str) -> int:
+    if command == "node":
+        if not config.node:
+            raise ConfigError("which member is this? set node in the file, or --name")
+        members = [config.member(config.node)]
+    else:
+        members = list(config.members)
+    live = command == "up" and sys.stdout.isatty()
+    log_path = _log_file(config) if live else ""
+    log: Any = logging.setup(config.log_level, log_path, node="-", actor="supervisor")
+    supervisor = Supervisor(config, members, log_path, log)
+    table = StatusTable(supervisor, live=live, log_path=log_path)
+    if command == "up":
+        return supervisor.run(table.show, tick_s=0.5 if live else 2.0)
+    return supervisor.run(lambda: None, tick_s=60.0)
+
+
+def _log_file(config: ClusterConfig) -> str:
+    # The live table owns the terminal; what the nodes have to say goes beside their data.
+    folder = Path(config.data_dir)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"data_dir {folder} cannot be made: {error.strerror}") from error
+    return str(folder / "sampan.log")

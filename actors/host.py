@@ -1,0 +1,256 @@
+"""The host: moves what actors emit, and owns the sockets, the threads and the clock.
+
+A node's five actors run either in five hosts, one process each, with ZeroMQ pipes between them, or
+all in one host ("fused"), with queues in memory. An actor cannot tell which. Everything that is
+there is taken before anything is acted on, and leaves in as few messages as possible: wake-ups are
+dear, bytes are cheap.
+"""
+
+import math
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import zmq
+
+from .actor import Actor
+from .channels import CHANNELS
+from .pipes import Inbox, JobThread, Pipe
+from .ports import ClientPort, PeerPort
+
+STOP_S = 1.0
+"""How long a stopping node may take to answer what it has already taken in."""
+
+
+class Fatal(RuntimeError):
+    """The node must not be started again as it is; the text says why and what to do."""
+
+
+class Orphaned(RuntimeError):
+    """The supervisor is gone."""
+
+
+class Host:
+    """Runs actors until SIGTERM, until one of them fails, or until the supervisor is gone."""
+
+    def __init__(
+        self,
+        actors: list[Actor],
+        *,
+        inbox: Inbox | None = None,
+        pipes: dict[str, Pipe] | None = None,
+        client_port: ClientPort | None = None,
+        peer_port: PeerPort | None = None,
+        parent_pid: int,
+    ) -> None:
+        self._seats = [(actor, actor.handlers, deque[tuple[str, Any]]()) for actor in actors]
+        self._queues = {actor.name: inbox for actor, _, inbox in self._seats}
+        self._actors = actors
+        self._pipes = pipes or {}
+        self._client_port = client_port
+        self._peer_port = peer_port
+        self._parent_pid = parent_pid
+        self._timers = {actor.name: 0.0 for actor in actors}
+        self._next_due = 0.0  # the earliest timer or wake-up
+        self._stop_by: float | None = None
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._threads = {a.name: JobThread(self._wake) for a in actors if a.jobs}
+        self._syncs: list[Actor] = []  # actors whose sync is to begin
+        self._routes = {name: self._route_of(name) for name in CHANNELS}
+        self._sources = [s for s in (inbox, client_port, peer_port) if s is not None]
+        self._by_socket = {source.socket: source for source in self._sources}
+        self._poller = zmq.Poller()
+        self._poller.register(self._wake_in.fileno(), zmq.POLLIN)
+        for source in self._sources:
+            self._poller.register(source.socket, zmq.POLLIN)
+
+    # -- wiring
+
+    def _route_of(self, channel: str) -> list[Callable[[Any], None]]:
+        """Where a channel's messages go from here, as callables."""
+        routes: list[Callable[[Any], None]] = []
+        for consumer in CHANNELS[channel].consumers:
+            if consumer in self._queues:
+                routes.append(_into(self._queues[consumer], channel))
+            elif consumer in self._pipes:
+                routes.append(_into(self._pipes[consumer], channel))
+            elif channel == "replyc" and self._client_port is not None:
+                routes.append(self._client_port.replyc)
+            elif channel == "linksc" and self._peer_port is not None:
+                routes.append(self._peer_port.linksc)
+            elif channel == "linkc" and self._peer_port is not None:
+                routes.append(self._link)
+        return routes
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # it is full of wake-ups already
+            self._wake_out.send(b"\0")
+
+    # -- the loop
+
+    def run(self) -> None:
+        """Run to the end. Raises what ended it: nothing for SIGTERM, else Fatal, Orphaned, or the
+        actor's own failure."""
+        signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to act on
+        try:
+            self._begin()
+            while self._stop_by is None or not self._stopped():
+                self._turn()
+        finally:
+            self._close()
+
+    def _on_sigterm(self, _signum: int, _frame: Any) -> None:
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + STOP_S
+
+    def _begin(self) -> None:
+        now = time.monotonic()
+        for actor in self._actors:
+            actor.now = now
+            actor.start()
+            self._dispatch(actor)
+            self._timers[actor.name] = now + actor.timer_s
+        self._settle()
+
+    def _turn(self) -> None:
+        timeout_s = self._next_due - time.monotonic()
+        self._take_in(math.ceil(timeout_s * 1000) if timeout_s > 0 else 0)
+        now = time.monotonic()
+        for actor in self._actors:
+            actor.now = now
+        if now >= self._next_due:
+            self._run_timers(now)
+        self._settle()
+
+    def _take_in(self, timeout_ms: int) -> bool:
+        """Take everything that has arrived from outside; whether there was anything."""
+        ready = self._poller.poll(timeout_ms)
+        for key, _ in ready:
+            source = self._by_socket.get(key)
+            if source is None:
+                self._take_wakeups()
+            else:
+                self._deliver(source.drain())
+        return bool(ready)
+
+    def _take_wakeups(self) -> None:
+        with suppress(BlockingIOError):
+            self._wake_in.recv(4096)
+        for name, thread in self._threads.items():
+            self._queues[name].extend(("donec", done) for done in thread.take())
+
+    def _deliver(self, messages: list[tuple[str, Any]]) -> None:
+        """What came from outside is for the actors here; its sender told the others itself."""
+        for message in messages:
+            for consumer in CHANNELS[message[0]].consumers:
+                if consumer in self._queues:
+                    self._queues[consumer].append(message)
+
+    def _run_timers(self, now: float) -> None:
+        self._next_due = now + 1.0
+        for actor in self._actors:
+            if self._timers[actor.name] <= now:
+                self._timers[actor.name] = now + actor.timer_s
+                actor.on_timer()
+            if actor.wake_at is not None and actor.wake_at <= now:
+                actor.wake_at = None
+                actor.on_wake()
+            actor.flush()
+            self._dispatch(actor)
+            self._next_due = min(self._next_due, self._timers[actor.name])
+        if os.getppid() != self._parent_pid:
+            raise Orphaned(f"the supervisor (pid {self._parent_pid}) is gone")
+
+    def _settle(self) -> None:
+        """Let actors take turns until none has anything left, and begin what they asked for."""
+        busy = True
+        while busy:
+            busy = False
+            for actor, handlers, inbox in self._seats:
+                if inbox:
+                    busy = True
+                    while inbox:
+                        channel, message = inbox.popleft()
+                        handlers[channel](message)
+                    actor.flush()
+                    self._dispatch(actor)
+            if not busy:
+                # What has been emitted must not wait for the disk.
+                for pipe in self._pipes.values():
+                    pipe.send()
+                busy = bool(self._syncs) and self._begin_syncs()
+
+    def _dispatch(self, actor: Actor) -> None:
+        if actor.wake_at is not None:
+            self._next_due = min(self._next_due, actor.wake_at)
+        if not actor.out:
+            return
+        out, actor.out = actor.out, []
+        for channel, message in out:
+            if channel == "jobc":
+                self._start_job(actor, message)
+            elif channel == "fatalc":
+                raise Fatal(message)
+            else:
+                for route in self._routes[channel]:
+                    route(message)
+
+    def _start_job(self, actor: Actor, name: str) -> None:
+        if name == "sync":
+            self._syncs.append(actor)
+        else:
+            self._threads[actor.name].put(name, actor.jobs[name])
+
+    def _begin_syncs(self) -> bool:
+        """Sync here when there is nothing else to do, in a thread when there is.
+
+        A thread costs two wake-ups, which is as much as the sync itself; a loop that waits for the
+        disk takes nothing in. The WAL writer alone in its process has nothing else to do by nature.
+        """
+        actor = self._syncs.pop()
+        if len(self._actors) > 1 and self._take_in(0):
+            self._threads[actor.name].put("sync", actor.jobs["sync"])
+        else:
+            self._queues[actor.name].append(("donec", ("sync", actor.jobs["sync"]())))
+        return True
+
+    def _link(self, message: Any) -> None:
+        if self._peer_port is not None and not self._peer_port.linkc(message):
+            for route in self._routes["linkfullc"]:
+                route(message[0])
+
+    # -- the end
+
+    def _stopped(self) -> bool:
+        if self._stop_by is None:
+            return False
+        for actor in self._actors:
+            actor.stop()
+        return time.monotonic() >= self._stop_by or all(actor.idle for actor in self._actors)
+
+    def _close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for thread in self._threads.values():
+            thread.stop()
+        for actor in self._actors:
+            actor.close()
+        for closable in (*self._sources, *self._pipes.values()):
+            closable.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
+
+def _into(target: deque[tuple[str, Any]] | Pipe, channel: str) -> Callable[[Any], None]:
+    # For a pipe, look its queue up at each call: sending replaces it.
+    if isinstance(target, Pipe):
+        return lambda message: target.queue.append((channel, message))
+    return lambda message: target.append((channel, message))

@@ -1,0 +1,466 @@
+"""The node: etcd's EtcdServer as its clients see it.
+
+Takes client messages, checks them, puts all writes that it finds waiting into one raft entry and
+all linearizable reads behind one ReadIndex, and sends every answer to whoever asked. What cannot be
+answered in time gets a typed error that tells whether it may have happened.
+"""
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..config import limits
+from ..transport import errors, requests
+from ..transport.codec import CodecError, pack, unpack, unpack_local
+from ..transport.errors import WireError
+from . import channels
+from .actor import Actor
+from .applier import PUBLISH
+
+READ_INDEX_RETRY_S = 0.5
+"""How long a ReadIndex may take before it is asked again, with a fresh context (etcd E/read)."""
+
+BODIES_MAX = limits.BODY_REQUESTS_MAX // 2
+"""Messages whose writes share one entry."""
+
+_context = struct.Struct("<QQ").pack
+
+
+class NodeSettings(NamedTuple):
+    """What the node needs to know of the configuration."""
+
+    cluster_id: int
+    member_id: int
+    name: str
+    client_advertise: str
+    incarnation: int
+    request_timeout_s: float
+    version: str
+    id_seed: int
+    """Below 2^31, random: no earlier life of this node began its ids here; entries outlive it in
+    the log."""
+
+
+class Asked(NamedTuple):
+    """One client message that waits for its reply."""
+
+    client: bytes  # empty: has been answered
+    message_id: int
+    kind: str
+    body: bytes
+    refused: dict[int, WireError]  # requests of the message that were not let in, by position
+    deadline: float
+
+
+class Batch(NamedTuple):
+    """The messages whose requests went into one entry, or behind one read."""
+
+    asked: list[Asked]
+    size: int
+
+    def take_late(self, now: float) -> list[Asked]:
+        """The messages whose time is up. Their places stay, so that results keep their positions,
+        but nobody is answered there again."""
+        late = []
+        for position, asked in enumerate(self.asked):
+            if asked.client and asked.deadline <= now:
+                late.append(asked)
+                self.asked[position] = asked._replace(client=b"")
+        return late
+
+
+class Node(Actor):
+    """Owns the client protocol."""
+
+    name = channels.NODE
+    timer_s = 0.05
+
+    def __init__(self, settings: NodeSettings, log: Any) -> None:
+        super().__init__()
+        self._settings = settings
+        self._log = log
+        self._term = self._leader = 0
+        self._role = "follower"
+        self._members: tuple[Any, ...] = ()
+        self._next_id = settings.id_seed << 32
+        self._held: deque[Asked] = deque()  # writes not proposed yet
+        self._pending_bytes = 0
+        self._batches: dict[int, Batch] = {}  # proposed, by batch id
+        self._reads: list[Asked] = []  # linearizable reads that wait for a context
+        self._read_context = b""
+        self._read_asked_at = 0.0
+        self._confirming: list[Asked] = []  # reads behind the context that is under way
+        self._executing: dict[int, Batch] = {}  # reads that wait for the applier
+        self._pending_reads = 0
+        self._pending_read_bytes = 0
+        self._windows: dict[bytes, list[int]] = {}  # client -> [bytes sent, bytes received]
+        self._questions: dict[int, tuple[Asked, Any, dict[str, Any]]] = {}
+        self._publish_at = 0.0
+        self._stopping = False
+        self.requests = 0
+        self.dropped = 0
+        self._kinds: dict[Any, Callable[[Asked, Any], None]] = {
+            requests.KIND_WRITE: self._write,
+            requests.KIND_READ: self._read,
+            requests.KIND_SERIALIZABLE: self._serializable,
+            requests.KIND_MAINTENANCE: self._maintenance,
+        }
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    # -- what clients send
+
+    def on_clientc(self, message: tuple[Any, ...]) -> None:
+        """(client, header, body), or any other number of frames, which is dropped."""
+        if len(message) != 3:
+            self.dropped += 1
+            return
+        client, header, body = message
+        try:
+            version, message_id, kind, timeout_ms, received = self._header(header)
+        except (CodecError, TypeError, ValueError):
+            self.dropped += 1  # nothing in it can be trusted, not even whom to answer
+            return
+        timeout_s = timeout_ms / 1000 if timeout_ms else self._settings.request_timeout_s
+        deadline = self.now + min(timeout_s, self._settings.request_timeout_s)
+        asked = Asked(client, message_id, str(kind), body, {}, deadline)
+        take = self._kinds.get(kind) if type(kind) is str else None
+        if self._stopping:
+            self._fail(asked, errors.STOPPED)
+        elif version != requests.PROTOCOL_VERSION:
+            self._fail(asked, errors.UNSUPPORTED_VERSION)
+        elif take is None:
+            self._fail(asked, errors.UNKNOWN_KIND)
+        elif not self._window_open(client, received):
+            self._fail(asked, errors.TOO_MANY_REQUESTS)
+        elif len(body) > limits.BODY_BYTES_MAX:
+            self._fail(asked, errors.REQUEST_TOO_LARGE)
+        else:
+            self._take(asked, take)
+
+    @staticmethod
+    def _header(header: bytes) -> tuple[int, int, Any, int, int]:
+        version, message_id, kind, *rest = unpack(header)
+        timeout_ms, received = (*rest, 0, 0)[:2]
+        numbers = (version, message_id, timeout_ms, received)
+        if len(rest) > 2 or not all(type(n) is int and 0 <= n < 2**64 for n in numbers):
+            raise CodecError("not a request header")
+        return version, message_id, kind, timeout_ms, received
+
+    def _take(self, asked: Asked, take: Callable[[Asked, Any], None]) -> None:
+        try:
+            decoded = unpack(asked.body)
+        except CodecError as error:
+            self._fail(asked, errors.malformed(str(error)))
+            return
+        if type(decoded) is not tuple or not decoded:
+            self._fail(asked, errors.malformed("the body is an array of requests"))
+            return
+        if asked.kind != requests.KIND_MAINTENANCE:  # `requests` is the clients' work
+            self.requests += len(decoded)
+        take(asked, decoded)
+
+    def _window_open(self, client: bytes, received: int) -> bool:
+        """Whether the client has taken enough of its replies; `received` counts from its first
+        message here, since libzmq may have reconnected it without its knowledge."""
+        window = self._windows.get(client)
+        if window is None:
+            if len(self._windows) >= limits.CLIENTS_MAX:
+                del self._windows[next(iter(self._windows))]
+            self._windows[client] = [received, received]
+            return True
+        window[1] = max(window[1], min(received, window[0]))
+        return window[0] - window[1] < limits.REPLY_WINDOW_BYTES
+
+    def _admit(self, asked: Asked, decoded: Any, checks: dict[str, requests.Check]) -> Asked | None:
+        """The message without its bad requests; None when none is left (and it was answered)."""
+        if len(asked.body) <= limits.REQUEST_BYTES_MAX and requests.all_plain_puts(decoded, checks):
+            return asked
+        good = []
+        for position, request in enumerate(decoded):
+            error = requests.check_request(request, checks)
+            if error is None and requests.size(request) > limits.REQUEST_BYTES_MAX:
+                error = errors.REQUEST_TOO_LARGE
+            if error is None:
+                good.append(request)
+            else:
+                asked.refused[position] = error
+        if not good:
+            self._reply(asked, pack([asked.refused[i] for i in range(len(decoded))]))
+            return None
+        return asked._replace(body=pack(good)) if asked.refused else asked
+
+    # -- writes
+
+    def _write(self, asked: Asked, decoded: Any) -> None:
+        if self._pending_bytes + len(asked.body) > limits.PENDING_BYTES_MAX:
+            self._fail(asked, errors.TOO_MANY_REQUESTS)
+            return
+        admitted = self._admit(asked, decoded, requests.WRITE_CHECKS)
+        if admitted is not None:
+            self._pending_bytes += len(admitted.body)
+            self._held.append(admitted)
+
+    def flush(self) -> None:
+        """Propose what is held, and ask for an index for the reads that wait."""
+        if not self._leader:
+            return  # etcd's nil propc: held until there is a leader or the deadline has come
+        while self._held:
+            self._propose()
+        if self._reads and not self._confirming:
+            self._ask_read_index()
+
+    def _propose(self) -> None:
+        asked: list[Asked] = []
+        size = 0
+        # Every member decodes the entry's array of messages: it must stay within codec.unpack's
+        # bound, however many small messages piled up while there was no leader.
+        while self._held and size < limits.ENTRY_BYTES_TARGET and len(asked) < BODIES_MAX:
+            one = self._held.popleft()
+            asked.append(one)
+            size += len(one.body)
+        batch_id = self._new_id()
+        self._batches[batch_id] = Batch(asked, size)
+        payload = pack((self._settings.member_id, batch_id, [a.body for a in asked]))
+        self.emit("propc", (batch_id, payload))
+
+    def on_dropc(self, batch_id: int) -> None:
+        """Raft refused the batch: it was not applied, so it may wait for the next leader."""
+        batch = self._batches.pop(batch_id, None)
+        if batch is None:
+            self._publish_at = 0.0
+        else:
+            self._held.extendleft(reversed(batch.asked))
+            self._leader = 0  # until softstatec tells of one, nothing would be taken
+
+    # -- reads
+
+    def _read(self, asked: Asked, decoded: Any) -> None:
+        admitted = self._admit_read(asked, decoded)
+        if admitted is not None:
+            self._reads.append(admitted)
+
+    def _serializable(self, asked: Asked, decoded: Any) -> None:
+        admitted = self._admit_read(asked, decoded)
+        if admitted is not None:
+            self._execute([admitted], 0)
+
+    def _admit_read(self, asked: Asked, decoded: Any) -> Asked | None:
+        if (
+            self._pending_reads >= limits.PENDING_READS_MAX
+            or self._pending_read_bytes + len(asked.body) > limits.PENDING_BYTES_MAX
+        ):
+            self._fail(asked, errors.TOO_MANY_REQUESTS)
+            return None
+        admitted = self._admit(asked, decoded, requests.READ_CHECKS)
+        if admitted is not None:
+            self._pending_reads += 1
+            self._pending_read_bytes += len(admitted.body)
+        return admitted
+
+    def _ask_read_index(self) -> None:
+        # Never the same context twice: a late acknowledgement of an earlier round could confirm it
+        # on a leader that has been deposed since (etcd #20418).
+        self._confirming, self._reads = self._confirming + self._reads, []
+        self._read_context = _context(self._settings.incarnation, self._new_id())
+        self._read_asked_at = self.now
+        self.emit("readindexc", self._read_context)
+
+    def on_readstatec(self, message: Any) -> None:
+        """(context, index): the reads behind this context may be served at `index`."""
+        context, index = message
+        if context != self._read_context:
+            return
+        confirmed, self._confirming, self._read_context = self._confirming, [], b""
+        if confirmed:
+            self._execute(confirmed, index)
+
+    def _execute(self, asked: list[Asked], index: int) -> None:
+        read_id = self._new_id()
+        bodies = [a.body for a in asked]
+        self._executing[read_id] = Batch(asked, sum(map(len, bodies)))
+        self.emit("readc", (read_id, index, bodies))
+
+    def _read_ended(self, messages: int, size: int) -> None:
+        self._pending_reads -= messages
+        self._pending_read_bytes -= size
+
+    # -- results
+
+    def on_resultc(self, message: Any) -> None:
+        """("write" or "read", id, [packed results of one message, …])."""
+        what, batch_id, results = message
+        batch = (self._batches if what == "write" else self._executing).pop(batch_id, None)
+        if batch is None:
+            return  # it was answered already, when its time was up
+        if what == "write":
+            self._pending_bytes -= batch.size
+        else:
+            self._read_ended(len(batch.asked), batch.size)
+        for asked, body in zip(batch.asked, results, strict=False):
+            if what == "read" and self._overflows(asked, body):
+                self._fail(asked, errors.TOO_MANY_REQUESTS)
+            else:
+                self._reply(asked, self._with_refused(asked, body) if asked.refused else body)
+
+    def _overflows(self, asked: Asked, body: bytes) -> bool:
+        """Whether a client that has left replies unread would get more than its window. (It was
+        open when the read came; what the reads before this one would bring was not known.)"""
+        sent, received = self._windows.get(asked.client, (0, 0))
+        return sent > received and sent - received + len(body) > limits.REPLY_WINDOW_BYTES
+
+    @staticmethod
+    def _with_refused(asked: Asked, body: bytes) -> bytes:
+        results = unpack_local(body)  # a range may be longer than what a client may send
+        good, total = iter(results), len(asked.refused) + len(results)
+        return pack([asked.refused.get(i) or next(good) for i in range(total)])
+
+    def _reply(self, asked: Asked, body: bytes) -> None:
+        if not asked.client:
+            return
+        settings = self._settings
+        header = (1, asked.message_id, settings.cluster_id, settings.member_id)
+        window = self._windows.get(asked.client)
+        if window is not None:
+            window[0] += len(body)
+        self._log.debug("client rpc", kind=asked.kind, message=asked.message_id, reply=len(body))
+        self.emit("replyc", (asked.client, pack((*header, self._term, self._leader)), body))
+
+    def _fail(self, asked: Asked, error: WireError) -> None:
+        self._log.debug("client rpc failed", error=error.text, outcome=error.outcome)
+        self._reply(asked, pack(error))
+
+    # -- raft and the members
+
+    def on_statec(self, message: Any) -> None:
+        """What the state database holds at start."""
+        self.on_membersc(message[3])
+
+    def on_membersc(self, members: Any) -> None:
+        """The members have changed."""
+        self._members = members
+
+    def on_softstatec(self, message: Any) -> None:
+        """(term, leader, role)."""
+        leader_before = self._leader
+        self._term, self._leader, self._role = message
+        if self._leader != leader_before and self._confirming:
+            # The old leader may never answer; the new one needs its own context.
+            self._reads, self._confirming = self._confirming + self._reads, []
+            self._read_context = b""
+
+    def _publish_if_needed(self) -> None:
+        """Announce this member's client endpoint and data dir, until the log holds it."""
+        settings = self._settings
+        me = next((m for m in self._members if m[0] == settings.member_id), None)
+        wanted = (settings.name, (settings.client_advertise,), settings.incarnation)
+        said = me is None or (me[1], me[3], me[5]) == wanted
+        if said or not self._leader or self.now < self._publish_at:
+            return
+        self._publish_at = self.now + settings.request_timeout_s
+        payload = (PUBLISH, settings.member_id, *wanted)
+        self.emit("propc", (self._new_id(), pack(payload)))
+
+    # -- the clock
+
+    def on_timer(self) -> None:
+        """Answer what has waited too long; ask again for a read index that does not come."""
+        self._publish_if_needed()
+        self._expire_held()
+        self._expire_batches()
+        self._expire_reads()
+        for question, (asked, *_) in list(self._questions.items()):
+            if asked.deadline <= self.now:
+                del self._questions[question]
+                self._fail(asked, errors.READ_TIMEOUT)
+
+    def _expire_held(self) -> None:
+        for asked in [a for a in self._held if a.deadline <= self.now]:
+            self._held.remove(asked)
+            self._pending_bytes -= len(asked.body)
+            self._fail(asked, errors.NO_LEADER)
+
+    def _expire_batches(self) -> None:
+        for batch_id, batch in list(self._batches.items()):
+            for asked in batch.take_late(self.now):
+                self._fail(asked, errors.TIMEOUT)
+            if not any(asked.client for asked in batch.asked):
+                self._pending_bytes -= self._batches.pop(batch_id).size
+
+    def _expire_reads(self) -> None:
+        for read_id, batch in list(self._executing.items()):
+            for asked in batch.take_late(self.now):
+                self._fail(asked, errors.READ_TIMEOUT)
+            if not any(asked.client for asked in batch.asked):
+                del self._executing[read_id]
+                self._read_ended(len(batch.asked), batch.size)
+        for waiting in (self._reads, self._confirming):
+            for asked in [a for a in waiting if a.deadline <= self.now]:
+                waiting.remove(asked)
+                self._read_ended(1, len(asked.body))
+                self._fail(asked, errors.READ_TIMEOUT if self._leader else errors.NO_LEADER)
+        late = self.now - self._read_asked_at > READ_INDEX_RETRY_S
+        if self._confirming and late and self._leader:
+            self._ask_read_index()
+
+    def stop(self) -> None:
+        """Refuse what comes from now on; what is under way may still be answered."""
+        self._stopping = True
+
+    @property
+    def idle(self) -> bool:
+        """Whether every client has its answer."""
+        return not (self._batches or self._reads or self._confirming or self._executing)
+
+    # -- maintenance
+
+    def _maintenance(self, asked: Asked, decoded: Any) -> None:
+        if any(request == ("status",) for request in decoded):
+            question = self._new_id()
+            self._questions[question] = (asked, decoded, {})
+            self.emit("statusc", question)
+        else:
+            self._answer(asked, decoded, {})
+
+    def on_statusrc(self, message: Any) -> None:
+        """(question, actor, {name: value}): reply when all three have answered."""
+        question, actor, values = message
+        asked, decoded, answers = self._questions.get(question, (None, None, {}))
+        if asked is None:
+            return
+        answers[actor] = values
+        if len(answers) == len(channels.CHANNELS["statusc"].consumers):
+            del self._questions[question]
+            self._answer(asked, decoded, answers)
+
+    def _answer(self, asked: Asked, decoded: Any, answers: dict[str, Any]) -> None:
+        results: list[Any] = []
+        for request in decoded:
+            if request == ("status",):
+                results.append((0, self._status(answers)))
+            elif request == ("member_list",):
+                results.append((0, [m[:5] for m in self._members]))
+            else:
+                results.append(errors.malformed("expected status or member_list"))
+        self._reply(asked, pack(results))
+
+    def _status(self, answers: dict[str, Any]) -> dict[str, Any]:
+        status: dict[str, Any] = {
+            "name": self._settings.name,
+            "version": self._settings.version,
+            "leader": self._leader,
+            "role": self._role,
+            "term": self._term,
+            "requests": self.requests,
+            "client_frames_dropped": self.dropped,
+            "pending_writes": len(self._held) + len(self._batches),
+            "pending_bytes": self._pending_bytes,
+            "pending_reads": self._pending_reads,
+            "pending_read_bytes": self._pending_read_bytes,
+        }
+        for values in answers.values():
+            status |= values
+        return status

@@ -1,0 +1,117 @@
+"""How messages move between actors in different processes, and between an actor and its threads."""
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from ..config import limits
+from ..transport.codec import pack, unpack_local
+from .actor import Impossible
+from .channels import CHANNELS, Loss
+from .ports import Socket
+
+
+class JobThread:
+    """Runs blocking calls beside the actors' turns; results come back through `take`."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._todo: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._done: deque[tuple[str, Any, BaseException | None]] = deque()
+        self._wake = wake
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._thread.start()
+
+    def put(self, name: str, call: Callable[..., Any]) -> None:
+        """Queue one call."""
+        self._todo.put((name, call))
+
+    def _run(self) -> None:
+        while (job := self._todo.get()) is not None:
+            name, call = job
+            try:
+                self._done.append((name, call(), None))
+            except Exception as error:  # raised again by the host that takes it
+                self._done.append((name, None, error))
+            self._wake()
+
+    def take(self) -> list[tuple[str, Any]]:
+        """(job, result) of finished jobs; raises what a job raised."""
+        finished = []
+        while self._done:
+            name, result, error = self._done.popleft()
+            if error is not None:
+                raise error
+            finished.append((name, result))
+        return finished
+
+    def stop(self) -> None:
+        """Finish what is queued and end."""
+        self._todo.put(None)
+        self._thread.join()
+
+
+class Pipe:
+    """One actor's channels to an actor in another process: sequence-numbered batches."""
+
+    def __init__(self, socket: Socket, me: str, to: str) -> None:
+        self._socket = socket
+        self._me = me.encode()
+        self._to = to
+        self._seq = 0
+        self.queue: list[tuple[str, Any]] = []
+
+    def send(self) -> None:
+        """Send what is queued as one message; never blocks."""
+        if not self.queue:
+            return
+        batch, self.queue = self.queue, []
+        try:
+            self._socket.send_multipart((self._me, pack((self._seq, batch))), zmq.DONTWAIT)
+        except zmq.Again:
+            if any(CHANNELS[channel].loss is Loss.NEVER for channel, _ in batch):
+                raise Impossible(
+                    f"the pipe to {self._to} is full with {limits.LOCAL_QUEUE_MESSAGES} messages: "
+                    "has that process stopped reading?"
+                ) from None
+            return
+        self._seq += 1
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class Inbox:
+    """Where the channels from actors in other processes arrive, in order and without gaps."""
+
+    def __init__(self, socket: Socket, me: str) -> None:
+        self.socket = socket
+        self._me = me
+        self._expected: dict[str, int] = {}
+
+    def drain(self) -> list[tuple[str, Any]]:
+        """Messages as (channel, message)."""
+        found: list[tuple[str, Any]] = []
+        try:
+            for _ in range(limits.DRAIN_MESSAGES_MAX):
+                sender, data = self.socket.recv_multipart(zmq.DONTWAIT)
+                seq, batch = unpack_local(data)
+                name = sender.decode()
+                if seq != self._expected.get(name, 0):
+                    raise Impossible(
+                        f"{self._me} expected message {self._expected.get(name, 0)} of {name}, "
+                        f"got {seq}: one of the two was replaced while the other ran"
+                    )
+                self._expected[name] = seq + 1
+                found.extend(batch)
+        except zmq.Again:
+            pass  # that was all
+        return found
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()

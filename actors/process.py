@@ -1,0 +1,185 @@
+"""The entry of every child process: builds the actors it hosts, turns their end into an exit code.
+
+Children are spawned, never forked: a fork after RocksDB was opened would never flush again, and one
+after a ZeroMQ context was made would share its threads. Only primitives are passed.
+"""
+
+import ctypes
+import faulthandler
+import os
+import secrets
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zmq
+
+from .. import __version__
+from ..config import logging, model
+from ..transport import endpoints, sockets
+from . import channels
+from .actor import Actor
+from .host import Fatal, Host, Orphaned
+from .pipes import Inbox, Pipe
+from .ports import ClientPort, PeerPort
+
+EXIT_FAILED = 1
+"""The actor failed; the node may be started again."""
+EXIT_FATAL = 3
+"""The node must not be started again as it is."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+
+
+class Orders(NamedTuple):
+    """What a child is told: primitives only."""
+
+    config_json: str
+    member_name: str
+    hosted: tuple[str, ...]
+    """The actors to run, all of a node or one."""
+    runtime_dir: str
+    incarnation: int
+    parent_pid: int
+    log_path: str
+
+
+def main(*orders: Any) -> None:
+    """Run the actors that the orders name to their end, then exit."""
+    told = Orders(*orders)
+    label = told.hosted[0] if len(told.hosted) == 1 else "fused"
+    _tie_to_parent(f"{told.member_name}:{label}")
+    faulthandler.enable()
+    os.umask(0o077)  # sockets and files are this user's alone
+    config = model.from_json(told.config_json)
+    log = logging.setup(config.log_level, told.log_path, node=told.member_name, actor=label)
+    try:
+        Builder(config, told, log).host().run()
+    except Fatal as error:
+        log.error("node stopped for good", reason=str(error))
+        sys.exit(EXIT_FATAL)
+    except Orphaned as error:
+        log.warning("stopping", reason=str(error))
+        sys.exit(EXIT_FAILED)
+    except Exception:
+        log.exception("actor failed")
+        sys.exit(EXIT_FAILED)
+
+
+def _tie_to_parent(title: str) -> None:
+    """Die with the supervisor, at once where the kernel can see to it; the host looks as well."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        libc.prctl(_PR_SET_NAME, title.encode()[:15])
+
+
+class Builder:
+    """Makes the actors of one node, their sockets and the host that runs them."""
+
+    def __init__(self, config: model.ClusterConfig, told: Orders, log: Any) -> None:
+        self._config = config
+        self._told = told
+        self._member = config.member(told.member_name)
+        self._data_dir = Path(config.data_dir) / told.member_name
+        self._log = log
+
+    def host(self) -> Host:
+        """A host of the ordered actors, wired to the processes of the others."""
+        ctx, hosted = sockets.context(), self._told.hosted
+        client, peer = self._config.listen(self._member)
+        return Host(
+            [getattr(self, "_" + name)() for name in hosted],
+            inbox=self._inbox(ctx, hosted),
+            pipes=self._pipes(ctx, hosted),
+            client_port=ClientPort(ctx, client) if channels.NODE in hosted else None,
+            peer_port=PeerPort(ctx, peer) if channels.TRANSPORT in hosted else None,
+            parent_pid=self._told.parent_pid,
+        )
+
+    def _ipc(self, actor: str) -> str:
+        return endpoints.ipc(Path(self._told.runtime_dir), actor)
+
+    def _inbox(self, ctx: zmq.Context[Any], hosted: tuple[str, ...]) -> Inbox | None:
+        if len(hosted) == len(channels.ACTORS):
+            return None
+        return Inbox(sockets.inbox(ctx, self._ipc(hosted[0])), hosted[0])
+
+    def _pipes(self, ctx: zmq.Context[Any], hosted: tuple[str, ...]) -> dict[str, Pipe]:
+        consumers = {
+            consumer
+            for channel in channels.CHANNELS.values()
+            if set(channel.producers) & set(hosted)
+            for consumer in channel.consumers
+        }
+        return {
+            to: Pipe(sockets.outbox(ctx, self._ipc(to)), hosted[0], to)
+            for to in sorted(consumers - set(hosted) - {channels.HOST})
+        }
+
+    # -- the actors; each imports only what it needs, so that its process starts fast
+
+    def _node(self) -> Actor:
+        from .node import Node, NodeSettings
+
+        config, member = self._config, self._member
+        settings = NodeSettings(
+            cluster_id=config.cluster_id,
+            member_id=member.id,
+            name=member.name,
+            client_advertise=member.client,
+            incarnation=self._told.incarnation,
+            request_timeout_s=config.request_timeout_ms / 1000,
+            version=__version__,
+            id_seed=secrets.randbits(31),
+        )
+        return Node(settings, self._log)
+
+    def _raft_core(self) -> Actor:
+        from .raft_core import CoreSettings, RaftCore
+
+        config = self._config
+        settings = CoreSettings(
+            member_id=self._member.id,
+            heartbeat_s=config.heartbeat_ms / 1000,
+            election_ticks=config.election_ticks,
+            bootstrap=tuple((m.id, m.name, m.peer) for m in config.members),
+            log_limits=config.log_limits,
+        )
+        return RaftCore(settings, secrets.randbelow, self._log)
+
+    def _wal_writer(self) -> Actor:
+        from ..storage.log_store import LogStore
+        from .wal_writer import WalWriter
+
+        return WalWriter(LogStore.open(self._data_dir / "log"))
+
+    def _applier(self) -> Actor:
+        from ..storage.snapshot_store import SnapshotStore
+        from ..storage.state_store import StateStore
+        from .applier import Applier
+
+        state = self._data_dir / "state"
+        snapshots = SnapshotStore(self._data_dir / "snapshots")
+        return Applier(
+            self._member.id,
+            lambda: StateStore.open(state),
+            snapshots,
+            self._config.log_limits,
+            self._log,
+        )
+
+    def _transport(self) -> Actor:
+        from ..storage.snapshot_store import SnapshotStore
+        from .transport import Transport, TransportSettings
+
+        settings = TransportSettings(
+            cluster_id=self._config.cluster_id,
+            member_id=self._member.id,
+            incarnation=self._told.incarnation,
+            epoch=secrets.randbits(63),
+            peers=tuple((m.id, m.peer) for m in self._config.members if m is not self._member),
+        )
+        return Transport(settings, SnapshotStore(self._data_dir / "snapshots"), self._log)

@@ -1,0 +1,436 @@
+"""The raft core's actor: etcd's node.run around raft.
+
+Takes what has come on all channels, steps the core, and dispatches what the Ready holds. Storage
+writes are asynchronous: several may be under way, and what a write answers waits here for its
+number to come back on advancec.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..config import limits
+from ..raft import (
+    ConfChange,
+    ConfChangeV2,
+    Config,
+    Entry,
+    EntryType,
+    HardState,
+    Message,
+    MessageType,
+    Peer,
+    ProposalDropped,
+    RaftError,
+    RawNode,
+    Ready,
+    Snapshot,
+    SnapshotMetadata,
+    SnapshotStatus,
+    StateType,
+)
+from ..transport import codec
+from ..transport.codec import CodecError
+from ..transport.raft_messages import (
+    conf_state_from_tuple,
+    conf_state_to_tuple,
+    decode_message,
+    encode_message,
+)
+from . import channels
+from .actor import Actor, Impossible
+from .log_tail import LogTail
+
+ROLES = {
+    StateType.StateFollower: "follower",
+    StateType.StateCandidate: "candidate",
+    StateType.StateLeader: "leader",
+    StateType.StatePreCandidate: "candidate",
+}
+
+
+class CoreSettings(NamedTuple):
+    """What the core needs to know of the configuration."""
+
+    member_id: int
+    heartbeat_s: float
+    election_ticks: int
+    bootstrap: tuple[tuple[int, str, str], ...]
+    """(id, name, peer endpoint) of every member of a new cluster; empty on a restart."""
+    log_limits: limits.LogLimits = limits.LogLimits()
+
+
+class _Append(NamedTuple):
+    seq: int
+    sent_at: float
+    responses: list[Message]  # for this core itself, once the write is durable
+
+
+class RaftCore(Actor):
+    """Owns the consensus state and the log's tail in memory."""
+
+    name = channels.RAFT_CORE
+
+    def __init__(self, settings: CoreSettings, rand: Callable[[int], int], log: Any) -> None:
+        super().__init__()
+        self._settings = settings
+        self.timer_s = settings.heartbeat_s  # type: ignore[misc]
+        self._rand = rand
+        self._log = log
+        self._disk: tuple[Any, ...] | None = None
+        self._state: tuple[Any, ...] | None = None
+        self._node: RawNode | None = None
+        self._tail: LogTail
+        self._next_tick = 0.0
+        self._seq = 0
+        self._appends: deque[_Append] = deque()
+        self._applies: deque[tuple[int, list[Message]]] = deque()
+        self._installing: Message | None = None
+        self._held: deque[tuple[Message, bool]] = (
+            deque()
+        )  # appends behind a snapshot that is being installed
+        self._durable_applied = 0
+        self._snapshot_asked = False
+        self._eager = False
+        # The newest MsgApp without entries to each peer, held back for a moment: the next one with
+        # entries tells the commit index, too.
+        self._commits: dict[int, Message] = {}
+        self._soft: tuple[int, int, str] = (0, 0, "follower")
+        self.dropped = 0  # messages from peers that made no sense
+
+    # -- start
+
+    def on_logc(self, message: Any) -> None:
+        """What the log database holds: (hard_state, start, entries)."""
+        self._disk = message
+        self._try_start()
+
+    def on_statec(self, message: Any) -> None:
+        """What the state database holds: (applied, applied_term, conf_state, members)."""
+        self._state = message
+        self._try_start()
+
+    def _try_start(self) -> None:
+        if self._disk is None or self._state is None:
+            return
+        (term, vote, commit), start, raw = self._disk
+        applied, applied_term, conf_state, _ = self._state
+        entries = [Entry(t, i, EntryType(k), d) for t, i, k, d in raw]
+        last = entries[-1].index if entries else start[0]
+        at = applied - start[0]  # position after the entry that the state ends with
+        contradicts = 0 < at <= len(entries) and entries[at - 1].term != applied_term
+        if applied > last or contradicts:
+            # Killed between installing a snapshot's state and resetting the log behind it. What a
+            # longer log holds there was never committed.
+            start, entries, last = (applied, applied_term), [], applied
+            self._seq += 1
+            self.emit("readyc", ("append", self._seq, (), None, start, True, (), True))
+            self._appends.append(_Append(self._seq, self.now, []))
+        if applied < start[0]:
+            raise Impossible(
+                f"the log starts after {start[0]} but the state ends at {applied}: entries between "
+                "are gone. Was the state database replaced by an older copy?"
+            )
+        hard = HardState(max(term, applied_term), vote, max(commit, min(applied, last)))
+        self._tail = LogTail(hard, conf_state_from_tuple(conf_state), start, entries)
+        self._durable_applied = applied
+        self._node = RawNode(self._config(applied))
+        if last == 0 and self._settings.bootstrap:
+            self._bootstrap()
+        self._next_tick = self.now + self._settings.heartbeat_s
+        self._log.info("raft started", applied=applied, last=last, term=hard.term)
+
+    def _config(self, applied: int) -> Config:
+        settings = self._settings
+        return Config(
+            id=settings.member_id,
+            election_tick=settings.election_ticks,
+            heartbeat_tick=1,
+            storage=self._tail,
+            applied=applied,
+            async_storage_writes=True,
+            max_size_per_msg=limits.MSG_APP_BYTES_MAX,
+            max_committed_size_per_ready=limits.COMMITTED_BYTES_PER_READY,
+            max_uncommitted_entries_size=limits.UNCOMMITTED_BYTES_MAX,
+            max_inflight_msgs=limits.INFLIGHT_MESSAGES_MAX,
+            max_inflight_bytes=limits.INFLIGHT_BYTES_MAX,
+            check_quorum=True,
+            pre_vote=True,
+            step_down_on_removal=True,
+            rand=self._rand,
+        )
+
+    def _bootstrap(self) -> None:
+        node, members = self._running, self._settings.bootstrap
+        node.bootstrap([Peer(m, codec.pack((name, peer))) for m, name, peer in members])
+        # Everyone's log is the same, so whoever asks first may lead: the member with the lowest id
+        # asks until it is heard, instead of waiting for an election timeout first (etcd's initial
+        # election tick advance). With PreVote the questions disturb nobody.
+        self._eager = self._settings.member_id == min(m[0] for m in members)
+
+    @property
+    def _running(self) -> RawNode:
+        if self._node is None:
+            raise Impossible("the core was used before the log and the state were open")
+        return self._node
+
+    # -- what comes in
+
+    def on_propc(self, message: Any) -> None:
+        """(batch_id, payload): propose one entry."""
+        batch_id, payload = message
+        if self._node is None:
+            self.emit("dropc", batch_id)
+            return
+        try:
+            self._node.propose(payload)
+        except ProposalDropped:
+            self.emit("dropc", batch_id)
+
+    def on_recvc(self, message: Any) -> None:
+        """Raft messages from a peer: (peer id, [bytes, …], name of the snapshot that came with
+        them, or empty)."""
+        peer, frames, snapshot = message
+        if self._node is None:
+            return  # still starting; the peer sends again
+        for frame in frames:
+            try:
+                m = decode_message(frame)
+                if m.from_ != peer or m.to != self._settings.member_id:
+                    raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
+                named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
+                if named != snapshot:
+                    raise CodecError(
+                        f"{m.type.name} names snapshot {named!r}, here is {snapshot!r}"
+                    )
+                self._node.step(m)
+                self._log.debug("raft rpc", type=m.type.name, peer=peer, term=m.term, index=m.index)
+            except (CodecError, RaftError) as error:
+                self.dropped += 1
+                self._log.debug("raft rpc dropped", peer=peer, error=str(error))
+
+    def on_readindexc(self, context: bytes) -> None:
+        """A fresh context: answered on readstatec, or never (then the node asks again)."""
+        if self._node is not None:
+            self._node.read_index(context)
+
+    def on_advancec(self, message: Any) -> None:
+        """("durable", seq), ("applied", index) or ("installed", index)."""
+        what, upto = message
+        if what == "durable":
+            while self._appends and self._appends[0].seq <= upto:
+                self._step_all(self._appends.popleft().responses)
+        elif what == "applied":
+            while self._applies and self._applies[0][0] <= upto:
+                self._step_all(self._applies.popleft()[1])
+        else:
+            self._installed(upto)
+
+    def on_confc(self, message: Any) -> None:
+        """(index, entry type, data): apply a committed configuration change."""
+        index, kind, data = message
+        change: ConfChange | ConfChangeV2
+        if kind == EntryType.EntryConfChange:
+            change = ConfChange.unmarshal(data)
+        else:
+            change = ConfChangeV2.unmarshal(data)
+        conf_state = self._running.apply_conf_change(change)
+        changes = [(c.type.name, c.node_id) for c in change.as_v2().changes]
+        answer = (index, conf_state_to_tuple(conf_state), changes, change.context)
+        self.emit("confstatec", answer)
+
+    def on_reportc(self, message: Any) -> None:
+        """("unreachable", peer), ("snapshot", peer, ok)."""
+        if self._node is None:
+            return
+        if message[0] == "unreachable":
+            self._node.report_unreachable(message[1])
+        else:
+            ok = message[2]
+            status = SnapshotStatus.SnapshotFinish if ok else SnapshotStatus.SnapshotFailure
+            self._node.report_snapshot(message[1], status)
+
+    def on_snapreadyc(self, message: Any) -> None:
+        """(name, index, term, conf_state) of a snapshot that was made."""
+        name, index, term, conf_state = message
+        self._snapshot_asked = False
+        metadata = SnapshotMetadata(conf_state_from_tuple(conf_state), index, term)
+        self._tail.snapshot_made = Snapshot(name.encode(), metadata)
+
+    def on_durablec(self, applied: int) -> None:
+        """The state database survives a crash up to `applied`: the log may be compacted so far."""
+        self._durable_applied = applied
+        tail, bounds = self._tail, self._settings.log_limits
+        if len(tail) <= bounds.entries_max and tail.bytes <= bounds.bytes_max:
+            return
+        index = tail.compactable(applied, bounds.keep_entries, bounds.keep_bytes)
+        made = tail.snapshot_made
+        if made is not None and tail.bytes < bounds.held_bytes_max and self._snapshot_in_use():
+            index = min(index, made.metadata.index)
+        if index > tail.start_index:
+            tail.compact(index)
+            self.emit("readyc", ("compact", index, tail.start_term))
+
+    def _snapshot_in_use(self) -> bool:
+        progress = self._running.status().progress
+        return any(p.pending_snapshot for p in progress.values())
+
+    def on_statusc(self, request_id: int) -> None:
+        """Answer a status question."""
+        status: dict[str, Any] = {"raft_dropped": self.dropped}
+        if self._node is not None:
+            basic = self._node.basic_status()
+            status |= {
+                "commit": basic.hard_state.commit,
+                "raft_index": self._tail.last_index(),
+                "log_entries": len(self._tail),
+                "log_bytes": self._tail.bytes,
+                "wal_stalled": self._stalled(),
+            }
+        self.emit("statusrc", (request_id, self.name, status))
+
+    def _step_all(self, messages: list[Message]) -> None:
+        for m in messages:
+            self._running.step(m)
+
+    # -- the clock
+
+    def on_timer(self) -> None:
+        """Tick by absolute deadlines; catch up a bounded number after a pause."""
+        if self._node is None:
+            return
+        late = int((self.now - self._next_tick) / self._settings.heartbeat_s) + 1
+        if late <= 0:
+            return
+        if late > limits.TICKS_CAUGHT_UP_MAX:
+            self._log.warning("ticks skipped", ticks=late - limits.TICKS_CAUGHT_UP_MAX)
+        self._next_tick += late * self._settings.heartbeat_s
+        if self._stalled():
+            return  # a node whose disk is silent neither leads nor campaigns
+        for _ in range(min(late, limits.TICKS_CAUGHT_UP_MAX)):
+            self._node.tick()
+        if self._eager:
+            self._eager = self._soft[1] == 0
+            self._node.campaign()
+
+    def _stalled(self) -> bool:
+        """Whether the WAL writer has been silent for more than an election timeout."""
+        election_s = self._settings.election_ticks * self._settings.heartbeat_s
+        return bool(self._appends) and self.now - self._appends[0].sent_at > election_s
+
+    # -- what goes out
+
+    def flush(self) -> None:
+        """Dispatch every Ready there is."""
+        node = self._node
+        if node is None:
+            return
+        while node.has_ready():
+            self._dispatch(node.ready())
+        if self._tail.snapshot_wanted and not self._snapshot_asked:
+            self._tail.snapshot_wanted, self._snapshot_asked = False, True
+            self.emit("snapshotc", None)
+
+    def _dispatch(self, ready: Ready) -> None:
+        if ready.soft_state is not None or ready.hard_state is not None:
+            self._tell_soft_state()
+        for state in ready.read_states:
+            self.emit("readstatec", (state.request_ctx, state.index))
+        for m in ready.messages:
+            if m.type is MessageType.MsgStorageAppend:
+                self._append(m, ready.must_sync)
+            elif m.type is MessageType.MsgStorageApply:
+                self._apply(m)
+            else:
+                self._send(m)
+
+    def _tell_soft_state(self) -> None:
+        status = self._running.basic_status()
+        soft = (
+            status.hard_state.term,
+            status.soft_state.lead,
+            ROLES[status.soft_state.raft_state],
+        )
+        if soft != self._soft:
+            self._soft = soft
+            self.emit("softstatec", soft)
+            self._log.info("raft state", term=soft[0], leader=soft[1], role=soft[2])
+
+    def _send(self, m: Message) -> None:
+        if m.type is MessageType.MsgHeartbeat and self._stalled():
+            return
+        if m.type is MessageType.MsgSnap and m.snapshot is not None:
+            name = m.snapshot.data.decode()
+            self.emit("snapsendc", (m.to, name, encode_message(m)))
+        elif m.type is MessageType.MsgApp and not m.entries:
+            self._commits[m.to] = m
+            if self.wake_at is None:
+                self.wake_at = self.now + limits.HOLD_S
+        else:
+            if m.type is MessageType.MsgApp:
+                self._commits.pop(m.to, None)
+            self.emit("sendc", (m.to, encode_message(m)))
+
+    def on_wake(self) -> None:
+        """No append came along to tell the followers of the commit index: tell them now."""
+        for m in self._commits.values():
+            self.emit("sendc", (m.to, encode_message(m)))
+        self._commits.clear()
+
+    def _append(self, m: Message, must_sync: bool) -> None:
+        if self._installing is not None:
+            self._held.append((m, must_sync))
+            return
+        if m.snapshot is not None and m.snapshot.metadata.index:
+            # The state goes first: killed in between, the next start finds the state ahead of the
+            # log and resets the log; the other order would need the snapshot again.
+            self._installing = m
+            meta = m.snapshot.metadata
+            name = m.snapshot.data.decode()
+            self.emit("applyc", ("install", name, meta.index, meta.term))
+            return
+        self._write(m, None, must_sync)
+
+    def _installed(self, index: int) -> None:
+        m, self._installing = self._installing, None
+        if m is None or m.snapshot is None or m.snapshot.metadata.index != index:
+            raise Impossible(f"snapshot {index} was installed, but {m} was asked for")
+        meta = m.snapshot.metadata
+        self._tail.reset(meta.index, meta.term)
+        self._durable_applied = meta.index
+        self._write(m, (meta.index, meta.term), must_sync=True)
+        while self._held and self._installing is None:
+            self._append(*self._held.popleft())
+
+    def _write(self, m: Message, start: tuple[int, int] | None, must_sync: bool) -> None:
+        local: list[Message] = []
+        remote: list[tuple[int, bytes]] = []
+        for response in m.responses:
+            if response.to == self._settings.member_id:
+                local.append(response)
+            else:
+                remote.append((response.to, encode_message(response)))
+        if not must_sync and not self._appends:
+            # Only the commit index moved and nothing earlier is under way. It need not be durable
+            # (a restart learns it again from the leader), so it costs no write.
+            for message in remote:
+                self.emit("sendc", message)
+            self._step_all(local)
+            return
+        self._tail.append(m.entries)
+        entries = [(e.term, e.index, int(e.type), e.data) for e in m.entries]
+        # Without a term the message carries no HardState (raft/rawnode: MsgStorageAppend).
+        hard_state = (m.term, m.vote, m.commit) if m.term and must_sync else None
+        self._seq += 1
+        self._appends.append(_Append(self._seq, self.now, local))
+        # More than MsgStorageAppendResp: its own vote or acknowledgement, which a quorum waits for.
+        awaited = len(local) > 1 or start is not None
+        self.emit(
+            "readyc",
+            ("append", self._seq, entries, hard_state, start, must_sync, remote, awaited),
+        )
+
+    def _apply(self, m: Message) -> None:
+        entries = [(e.term, e.index, int(e.type), e.data) for e in m.entries]
+        self._applies.append((m.entries[-1].index, m.responses))
+        self.emit("applyc", ("entries", entries))

@@ -1,0 +1,190 @@
+"""Snapshots between peers: file by file, in chunks, a few under way, each acknowledged.
+
+    sender                                receiver
+    begin name manifest raft_message  →
+    chunk name seq file offset data   →   writes it
+                                      ←   ack name seq
+    end name                          →   checks sizes and checksums, makes it durable, renames
+                                      ←   done name, or fail name why
+                                          delivers raft_message (MsgSnap) to its core
+
+The core is told only when the files are in place, so an interrupted stream leaves nothing to undo:
+the receiver's next start removes what was not finished.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..config import limits
+from ..storage.errors import SnapshotError
+from ..storage.snapshot_store import Receiving, SnapshotStore
+from ..transport.codec import CodecError, pack, unpack
+
+FROM_RECEIVER = ("ack", "done", "fail")
+ARITY = {"begin": 4, "chunk": 6, "end": 2, "ack": 3, "done": 2, "fail": 3}
+
+Send = Callable[[int, bytes], bool]
+
+
+def parse(frame: bytes) -> tuple[Any, ...]:
+    """One decoded stream message; raises CodecError."""
+    value = unpack(frame)
+    if type(value) is not tuple or not value or type(value[0]) is not str:
+        raise CodecError("a snapshot stream message is an array that begins with its name")
+    if ARITY.get(value[0]) != len(value):
+        raise CodecError("not a snapshot stream message")
+    types = {"begin": (str, bytes, bytes), "chunk": (str, int, str, int, bytes), "end": (str,),
+             "ack": (str, int), "done": (str,), "fail": (str, str)}[value[0]]  # fmt: skip
+    if any(type(part) is not wanted for part, wanted in zip(value[1:], types, strict=True)):
+        raise CodecError(f"snapshot stream: wrong types in {value[0]}")
+    return value
+
+
+class _Outgoing:
+    """One stream to one peer."""
+
+    def __init__(self, name: str, chunks: Iterator[tuple[str, int, bytes]], now: float) -> None:
+        self.name = name
+        self.chunks = chunks
+        self.sent = self.acked = 0
+        self.ended = False
+        self.moved_at = now
+
+
+class SnapshotSender:
+    """Streams snapshots, at most one to each peer."""
+
+    def __init__(
+        self, store: SnapshotStore, send: Send, report: Callable[[int, bool], None]
+    ) -> None:
+        self._store = store
+        self._send = send
+        self._report = report
+        self._streams: dict[int, _Outgoing] = {}
+
+    def begin(self, peer: int, name: str, raft_message: bytes, now: float) -> None:
+        """Start a stream; one to the same peer that is under way has become pointless."""
+        self._streams.pop(peer, None)
+        try:
+            manifest = self._store.manifest(name)
+            chunks = self._store.chunks(name, limits.SNAPSHOT_CHUNK_BYTES)
+        except SnapshotError:  # it was replaced by a newer one, which the core will send instead
+            self._report(peer, False)
+            return
+        stream = _Outgoing(name, chunks, now)
+        self._streams[peer] = stream
+        if self._send(peer, pack(("begin", name, manifest, raft_message))):
+            self._fill(peer, stream)
+        else:
+            self._fail(peer)
+
+    def take(self, peer: int, message: tuple[Any, ...], now: float) -> None:
+        """An answer of the receiver."""
+        stream = self._streams.get(peer)
+        if stream is None or message[1] != stream.name:
+            return  # about a stream that was given up
+        stream.moved_at = now
+        if message[0] == "ack":
+            stream.acked = max(stream.acked, min(message[2], stream.sent))
+            self._fill(peer, stream)
+        else:
+            del self._streams[peer]
+            self._report(peer, message[0] == "done")
+
+    def _fill(self, peer: int, stream: _Outgoing) -> None:
+        while not stream.ended and stream.sent - stream.acked < limits.SNAPSHOT_WINDOW_CHUNKS:
+            try:
+                chunk = next(stream.chunks, None)
+            except SnapshotError:  # removed meanwhile: a newer one was received and installed
+                self._fail(peer)
+                return
+            if chunk is None:
+                stream.ended = True
+                frame = pack(("end", stream.name))
+            else:
+                stream.sent += 1
+                frame = pack(("chunk", stream.name, stream.sent, *chunk))
+            if not self._send(peer, frame):
+                self._fail(peer)
+                return
+
+    def _fail(self, peer: int) -> None:
+        if self._streams.pop(peer, None) is not None:
+            self._report(peer, False)
+
+    def expire(self, now: float) -> None:
+        """Give up streams that have not moved."""
+        for peer, stream in list(self._streams.items()):
+            if now - stream.moved_at > limits.SNAPSHOT_TIMEOUT_S:
+                self._fail(peer)
+
+    def made(self, name: str) -> None:
+        """A newer snapshot exists: remove those that are not being sent."""
+        self._store.prune(keep={name, *(stream.name for stream in self._streams.values())})
+
+
+class SnapshotReceiver:
+    """Takes one snapshot at a time: the newest that the leader began."""
+
+    def __init__(
+        self, store: SnapshotStore, send: Send, deliver: Callable[[int, str, bytes], None]
+    ) -> None:
+        self._store = store
+        self._send = send
+        self._deliver = deliver
+        self._peer = 0
+        self._name = ""
+        self._raft_message = b""
+        self._files: Receiving | None = None
+        self._refused = (0, "")  # the stream that was refused last
+        self._moved_at = 0.0
+
+    def take(self, peer: int, message: tuple[Any, ...], now: float) -> None:
+        """A message of the sender."""
+        try:
+            if message[0] == "begin":
+                self._begin(peer, *message[1:])
+            elif self._files is None or (peer, message[1]) != (self._peer, self._name):
+                self._refuse(peer, message[1])
+                return
+            elif message[0] == "chunk":
+                _, _, seq, file, offset, data = message
+                self._files.write(file, offset, data)
+                self._send(peer, pack(("ack", self._name, seq)))
+            else:
+                self._end(peer)
+            self._moved_at = now
+        except SnapshotError as error:
+            self._abandon()
+            self._refused = (peer, message[1])
+            self._send(peer, pack(("fail", message[1], str(error))))
+
+    def _refuse(self, peer: int, name: str) -> None:
+        """Of a stream that was given up, or that began before this node did. Once: a refusal for
+        each of its chunks would also end its successor of the same name."""
+        if self._refused != (peer, name):
+            self._refused = (peer, name)
+            self._send(peer, pack(("fail", name, "not being received here")))
+
+    def _begin(self, peer: int, name: str, manifest: bytes, raft_message: bytes) -> None:
+        self._abandon()
+        self._refused = (0, "")
+        self._files = self._store.receive(name, manifest)
+        self._peer, self._name, self._raft_message = peer, name, raft_message
+
+    def _end(self, peer: int) -> None:
+        if self._files is not None:
+            files, self._files = self._files, None
+            files.finish()
+            self._send(peer, pack(("done", self._name)))
+            self._deliver(peer, self._name, self._raft_message)
+
+    def _abandon(self) -> None:
+        if self._files is not None:
+            files, self._files = self._files, None
+            files.abandon()
+
+    def expire(self, now: float) -> None:
+        """Give up a stream that has not moved, twice as patiently as its sender."""
+        if self._files is not None and now - self._moved_at > 2 * limits.SNAPSHOT_TIMEOUT_S:
+            self._abandon()

@@ -1,0 +1,260 @@
+"""The supervisor: starts the actors of one or more nodes, watches them, and ends them in order.
+
+Actors of a node share their fate: when one dies its pipes have lost what was queued in them, so the
+whole node starts again from its disk, with a growing pause if it keeps dying. The supervisor holds
+the data dirs' locks; its children end by themselves when it is gone.
+"""
+
+import json
+import multiprocessing
+import os
+import select
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
+from ..storage.data_dir import DataDir
+from ..transport import endpoints
+from . import channels, process
+
+RESTART_PAUSE_S = 0.1
+RESTART_PAUSE_MAX_S = 5.0
+HEALTHY_AFTER_S = 10.0
+"""A node that lived this long starts again without a pause."""
+
+STOP_ORDER = (
+    channels.NODE,  # stops taking requests and answers those under way
+    channels.RAFT_CORE,
+    channels.WAL_WRITER,
+    channels.APPLIER,
+    channels.TRANSPORT,
+)
+RUNTIME_PREFIX = "sampan-"
+
+STOP_S = 5.0
+"""How long an actor may take to stop before it is killed."""
+
+_spawn = multiprocessing.get_context("spawn")
+
+
+class NodeSupervisor:
+    """One node's processes."""
+
+    def __init__(self, config: ClusterConfig, member: Member, log_path: str, log: Any) -> None:
+        self._config = config
+        self.member = member
+        self._log_path = log_path
+        self._log = log
+        self._data = DataDir.open(Path(config.data_dir) / member.name, config.cluster_id, member.id)
+        self._runtime_dir = ""
+        self._children: dict[str, Any] = {}
+        self._started_at = 0.0
+        self._pause_s = 0.0
+        self.restart_at: float | None = None
+        self.failed = ""
+        """Why this node was given up, empty while it was not."""
+        self.restarts = 0
+
+    # -- start
+
+    def check_ports(self) -> None:
+        """Find out before anything starts whether the addresses are free; raises ConfigError."""
+        for address in self._config.listen(self.member):
+            host, port = endpoints.parse(address)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((host, port))
+                except OSError as error:
+                    raise ConfigError(
+                        f"{self.member.name}: cannot bind {address}: {error.strerror}; is another "
+                        "node running here?"
+                    ) from error
+
+    def start(self) -> None:
+        """Spawn the node's processes on fresh sockets."""
+        self._make_runtime_dir()
+        fused = self._config.placement == "fused"
+        groups = [channels.ACTORS] if fused else [(name,) for name in channels.ACTORS]
+        for hosted in groups:
+            label = "fused" if fused else hosted[0]
+            child = _spawn.Process(
+                target=process.main,
+                args=(
+                    self._config.to_json(),
+                    self.member.name,
+                    hosted,
+                    self._runtime_dir,
+                    self._data.incarnation,
+                    os.getpid(),
+                    self._log_path,
+                ),
+                name=f"{self.member.name}:{label}",
+                daemon=True,
+            )
+            child.start()
+            self._children[label] = child
+        self._started_at = time.monotonic()
+        self.restart_at = None
+        self._write_pids()
+
+    def _make_runtime_dir(self) -> None:
+        """A directory for the sockets between actors: 0700, and short for ipc paths. It is noted in
+        the data dir, so that the one of a supervisor that was killed goes with the next start."""
+        note = self._data.path / "runtime"
+        if note.exists():
+            left = Path(note.read_text(encoding="utf-8"))
+            if left.name.startswith(RUNTIME_PREFIX):
+                shutil.rmtree(left, ignore_errors=True)
+        self._runtime_dir = tempfile.mkdtemp(prefix=RUNTIME_PREFIX)
+        note.write_text(self._runtime_dir, encoding="utf-8")
+
+    def _write_pids(self) -> None:
+        """Tell tools and people which process is which."""
+        pids = {"supervisor": os.getpid()}
+        pids |= {label: child.pid for label, child in self._children.items()}
+        path = self._data.path / "pids.json"
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(pids), encoding="utf-8")
+        temporary.replace(path)
+
+    # -- watch
+
+    @property
+    def sentinels(self) -> list[int]:
+        """What becomes readable when a process of this node ends."""
+        return [child.sentinel for child in self._children.values()]
+
+    def check(self) -> None:
+        """Act on what has happened: a dead actor, or the end of a pause."""
+        if self.restart_at is not None and time.monotonic() >= self.restart_at:
+            self.restarts += 1
+            self.start()
+        dead = {label: c.exitcode for label, c in self._children.items() if c.exitcode is not None}
+        if not dead:
+            return
+        self._kill()
+        if process.EXIT_FATAL in dead.values():
+            self.failed = "it stopped for good; its log says why"
+            self._log.error("node given up", node=self.member.name, reason=self.failed)
+            return
+        lived_s = time.monotonic() - self._started_at
+        grown = min(max(self._pause_s * 2, RESTART_PAUSE_S), RESTART_PAUSE_MAX_S)
+        self._pause_s = 0.0 if lived_s > HEALTHY_AFTER_S else grown
+        self.restart_at = time.monotonic() + self._pause_s
+        self._log.warning(
+            "actor died; the node starts again",
+            node=self.member.name,
+            exits=dead,
+            pause_s=round(self._pause_s, 2),
+        )
+
+    # -- end
+
+    def _kill(self) -> None:
+        for child in self._children.values():
+            child.kill()
+        self._forget()
+
+    def _forget(self) -> None:
+        for child in self._children.values():
+            child.join()
+            child.close()
+        self._children.clear()
+        shutil.rmtree(self._runtime_dir, ignore_errors=True)
+
+    def ask_to_stop(self, label: str) -> None:
+        """Ask one of the node's processes to end."""
+        self.restart_at = None
+        child = self._children.get(label)
+        if child is not None and child.exitcode is None:
+            os.kill(child.pid, signal.SIGTERM)
+
+    def wait_for_stop(self, label: str) -> None:
+        """Wait for what was asked, but not for ever."""
+        child = self._children.get(label)
+        if child is not None:
+            child.join(STOP_S)
+
+    def close(self) -> None:
+        """Kill what is left of the node's processes and let go of the data dir."""
+        self.restart_at = None
+        self._kill()
+        for name in ("pids.json", "runtime"):
+            (self._data.path / name).unlink(missing_ok=True)
+        self._data.close()
+
+
+class Supervisor:
+    """All nodes that this command runs."""
+
+    def __init__(
+        self, config: ClusterConfig, members: list[Member], log_path: str, log: Any
+    ) -> None:
+        self._log = log
+        for member in members:
+            check_insecure(config, member, config.cluster)
+        self.nodes: list[NodeSupervisor] = []
+        try:
+            for member in members:
+                self.nodes.append(NodeSupervisor(config, member, log_path, log))
+            for node in self.nodes:
+                node.check_ports()
+        except BaseException:
+            for node in self.nodes:
+                node.close()
+            raise
+        self._signals_in, self._signals_out = socket.socketpair()
+        self._signals_in.setblocking(False)
+        self._signals_out.setblocking(False)
+        self._stopping = False
+
+    def run(self, on_tick: Callable[[], None], tick_s: float) -> int:
+        """Run until SIGTERM or Ctrl-C, or until every node was given up; returns the exit code."""
+        signal.set_wakeup_fd(self._signals_out.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        try:
+            for node in self.nodes:
+                node.start()
+            next_tick = time.monotonic() + tick_s
+            while not self._stopping and not all(node.failed for node in self.nodes):
+                self._wait(next_tick)
+                for node in self.nodes:
+                    node.check()
+                if time.monotonic() >= next_tick:
+                    next_tick = time.monotonic() + tick_s
+                    on_tick()
+        finally:
+            signal.set_wakeup_fd(-1)
+            self._stop()
+        return 0 if self._stopping else 1
+
+    def _stop(self) -> None:
+        """All nodes side by side, each in order."""
+        for label in (*STOP_ORDER, "fused"):
+            for node in self.nodes:
+                node.ask_to_stop(label)
+            for node in self.nodes:
+                node.wait_for_stop(label)
+        for node in self.nodes:
+            node.close()
+
+    def _on_signal(self, number: int, _frame: Any) -> None:
+        self._stopping = True
+
+    def _wait(self, next_tick: float) -> None:
+        pauses = [node.restart_at for node in self.nodes if node.restart_at is not None]
+        timeout_s = max(0.0, min([next_tick, *pauses]) - time.monotonic())
+        sentinels = [s for node in self.nodes for s in node.sentinels]
+        wait([*sentinels, self._signals_in], timeout_s)
+        if select.select([self._signals_in], [], [], 0)[0]:
+            self._signals_in.recv(4096)

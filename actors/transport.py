@@ -1,0 +1,267 @@
+"""The transport: etcd's rafthttp.
+
+Sends raft messages to peers, or drops them: raft sends again. Receives theirs, after a look at who
+sends: another cluster, another member, or a member whose data dir was emptied is not listened to.
+Streams snapshots (snapshot_stream.py).
+
+Each side sends on a link of its own and receives on its bound socket. Every header says how many
+bytes were sent so far and how many arrived from the other side, so a link's queue is bounded in
+bytes wherever they are: in libzmq, in the kernel or in the peer.
+"""
+
+from typing import Any, NamedTuple
+
+from ..config import limits
+from ..storage.snapshot_store import SnapshotStore
+from ..transport.codec import CodecError, pack, unpack
+from . import channels, snapshot_stream
+from .actor import Actor
+from .snapshot_stream import SnapshotReceiver, SnapshotSender
+
+PEER_VERSION = 1
+SMALL_BYTES = 4 * limits.KIB
+"""Messages this small pass a full link: heartbeats probe whether the peer is back."""
+
+REPORT_EVERY_S = 0.1
+"""How often one peer is reported unreachable."""
+
+
+class TransportSettings(NamedTuple):
+    """What the transport needs to know of the configuration."""
+
+    cluster_id: int
+    member_id: int
+    incarnation: int
+    epoch: int
+    """Random, new at every start: byte counts of an earlier life are recognised by it."""
+    peers: tuple[tuple[int, str], ...]
+    """(id, peer endpoint) from the configuration, until the log tells the members."""
+
+
+class Link:
+    """What is known of the way to one peer and from it."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.incarnation = 0  # the data dir this peer announced through the log
+        self.frames: list[bytes] = []  # raft messages of this turn
+        self.sent = self.acked = 0  # bytes from here; acked is what the peer last reported
+        self.peer_epoch = 0
+        self.received = 0  # bytes from there, by the peer's own count
+        self.reported_at = 0.0
+        self.heard_at = 0.0
+
+
+class Transport(Actor):
+    """Owns the links to the peers."""
+
+    name = channels.TRANSPORT
+
+    def __init__(self, settings: TransportSettings, snapshots: SnapshotStore, log: Any) -> None:
+        super().__init__()
+        self._settings = settings
+        self._snapshots = snapshots
+        self._log = log
+        self._links: dict[int, Link] = {}
+        self.counts = {"sent": 0, "received": 0, "refused": 0, "malformed": 0, "overflow": 0}
+        self._sender = SnapshotSender(snapshots, self._send_snapshot, self._report_snapshot)
+        self._receiver = SnapshotReceiver(snapshots, self._send_snapshot, self._deliver)
+
+    def start(self) -> None:
+        """Link to the configured peers; remove what an interrupted stream left."""
+        self._snapshots.clean()
+        self._set_links(dict(self._settings.peers))
+
+    # -- members
+
+    def on_statec(self, message: Any) -> None:
+        """What the state database holds at start."""
+        self.on_membersc(message[3])
+
+    def on_membersc(self, members: Any) -> None:
+        """The members of the cluster, as the log has them."""
+        if not members:
+            return
+        mine = self._settings.member_id
+        self._set_links({m[0]: m[2][0] for m in members if m[0] != mine})
+        for m in members:
+            if m[0] in self._links:
+                self._links[m[0]].incarnation = m[5]
+
+    def _set_links(self, wanted: dict[int, str]) -> None:
+        now = {peer: link.endpoint for peer, link in self._links.items()}
+        if wanted == now:
+            return
+        for peer in [p for p in now if wanted.get(p) != now[p]]:
+            del self._links[peer]
+        for peer, endpoint in wanted.items():
+            if peer not in self._links:
+                self._links[peer] = Link(endpoint)
+        self.emit("linksc", wanted)
+
+    def on_softstatec(self, _message: Any) -> None:
+        """Nothing here depends on who leads."""
+
+    # -- to peers
+
+    def on_sendc(self, message: Any) -> None:
+        """(peer, bytes): one raft message."""
+        peer, data = message
+        link = self._links.get(peer)
+        if link is not None:  # a removed member gets no more messages
+            link.frames.append(data)
+
+    def flush(self) -> None:
+        """All messages of this turn for one peer leave together."""
+        for peer, link in self._links.items():
+            if link.frames:
+                frames, link.frames = link.frames, []
+                for start in range(0, len(frames), limits.PEER_FRAMES_MAX):
+                    self._transmit(peer, "raft", frames[start : start + limits.PEER_FRAMES_MAX])
+
+    def _transmit(self, peer: int, kind: str, frames: list[bytes]) -> bool:
+        link = self._links[peer]
+        size = sum(map(len, frames))
+        if link.sent - link.acked + size > limits.PEER_QUEUE_BYTES and size > SMALL_BYTES:
+            self.counts["overflow"] += 1
+            self._report_unreachable(peer)
+            return False
+        link.sent += size
+        self.counts["sent"] += 1
+        s = self._settings
+        header = (PEER_VERSION, s.cluster_id, s.member_id, peer, s.incarnation, s.epoch,
+                  link.sent, link.peer_epoch, link.received, kind)  # fmt: skip
+        self.emit("linkc", (peer, [pack(header), *frames]))
+        return True
+
+    def on_linkfullc(self, peer: int) -> None:
+        """The link took no more: the peer is away."""
+        if peer in self._links:
+            self._report_unreachable(peer)
+
+    def _report_unreachable(self, peer: int) -> None:
+        link = self._links[peer]
+        if self.now - link.reported_at >= REPORT_EVERY_S:
+            link.reported_at = self.now
+            self.emit("reportc", ("unreachable", peer))
+
+    # -- from peers
+
+    def on_peerc(self, message: Any) -> None:
+        """(header, frame, …) as it came from the socket."""
+        try:
+            (version, cluster_id, peer, to, incarnation, epoch,
+             sent, my_epoch, received, kind) = unpack(message[0])  # fmt: skip
+            numbers = (version, cluster_id, peer, to, incarnation, epoch, sent, my_epoch, received)
+            if (
+                any(type(n) is not int for n in numbers)
+                or len(message) > limits.PEER_FRAMES_MAX + 1
+            ):
+                raise CodecError("not a peer header")
+        except (CodecError, TypeError, ValueError, IndexError):
+            self.counts["malformed"] += 1
+            return
+        s = self._settings
+        link = self._links.get(peer)
+        if version != PEER_VERSION or cluster_id != s.cluster_id or to != s.member_id:
+            self._refuse(peer, f"version {version}, cluster {cluster_id:x}, for member {to:x}")
+        elif link is None:
+            self._refuse(peer, "not a member")
+        elif link.incarnation not in (0, incarnation):
+            self._refuse_amnesiac(peer, incarnation)
+        else:
+            self._note(link, epoch, sent, my_epoch, received)
+            self._take(peer, kind, list(message[1:]))
+
+    def _note(self, link: Link, epoch: int, sent: int, my_epoch: int, received: int) -> None:
+        link.heard_at = self.now
+        if link.peer_epoch != epoch:
+            link.peer_epoch = epoch
+        link.received = sent
+        if my_epoch == self._settings.epoch:
+            link.acked = max(link.acked, min(received, link.sent))
+
+    def _refuse(self, peer: int, why: str) -> None:
+        self.counts["refused"] += 1
+        if self.counts["refused"] in (1, 10, 100) or self.counts["refused"] % 1000 == 0:
+            self._log.warning("peer refused", peer=peer, why=why, times=self.counts["refused"])
+
+    def _refuse_amnesiac(self, peer: int, incarnation: int) -> None:
+        # It has forgotten its vote and its log: were it heard, a term could have two leaders.
+        self._refuse(peer, "its data dir is not the one it joined with")
+        text = (
+            "this member has already been bootstrapped with another data dir; restore that one, or "
+            "remove the member and add it again under a new id"
+        )
+        # Names the refused data dir: the true member, which this goes to when another process or
+        # a forger speaks in its name, must not take it for its own.
+        self._transmit(peer, "refuse", [pack((incarnation, text))])
+
+    def _take(self, peer: int, kind: Any, frames: list[bytes]) -> None:
+        self.counts["received"] += 1
+        if kind == "raft":
+            self.emit("recvc", (peer, frames, ""))
+        elif kind == "snap":
+            self._take_snapshot(peer, frames)
+        elif kind == "refuse" and frames:
+            self._take_refusal(peer, frames[0])
+        else:
+            self.counts["malformed"] += 1
+
+    def _take_refusal(self, peer: int, frame: bytes) -> None:
+        try:
+            incarnation, text = unpack(frame)
+        except (CodecError, TypeError, ValueError):
+            self.counts["malformed"] += 1
+            return
+        if incarnation == self._settings.incarnation:
+            self.emit("fatalc", str(text))
+        else:
+            self._log.warning("another data dir was refused under this member's id", peer=peer)
+
+    # -- snapshots
+
+    def on_snapsendc(self, message: Any) -> None:
+        """(peer, snapshot name, raft message): stream the snapshot, then deliver the message."""
+        peer, name, raft_message = message
+        if peer in self._links:
+            self._sender.begin(peer, name, raft_message, self.now)
+
+    def on_snapreadyc(self, message: Any) -> None:
+        """A newer snapshot was made; older ones that nobody is sent can go."""
+        self._sender.made(message[0])
+
+    def _take_snapshot(self, peer: int, frames: list[bytes]) -> None:
+        for frame in frames:
+            try:
+                message = snapshot_stream.parse(frame)
+            except CodecError:
+                self.counts["malformed"] += 1
+                continue
+            answer = message[0] in snapshot_stream.FROM_RECEIVER
+            (self._sender if answer else self._receiver).take(peer, message, self.now)
+
+    def _send_snapshot(self, peer: int, frame: bytes) -> bool:
+        return peer in self._links and self._transmit(peer, "snap", [frame])
+
+    def _report_snapshot(self, peer: int, ok: bool) -> None:
+        self._log.info("snapshot sent" if ok else "snapshot failed", peer=peer)
+        self.emit("reportc", ("snapshot", peer, ok))
+
+    def _deliver(self, peer: int, name: str, raft_message: bytes) -> None:
+        self.emit("recvc", (peer, [raft_message], name))
+
+    # -- the rest
+
+    def on_timer(self) -> None:
+        """Give up streams that do not move."""
+        self._sender.expire(self.now)
+        self._receiver.expire(self.now)
+
+    def on_statusc(self, request_id: int) -> None:
+        """Answer a status question."""
+        status = {f"peer_{name}": count for name, count in self.counts.items()}
+        status["peers_heard"] = sum(
+            1 for link in self._links.values() if self.now - link.heard_at < 1.0
+        )
+        self.emit("statusrc", (request_id, self.name, status))

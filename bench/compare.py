@@ -1,0 +1,101 @@
+"""The same work on Sampan and on etcd: three nodes each, in turns, on the same machine and disk."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .comparison import Comparison
+from .errors import BenchError
+from .etcd import EtcdCluster
+from .h2load import Split
+from .machine import describe_machine, file_system, is_volatile
+from .programs import missing_programs
+from .systems import CompareOptions, Etcd, Running, Sampan
+
+_NEEDED = ("etcd", "etcdctl", "h2load")
+
+
+def _check(options: CompareOptions) -> None:
+    missing = missing_programs(_NEEDED)
+    if missing:
+        raise BenchError("\n".join(missing))
+    if not options.directory.is_dir():
+        raise BenchError(f"--directory {options.directory} is not a directory")
+    if is_volatile(options.directory):
+        raise BenchError(
+            f"--directory {options.directory} is on {file_system(options.directory)}, where an "
+            "fsync costs nothing: name a directory on a disk"
+        )
+
+
+def _busy() -> list[str]:
+    """A warning for the page when others use the machine."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= cores / 2:
+        return []
+    return [f"THE MACHINE WAS BUSY before the run: load average {load:.1f} on {cores} cores."]
+
+
+def _notes(options: CompareOptions, etcd: Etcd, sampans: Sequence[Sampan]) -> list[str]:
+    splits = "; ".join(
+        f"{name}: {split}" for name, split in etcd.splits.items() if split != Split(1, 1)
+    )
+    connections = "; ".join(
+        f"{system.name}: {', '.join(map(str, system.connections.values()))}" for system in sampans
+    )
+    return [
+        f"etcd runs with its defaults, driven by h2load (C) at raw gRPC at the leader ({splits}).",
+        "h2load repeats one request: etcd overwrites and reads one key, the best case for its "
+        f"index, while Sampan's clients choose among {options.keys:,} keys and vary the values.",
+        "Sampan is driven by its public Python client, on so many connections, row by row: "
+        f"{connections}; worker processes: {options.processes}.",
+        "The drivers share the machine with the nodes. Three nodes each, fresh data directories "
+        "on the same disk, every write fsynced by a majority, one system at a time.",
+        "Every put was executed: the store's revision rose by exactly the number of puts. Every "
+        "read returned its value.",
+    ]
+
+
+def run_compare(options: CompareOptions, say: Callable[[str], None]) -> Comparison:
+    """Measure every row on every system, round by round; the order turns with the rounds.
+
+    Args:
+        say: told about progress, a line at a time.
+
+    Raises:
+        BenchError: when a program is missing, the disk is none, or a measurement is not valid.
+    """
+    _check(options)
+    etcd, sampans = Etcd(options), [Sampan(options, each) for each in options.placements]
+    systems: tuple[Etcd | Sampan, ...] = (etcd, *sampans)
+    comparison = Comparison(options.rows(), [system.name for system in systems], options.rounds)
+    comparison.machine = describe_machine(options.directory)
+    comparison.notes = _busy()
+    with tempfile.TemporaryDirectory(prefix="sampan-bench-", dir=options.directory) as directory:
+        for number in range(options.rounds):
+            turn = number % len(systems)
+            for system in (*systems[turn:], *systems[:turn]):
+                place = Path(directory, system.name)
+                os.sync()  # what the one before left to be written is not this one's burden
+                with system.running(place) as running:
+                    _measure_rows(running, system.name, comparison, say)
+                shutil.rmtree(place)
+    comparison.machine["etcd"] = EtcdCluster.version()
+    comparison.notes += _notes(options, etcd, sampans)
+    return comparison
+
+
+def _measure_rows(
+    running: Running,
+    system: str,
+    comparison: Comparison,
+    say: Callable[[str], None],
+) -> None:
+    for row in comparison.rows:
+        if row.message_puts and system == "etcd":
+            continue
+        one = running.measure(row)
+        comparison.add(system, row, one)
+        say(f"{system:<10} {row.name:<40} {one.per_second:>10,.0f}/s  p50 {one.p50_ms:.3f} ms")

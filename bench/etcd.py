@@ -1,0 +1,150 @@
+"""A three-member etcd on loopback with etcd's defaults, and its requests as raw gRPC bodies."""
+
+import json
+import struct
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .errors import BenchError
+from .ports import free_ports
+from .programs import environment, find_program, log_tail, run_program
+
+_START_S = 20.0
+_CTL_S = 10.0
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _bytes_field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _grpc_frame(message: bytes) -> bytes:
+    """gRPC's Length-Prefixed-Message (gRPC over HTTP2): not compressed, length, message."""
+    return struct.pack(">BI", 0, len(message)) + message
+
+
+def put_body(key: bytes, value: bytes) -> bytes:
+    """The body of `/etcdserverpb.KV/Put`: PutRequest{key = 1, value = 2} in a gRPC frame."""
+    return _grpc_frame(_bytes_field(1, key) + _bytes_field(2, value))
+
+
+def range_body(key: bytes, *, serializable: bool) -> bytes:
+    """The body of `/etcdserverpb.KV/Range`: RangeRequest{key = 1, serializable = 7}, framed."""
+    flag = _varint(7 << 3) + b"\x01" if serializable else b""
+    return _grpc_frame(_bytes_field(1, key) + flag)
+
+
+class EtcdCluster:
+    """Members that run while the context lasts; every one logs into its own file.
+
+    Raises, on entering:
+        BenchError: when etcd is missing, a member ends, or no leader appears.
+    """
+
+    def __init__(self, directory: Path, members: int = 3) -> None:
+        self._directory = directory
+        ports = free_ports(2 * members)
+        self.endpoints = [f"http://127.0.0.1:{port}" for port in ports[:members]]
+        self._peers = [f"http://127.0.0.1:{port}" for port in ports[members:]]
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._etcdctl = find_program("etcdctl")
+
+    def __enter__(self) -> Self:
+        etcd = find_program("etcd")
+        self._directory.mkdir(parents=True)
+        cluster = ",".join(f"m{i}={peer}" for i, peer in enumerate(self._peers))
+        for index, (client, peer) in enumerate(zip(self.endpoints, self._peers, strict=True)):
+            with self._log(index).open("wb") as log:
+                child = subprocess.Popen(
+                    [
+                        etcd,
+                        *("--name", f"m{index}"),
+                        *("--data-dir", str(self._directory / f"m{index}")),
+                        *("--listen-client-urls", client),
+                        *("--advertise-client-urls", client),
+                        *("--listen-peer-urls", peer),
+                        *("--initial-advertise-peer-urls", peer),
+                        *("--initial-cluster", cluster),
+                    ],
+                    env=environment(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C is the parent's, which stops it in order
+                )
+            self._children.append(child)
+        try:
+            self._wait_for_leader()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        """At once: the data goes, too, and an orderly stop of all members takes 7 s, while the
+        leader looks in vain for another one to hand over to."""
+        for child in self._children:
+            child.kill()
+        for child in self._children:
+            child.wait()
+
+    def _log(self, index: int) -> Path:
+        return self._directory / f"m{index}.log"
+
+    def _wait_for_leader(self) -> None:
+        give_up = time.monotonic() + _START_S
+        while time.monotonic() < give_up:
+            for index, child in enumerate(self._children):
+                if child.poll() is not None:
+                    raise BenchError(f"etcd member {index} ended: {log_tail(self._log(index))}")
+            try:
+                self.leader()
+            except BenchError:
+                time.sleep(0.1)
+            else:
+                return
+        raise BenchError(f"etcd had no leader after {_START_S:g} s: {log_tail(self._log(0))}")
+
+    def _ctl(self, *arguments: str) -> str:
+        endpoints = ",".join(self.endpoints)
+        return run_program([self._etcdctl, "--endpoints", endpoints, *arguments], _CTL_S)
+
+    def leader(self) -> tuple[str, int]:
+        """The leader's client endpoint, and the store's revision as the leader tells it.
+
+        Raises:
+            BenchError: when not every member answers, or they do not agree on a leader.
+        """
+        statuses = json.loads(self._ctl("endpoint", "status", "-w", "json"))
+        known = {one["Status"].get("leader", 0) for one in statuses}
+        if len(statuses) == len(self.endpoints) and len(known) == 1:
+            for one in statuses:
+                header = one["Status"]["header"]
+                if header["member_id"] in known:
+                    return one["Endpoint"], header["revision"]
+        raise BenchError("etcd's members do not agree on a leader")
+
+    @staticmethod
+    def version() -> str:
+        """What `etcd --version` says first, without the words."""
+        first = run_program([find_program("etcd"), "--version"], _CTL_S).splitlines()[0]
+        return first.removeprefix("etcd Version: ").strip()

@@ -1,0 +1,222 @@
+"""The two systems of a comparison, what both are asked to do, and how each is driven best."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from .comparison import Measurement, Row
+from .errors import BenchError
+from .etcd import EtcdCluster, put_body, range_body
+from .h2load import Split, run_h2load
+from .load import run_load
+from .sampan_cluster import SampanCluster
+from .spec import LoadSpec
+
+_T = TypeVar("_T")
+
+_WARMUP_SHARE = 10
+_PIPELINED_MESSAGE_PUTS = 100
+
+ROWS = (
+    Row("puts, 1000 clients", "put", 1000, 100_000),
+    Row("puts, 64 clients", "put", 64, 40_000),
+    Row("put, 1 client, p50", "put", 1, 3_000, metric="p50"),
+    Row("linearizable reads, 1000 clients", "range", 1000, 150_000),
+    Row("linearizable reads, 1 client", "range", 1, 6_000),
+    Row("serializable reads, 1000 clients", "range", 1000, 150_000, serializable=True),
+    Row("serializable reads, 1 client", "range", 1, 10_000, serializable=True),
+)
+"""The puts come first: etcd's reads look for the key that they wrote."""
+PIPELINED_ROW = Row(
+    "pipelined driver: puts, 1000 under way",
+    "put",
+    1000,
+    100_000,
+    message_puts=_PIPELINED_MESSAGE_PUTS,
+)
+SPLITS = {
+    1000: (Split(10, 100), Split(50, 20), Split(100, 10), Split(10, 100, threads=2)),
+    64: (Split(1, 64), Split(4, 16), Split(8, 8)),
+    1: (Split(1, 1),),
+}
+"""How h2load may spread that many requests under way; etcd gets the split that suits it best."""
+
+CONNECTIONS = {1000: (1, 4, 10), 64: (1, 4), 1: (1,)}
+"""How many connections that many of Sampan's clients may share; it gets the best, too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareOptions:
+    """What `sampan bench compare` was asked for.
+
+    `scale` multiplies every row's total. `connections` 0 looks for the best number of them.
+    """
+
+    placements: tuple[str, ...]
+    rounds: int = 3
+    scale: float = 1.0
+    key_size: int = 16
+    value_size: int = 256
+    keys: int = 10_000
+    connections: int = 0
+    processes: int = 1
+    directory: Path = Path("/var/tmp")
+    pipelined: bool = False
+
+    def rows(self) -> tuple[Row, ...]:
+        """What is measured."""
+        return (*ROWS, PIPELINED_ROW) if self.pipelined else ROWS
+
+    def total(self, row: Row) -> int:
+        """How many requests a row has."""
+        return max(row.clients, int(row.total * self.scale))
+
+    def connections_to_try(self, row: Row) -> tuple[int, ...]:
+        """How many connections a row may use."""
+        if row.message_puts:
+            return (1,)
+        if self.connections:
+            return (min(self.connections, row.clients),)
+        return CONNECTIONS[row.clients]
+
+    def spec(self, row: Row, endpoints: tuple[str, ...], connections: int) -> LoadSpec:
+        """A row as a load on Sampan."""
+        return LoadSpec(
+            kind=row.kind,
+            endpoints=endpoints,
+            clients=row.clients,
+            connections=connections,
+            processes=min(self.processes, connections),
+            total=self.total(row),
+            warmup=self.total(row) // _WARMUP_SHARE,
+            key_size=self.key_size,
+            value_size=self.value_size,
+            keys=self.keys,
+            serializable=row.serializable,
+            message_puts=row.message_puts,
+        )
+
+
+class Running(Protocol):
+    """A cluster that runs."""
+
+    def measure(self, row: Row) -> Measurement:
+        """Do a row's work.
+
+        Raises:
+            BenchError: when any request failed, or a put is not in the store afterwards.
+        """
+
+
+@dataclass(slots=True)
+class Etcd:
+    """etcd, driven by h2load at its leader. Remembers the best split of each row."""
+
+    options: CompareOptions
+    splits: dict[str, Split] = field(default_factory=dict)
+    name: str = "etcd"
+
+    @contextmanager
+    def running(self, directory: Path) -> Iterator["RunningEtcd"]:
+        """A fresh cluster."""
+        with EtcdCluster(directory) as cluster:
+            yield RunningEtcd(self, cluster)
+
+
+@dataclass(slots=True)
+class RunningEtcd:
+    """A cluster of etcd."""
+
+    system: Etcd
+    cluster: EtcdCluster
+
+    def measure(self, row: Row) -> Measurement:
+        """A warm-up and the row with its best split, which the first round looks for."""
+        total = self.system.options.total(row)
+        warmup = total // _WARMUP_SHARE
+        splits, candidates = self.system.splits, SPLITS[row.clients]
+        self._run(row, warmup, splits.get(row.name, candidates[0]))
+        if row.name not in splits:
+            splits[row.name] = _best(candidates, lambda split: self._run(row, total // 2, split))
+        return self._run(row, total, splits[row.name])
+
+    def _run(self, row: Row, total: int, split: Split) -> Measurement:
+        options = self.system.options
+        key = b"0" * options.key_size
+        value = random.Random(1).randbytes(options.value_size)
+        total = max(total, split.connections * split.streams)
+        leader, before = self.cluster.leader()
+        if row.kind == "put":
+            method, body = "Put", put_body(key, value)
+        else:
+            method, body = "Range", range_body(key, serializable=row.serializable)
+        run = run_h2load(f"{leader}/etcdserverpb.KV/{method}", body, total, split)
+        advanced = self.cluster.leader()[1] - before
+        if run.failed:
+            raise BenchError(f"etcd, {row.name}: {run.failed} of {total} requests failed")
+        if row.kind == "put" and advanced != total:
+            raise BenchError(f"etcd, {row.name}: {total} puts raised the revision by {advanced}")
+        if row.kind == "range" and run.data_bytes < total * options.value_size:
+            raise BenchError(f"etcd, {row.name}: {run.data_bytes} bytes for {total} reads")
+        return Measurement.of(run.per_second, run.latencies)
+
+
+@dataclass(slots=True)
+class Sampan:
+    """Sampan in one placement, driven by its client. Remembers each row's best connections."""
+
+    options: CompareOptions
+    placement: str
+    connections: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The column's name."""
+        return self.placement
+
+    @contextmanager
+    def running(self, directory: Path) -> Iterator["RunningSampan"]:
+        """A fresh cluster."""
+        with SampanCluster(directory, self.placement) as cluster:
+            yield RunningSampan(self, cluster)
+
+
+@dataclass(slots=True)
+class RunningSampan:
+    """A cluster of Sampan."""
+
+    system: Sampan
+    cluster: SampanCluster
+
+    def measure(self, row: Row) -> Measurement:
+        """The row with as many connections as suit it best, which the first round looks for."""
+        options, chosen = self.system.options, self.system.connections
+        if row.name not in chosen:
+            half = replace(options, scale=options.scale / 2)
+            candidates = options.connections_to_try(row)
+            chosen[row.name] = _best(candidates, lambda each: self._run(half, row, each))
+        return self._run(options, row, chosen[row.name])
+
+    def _run(self, options: CompareOptions, row: Row, connections: int) -> Measurement:
+        spec = options.spec(row, self.cluster.endpoints, connections)
+        before = self.cluster.revision()
+        result = run_load(spec)
+        advanced = self.cluster.revision() - before
+        name = f"sampan {self.system.placement}, {row.name}"
+        if result.errors:
+            raise BenchError(f"{name}: {dict(result.errors)} among {spec.total} requests")
+        if row.kind == "put" and advanced != spec.total + spec.warmup:
+            raise BenchError(
+                f"{name}: {spec.total + spec.warmup} puts raised the revision by {advanced}"
+            )
+        return Measurement.of(result.per_second, result.all_latencies)
+
+
+def _best(candidates: Sequence[_T], trial: Callable[[_T], Measurement]) -> _T:
+    """The candidate with the highest rate; a single one needs no trial."""
+    if len(candidates) == 1:
+        return candidates[0]
+    return max(candidates, key=lambda each: trial(each).per_second)

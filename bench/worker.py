@@ -1,0 +1,257 @@
+"""One worker process of a load: `python -m sampan.bench.worker INDEX SPEC`, the spec as JSON.
+
+- Parent to worker: a line for each phase, `fill`, `warm_up` and `measure`; end of file: stop.
+- Worker to parent: `{"event": "progress", "done": n}` now and then, `{"event": "done", "result":
+  …}` after each phase, or `{"event": "failed", "text": …}`.
+
+Every worker waits for the others between the phases: reads find what all of them filled in.
+"""
+
+import asyncio
+import importlib
+import importlib.util
+import json
+import random
+import selectors
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from ..client import AsyncClient, SampanError
+from .errors import BenchError
+from .histogram import Histogram
+from .pipelined import PipelinedLoad
+from .spec import LoadResult, LoadSpec
+
+PROGRESS_S = 0.2
+_VALUE_POOL = 1 << 20
+_CATCH_UP_S = 10
+_FILLING_TASKS = 256
+"""Few clients fill in the keys as fast as many."""
+
+Work = Iterator[tuple[bool, bytes]]
+
+
+def _say(**event: object) -> None:
+    print(json.dumps(event), flush=True)
+
+
+class Load:
+    """The clients of one worker and what they do."""
+
+    def __init__(self, spec: LoadSpec, index: int) -> None:
+        self._spec = spec
+        self._index = index
+        self._random = random.Random(spec.seed)
+        self._keys = spec.all_keys()
+        self._pool = self._random.randbytes(_VALUE_POOL + spec.value_size)
+        self._clients: list[AsyncClient] = []
+        self._put_ns = Histogram()
+        self._range_ns = Histogram()
+        self._errors: Counter[str] = Counter()
+
+    @property
+    def done(self) -> int:
+        """Requests answered so far, well or badly."""
+        return self._put_ns.count + self._range_ns.count + self._errors.total()
+
+    async def fill(self) -> None:
+        """Connect, and write this worker's share of the keys that reads will look for.
+
+        Raises:
+            BenchError: when the cluster does not answer or refuses.
+        """
+        spec = self._spec
+        endpoints = list(spec.endpoints)
+        self._clients = [AsyncClient(endpoints) for _ in range(spec.connections)]
+        try:
+            for client in self._clients:
+                await client.get(self._keys[0])
+        except SampanError as error:
+            raise BenchError(f"no answer from {', '.join(spec.endpoints)}: {error}") from error
+        if spec.kind != "put":
+            share = [(False, key) for key in self._keys[self._index :: spec.processes]]
+            await self._run(iter(share), _FILLING_TASKS)
+            self._refuse_errors("filling in the keys")
+
+    async def warm_up(self) -> None:
+        """Do as the measured part does, and forget it.
+
+        Raises:
+            BenchError: when a request fails, or a node that is read locally stays behind.
+        """
+        if self._spec.serializable:
+            await asyncio.gather(*map(self._until_caught_up, self._clients))
+        await self._run(self._work(self._spec.warmup), self._spec.clients)
+        self._refuse_errors("warming up")
+
+    async def _until_caught_up(self, client: AsyncClient) -> None:
+        """Local reads may be stale: wait until the client's node has what was filled in."""
+        key = self._keys[0]
+        newest = (await client.get(key)).header.revision
+        give_up = time.monotonic() + _CATCH_UP_S
+        while (await client.get(key, serializable=True)).header.revision < newest:
+            if time.monotonic() > give_up:
+                raise BenchError(f"a node is still behind revision {newest} after {_CATCH_UP_S} s")
+            await asyncio.sleep(0.005)
+
+    def _refuse_errors(self, doing: str) -> None:
+        if self._errors:
+            raise BenchError(f"errors while {doing}: {dict(self._errors)}")
+
+    async def measure(self) -> LoadResult:
+        """Do the measured work."""
+        self._put_ns, self._range_ns = Histogram(), Histogram()
+        started = time.monotonic()
+        await self._run(self._work(self._spec.total), self._spec.clients, self._spec.rate)
+        ended = time.monotonic()
+        both = {"put": self._put_ns, "range": self._range_ns}
+        latencies = {name: each for name, each in both.items() if each.count}
+        loop_name = event_loop(bool(self._spec.rate))[1]
+        return LoadResult(started, ended, latencies, self._errors, loop_name)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        for client in self._clients:
+            await client.aclose()
+
+    def _work(self, total: int) -> Work:
+        """`total` requests: whether it is a read, and its key."""
+        below, keys, count = self._random.random, self._keys, len(self._keys)
+        reads = {"put": 0.0, "range": 1.0, "mixed": self._spec.read_percent / 100}[self._spec.kind]
+        for _ in range(total):
+            yield below() < reads, keys[int(below() * count)]
+
+    async def _run(self, work: Work, tasks: int, rate: int = 0) -> None:
+        clients = self._clients
+        schedule = _schedule(rate) if rate else None
+        await asyncio.gather(
+            *(
+                self._logical_client(clients[number % len(clients)], work, schedule)
+                for number in range(tasks)
+            )
+        )
+
+    async def _logical_client(
+        self, client: AsyncClient, work: Work, schedule: Iterator[int] | None
+    ) -> None:
+        """One request after the other until the shared work is used up.
+
+        In an open loop a latency begins when the request should have been sent: a server that
+        stalls makes the requests late that were due meanwhile, and that must show.
+        """
+        now, pool, size = time.perf_counter_ns, self._pool, self._spec.value_size
+        serializable, put_ns, range_ns = self._spec.serializable, self._put_ns, self._range_ns
+        offset = self._random.randrange(_VALUE_POOL)
+        for is_read, key in work:
+            if schedule is None:
+                begin = now()
+            else:
+                begin = next(schedule)
+                await asyncio.sleep((begin - now()) / 1e9)
+            try:
+                if is_read:
+                    found = await client.get(key, serializable=serializable)
+                    if found.kvs:
+                        range_ns.add(now() - begin)
+                    else:
+                        self._errors["key not found"] += 1
+                else:
+                    offset = (offset + 257) % _VALUE_POOL
+                    await client.put(key, pool[offset : offset + size])
+                    put_ns.add(now() - begin)
+            except SampanError as error:
+                self._errors[type(error).__name__] += 1
+
+
+def _schedule(rate: int) -> Iterator[int]:
+    """When each request of an open loop is due, in `perf_counter_ns`."""
+    begin, number = time.perf_counter_ns(), 0
+    while True:
+        yield begin + number * 1_000_000_000 // rate
+        number += 1
+
+
+def event_loop(open_loop: bool) -> tuple[Callable[[], asyncio.AbstractEventLoop], str]:
+    """The loop's factory and its name for the report.
+
+    uvloop if it is installed. An open loop needs timers finer than the milliseconds of uvloop and
+    of epoll: `select` has microseconds.
+    """
+    if open_loop:
+        return _select_loop, "asyncio (select)"
+    if importlib.util.find_spec("uvloop"):
+        uvloop = importlib.import_module("uvloop")
+        return uvloop.new_event_loop, f"uvloop {uvloop.__version__}"
+    return asyncio.new_event_loop, "asyncio"
+
+
+def _select_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
+async def _tell_progress(load: Load | PipelinedLoad) -> None:
+    while True:
+        await asyncio.sleep(PROGRESS_S)
+        _say(event="progress", done=load.done)
+
+
+class _Orders(asyncio.Protocol):
+    """The lines of stdin; at its end `task` is cancelled, whatever it is doing."""
+
+    def __init__(self, task: "asyncio.Task[None]") -> None:
+        self.phases: asyncio.Queue[str] = asyncio.Queue()
+        self._task = task
+
+    def data_received(self, data: bytes) -> None:
+        """Each phase is ordered when the one before is done, so lines arrive whole."""
+        for line in data.decode().splitlines():
+            self.phases.put_nowait(line)
+
+    def eof_received(self) -> None:
+        """The parent needs nothing more, or is gone."""
+        self._task.cancel()
+
+
+async def _run_phase(load: Load | PipelinedLoad, phase: str) -> None:
+    phases = {"fill": load.fill, "warm_up": load.warm_up, "measure": load.measure}
+    progress = asyncio.create_task(_tell_progress(load)) if phase == "measure" else None
+    try:
+        result = await phases[phase]()
+    finally:
+        if progress is not None:
+            progress.cancel()
+    _say(event="done", result=result and result.to_json())
+
+
+async def _run(spec: LoadSpec, index: int) -> None:
+    task = asyncio.current_task()
+    assert task is not None, "run as a task"
+    orders = _Orders(task)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: orders, sys.stdin)
+    load = PipelinedLoad(spec) if spec.message_puts else Load(spec, index)
+    try:
+        while True:
+            await _run_phase(load, await orders.phases.get())
+    except asyncio.CancelledError:
+        return
+    finally:
+        await load.close()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the load that the arguments describe, phase by phase as stdin orders."""
+    index, spec = int(argv[0]), LoadSpec.from_json(json.loads(argv[1]))
+    factory, _ = event_loop(bool(spec.rate))
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(_run(spec, index))
+    except (BenchError, SampanError) as error:
+        _say(event="failed", text=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

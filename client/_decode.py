@@ -1,0 +1,114 @@
+"""Results as they travel, turned into what the calls return."""
+
+from typing import Any
+
+from ..transport import errors as wire
+from ._link import Reply
+from .errors import MalformedReplyError
+from .types import (
+    DeleteResponse,
+    KeyValue,
+    Member,
+    MemberListResponse,
+    PutResponse,
+    RangeResponse,
+    ResponseHeader,
+    StatusResponse,
+    TxnResponse,
+)
+
+Answer = tuple[Reply, tuple[Any, ...]]
+
+
+_new = tuple.__new__  # half the cost of calling a NamedTuple, and every put makes two of them
+
+
+def _header(reply: Reply, revision: int) -> ResponseHeader:
+    return _new(ResponseHeader, (reply[0], reply[1], revision, reply[2]))
+
+
+def _kv(kv: tuple[Any, ...]) -> KeyValue:
+    if type(kv) is not tuple or len(kv) != len(KeyValue._fields):
+        raise TypeError("a kv has six elements")
+    return _new(KeyValue, kv)
+
+
+def _malformed(result: Any) -> MalformedReplyError:
+    return MalformedReplyError(wire.INTERNAL, f"sampan: malformed result: {str(result)[:80]}")
+
+
+def put_response(answer: Answer) -> PutResponse:
+    """Of `[0, revision]` or `[0, revision, kv or nil]`."""
+    reply, result = answer
+    try:
+        prev_kv = _kv(result[2]) if len(result) > 2 and result[2] is not None else None
+        return _new(PutResponse, (_header(reply, result[1]), prev_kv))
+    except (IndexError, TypeError) as error:
+        raise _malformed(result) from error
+
+
+def range_response(answer: Answer) -> RangeResponse:
+    """Of `[0, revision, count, more, [kv, …]]`."""
+    reply, result = answer
+    try:
+        _, revision, count, more, kvs = result
+        found = [_kv(kv) for kv in kvs]
+        return _new(RangeResponse, (_header(reply, revision), found, count, more))
+    except (ValueError, TypeError) as error:
+        raise _malformed(result) from error
+
+
+def delete_response(answer: Answer) -> DeleteResponse:
+    """Of `[0, revision, deleted]` or `[0, revision, deleted, [kv, …]]`."""
+    reply, result = answer
+    try:
+        header = _header(reply, result[1])
+        prev_kvs = [_kv(kv) for kv in result[3]] if len(result) > 3 else []
+        return DeleteResponse(header, result[2], prev_kvs)
+    except (IndexError, TypeError) as error:
+        raise _malformed(result) from error
+
+
+_BY_OPERATION = {"put": put_response, "delete": delete_response, "range": range_response}
+
+
+def txn_response(answer: Answer, request: tuple[Any, ...]) -> TxnResponse:
+    """Of `[0, revision, succeeded, [op result, …]]`; `request` tells what each operation was."""
+    reply, result = answer
+    try:
+        _, revision, succeeded, results = result
+        operations = request[2] if succeeded else request[3]
+        responses = [
+            txn_response((reply, each), operation)
+            if operation[0] == "txn"
+            else _BY_OPERATION[operation[0]]((reply, each))
+            for operation, each in zip(operations, results, strict=True)
+        ]
+    except (ValueError, TypeError) as error:
+        raise _malformed(result) from error
+    return TxnResponse(_header(reply, revision), succeeded, responses)
+
+
+def status_response(answer: Answer) -> StatusResponse:
+    """Of `[0, {name: value, …}]`. Its header's revision is the field of that name."""
+    reply, result = answer
+    try:
+        fields = dict(result[1])
+    except (IndexError, TypeError, ValueError) as error:
+        raise _malformed(result) from error
+    revision = fields.get("revision", 0)
+    return StatusResponse(_header(reply, revision), fields)
+
+
+def member_list_response(answer: Answer) -> MemberListResponse:
+    """Of `[0, [[id, name, [peer endpoint, …], [client endpoint, …], is_learner], …]]`."""
+    reply, result = answer
+    try:
+        members = [
+            Member(member_id, name, list(peers), list(clients), bool(is_learner))
+            for member_id, name, peers, clients, is_learner in result[1]
+        ]
+    except (IndexError, TypeError, ValueError) as error:
+        raise _malformed(result) from error
+    header = _header(reply, 0)
+    return MemberListResponse(header, sorted(members))

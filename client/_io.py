@@ -1,0 +1,46 @@
+"""What a dispatcher needs from the outside: a loop and futures."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Future(Protocol):
+    """One call's answer; asyncio's future and the sync client's waiter both are one."""
+
+    def done(self) -> bool:
+        """Whether there is an answer, an error, or nobody waiting any more."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Answer."""
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Fail."""
+
+
+class Timer(Protocol):
+    """What `call_at` returns."""
+
+    def cancel(self) -> None:
+        """Do not run it."""
+
+
+class Loop(Protocol):
+    """The few methods of an asyncio event loop that a dispatcher uses.
+
+    `client/_thread.py` has another.
+    """
+
+    def time(self) -> float:
+        """Monotonic seconds."""
+
+    def call_soon(self, callback: Callable[..., object], /, *args: Any) -> object:
+        """Run it after everything that is ready now."""
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer:
+        """Run it at `when`, in the loop's time."""
+
+    def add_reader(self, fd: int, callback: Callable[[], object], /) -> object:
+        """Run it each time `fd` becomes readable."""
+
+    def remove_reader(self, fd: int, /) -> object:
+        """Forget `fd`."""

@@ -1,0 +1,268 @@
+"""One connection to one endpoint. It is remade, socket and all, whenever it breaks.
+
+A DEALER that loses its connection would keep what it has queued and send it after reconnecting,
+seconds or minutes after the caller was told "unknown outcome". So a broken link closes its socket
+with everything in it, hands what was in flight to its owner, and begins again with a new one.
+
+The socket is read through its edge-triggered `ZMQ_FD`: it is drained until `ZMQ_EVENTS` says that
+it is empty, and looked at again after every send, since a send may consume a message's edge.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import zmq
+
+from ..transport import codec, errors, sockets
+from ..transport.requests import PROTOCOL_VERSION
+from ._io import Future, Loop
+from .errors import ConnectionLostError, MalformedReplyError, SampanError
+
+INFLIGHT_BYTES_MAX = 16 << 20
+"""Request bytes that one connection may have unanswered: 16 full messages."""
+INFLIGHT_MESSAGES_MAX = 128
+"""Messages unanswered; what waits meanwhile shares the next message. Far below the socket's HWM."""
+DRAIN_MAX = 64
+"""Replies handled in one turn of the loop, so that a flood of them cannot starve the callers."""
+BACKOFF_S_MIN = 0.05
+BACKOFF_S_MAX = 1.0
+
+# Plain integers: each operation on pyzmq's enumerations costs more than packing a small message.
+_EVENTS, _READABLE, _WRITABLE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.POLLOUT)
+_NOW, _NOW_AND_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE)
+_MONITOR_EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_DISCONNECTED
+)
+_MONITOR_EVENT = struct.Struct("=hi")
+
+
+class Call(NamedTuple):
+    """One request on its way: who waits, what travels, until when, and what it met so far."""
+
+    future: Future
+    request: tuple[Any, ...]
+    size: int
+    deadline: float
+    attempt: int = 0
+    error: SampanError | None = None
+
+
+class Message(NamedTuple):
+    """Calls that travel together. `lane` is where reads return to when the link breaks."""
+
+    lane: Any
+    calls: Sequence[Call]
+    size: int
+    expires: float
+
+
+class Reply(NamedTuple):
+    """A reply's header after its version and message id, as docs/protocol.md orders it."""
+
+    cluster_id: int
+    member_id: int
+    raft_term: int
+    leader_id: int
+
+
+class Owner(Protocol):
+    """Whom a link tells what happened."""
+
+    def on_connected(self, link: "Link") -> None:
+        """The link can send."""
+
+    def on_reply(self, link: "Link", message: Message, reply: Reply, results: Any) -> None:
+        """A message was answered.
+
+        Raises:
+            MalformedError: the results have not the shape that the protocol gives them.
+        """
+
+    def on_lost(self, link: "Link", messages: list[Message], error: SampanError) -> None:
+        """The link broke with these unanswered, for `error`."""
+
+
+class MalformedError(Exception):
+    """A reply that the protocol does not allow."""
+
+
+class Link:
+    """A connection that keeps itself up, from `open` to `close`.
+
+    Attributes:
+        ready: it is connected.
+        member_id: who answered last on it, 0 before the first reply.
+        leader_id: the leader that it knew then, 0 for none.
+        avoid_until: loop time until which others are the better choice.
+        received_bytes: reply-body bytes of this connection, the protocol's flow control.
+    """
+
+    def __init__(
+        self, loop: Loop, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, owner: Owner
+    ) -> None:
+        self.endpoint = endpoint
+        self.ready = False
+        self.member_id = 0
+        self.leader_id = 0
+        self.avoid_until = 0.0
+        self.received_bytes = 0
+        self.inflight: dict[int, Message] = {}
+        self.inflight_bytes = 0
+        self._loop = loop
+        self._context = context
+        self._owner = owner
+        self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._backoff_s = 0.0
+        self._reopening: Any = None
+        self._draining = False
+        self._last_id = 0
+
+    def open(self) -> None:
+        """Begin to connect."""
+        self._reopening = None
+        self.received_bytes = self.member_id = self.leader_id = 0
+        self._socket = sockets.client_dealer(self._context, self.endpoint)
+        self._monitor = self._socket.get_monitor_socket(_MONITOR_EVENTS)
+        self._loop.add_reader(self._socket.fileno(), self._drain)
+        self._loop.add_reader(self._monitor.fileno(), self._watch)
+        # Both may have had their edge before the readers were there. IMMEDIATE makes a socket
+        # writable only once it is connected.
+        if _events(self._socket) & _WRITABLE:
+            self._connected()
+        self._loop.call_soon(self._watch)
+
+    def close(self) -> list[Message]:
+        """Let go of the connection; returns what was unanswered."""
+        if self._reopening is not None:
+            self._reopening.cancel()
+            self._reopening = None
+        if self._socket is not None and self._monitor is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._loop.remove_reader(self._monitor.fileno())
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
+            self._socket.close(linger=0)
+        self._socket = self._monitor = None
+        self.ready = False
+        unanswered = list(self.inflight.values())
+        self.inflight.clear()
+        self.inflight_bytes = 0
+        return unanswered
+
+    def has_room(self) -> bool:
+        """Whether another message may be sent now."""
+        return (
+            self.inflight_bytes < INFLIGHT_BYTES_MAX and len(self.inflight) < INFLIGHT_MESSAGES_MAX
+        )
+
+    def send(self, message: Message, timeout_ms: int) -> bool:
+        """Send one message; False when the connection has just gone and its event is under way."""
+        assert self._socket is not None, "only a ready link is asked to send"
+        self._last_id = message_id = self._last_id + 1
+        kind = message.lane.kind
+        header = (PROTOCOL_VERSION, message_id, kind, timeout_ms, self.received_bytes)
+        body = codec.pack([call.request for call in message.calls])
+        try:
+            self._socket.send(codec.pack(header), _NOW_AND_MORE)
+            self._socket.send(body, _NOW)
+        except zmq.Again:
+            return False
+        self.inflight[message_id] = message
+        self.inflight_bytes += message.size
+        if _events(self._socket) & _READABLE:
+            self._drain_soon()
+        return True
+
+    def forget(self, message_id: int) -> None:
+        """Give up waiting for a message; a late reply to it is passed over."""
+        self.inflight_bytes -= self.inflight.pop(message_id).size
+
+    def _drain_soon(self) -> None:
+        if not self._draining:
+            self._draining = True
+            self._loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
+        self._draining = False
+        socket = self._socket
+        for _ in range(DRAIN_MAX):
+            if socket is None or socket is not self._socket:
+                return  # it broke meanwhile
+            if not _events(socket) & _READABLE:
+                return
+            try:
+                self._receive(socket.recv_multipart(_NOW))
+            except (MalformedError, ValueError, TypeError) as malformed:
+                self._lost(MalformedReplyError, f"malformed reply: {malformed}")
+        self._drain_soon()
+
+    def _receive(self, frames: list[bytes]) -> None:
+        if len(frames) != 2:
+            raise MalformedError(f"{len(frames)} frames, expected 2")
+        version, message_id, *rest = header = codec.unpack(frames[0])
+        if version != PROTOCOL_VERSION:
+            raise MalformedError(f"protocol version {version!r}, expected {PROTOCOL_VERSION}")
+        if not all(type(each) is int for each in header):
+            raise MalformedError(f"expected a header of integers, got {str(header)[:80]}")
+        reply = Reply(*rest)
+        self.member_id, self.leader_id = reply.member_id, reply.leader_id
+        self.received_bytes += len(frames[1])
+        message = self.inflight.get(message_id)
+        if message is None:
+            return  # its callers were answered by their deadline
+        results = codec.unpack(frames[1], array_max=len(frames[1]))  # every element has a byte
+        self._owner.on_reply(self, message, reply, results)
+        self.forget(message_id)
+        self._backoff_s = 0.0
+
+    def _watch(self) -> None:
+        """Handle the connection's events."""
+        while (monitor := self._monitor) is not None:
+            try:
+                frames = monitor.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            event, _ = _MONITOR_EVENT.unpack(frames[0])
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._connected()
+            else:
+                self._drain()  # answers that arrived before the end
+                self._lost(ConnectionLostError, "connection lost")
+
+    def _connected(self) -> None:
+        if not self.ready:
+            self.ready = True
+            self._owner.on_connected(self)
+
+    def _lost(self, cls: type[SampanError], cause: str) -> None:
+        unanswered = self.close()
+        self._backoff_s = min(max(2 * self._backoff_s, BACKOFF_S_MIN), BACKOFF_S_MAX)
+        self._reopening = self._loop.call_at(self._loop.time() + self._backoff_s, self.open)
+        text = f"sampan: {cause} ({self.endpoint})"
+        self._owner.on_lost(self, unanswered, cls(errors.UNAVAILABLE, text))
+
+
+def _events(socket: "zmq.Socket[bytes]") -> int:
+    return int(socket.get(_EVENTS))
+
+
+def is_message_error(results: Any) -> bool:
+    """Whether a reply's body is one error for all its requests."""
+    return type(results) is tuple and len(results) == 3 and type(results[0]) is int
+
+
+def wire_error(result: Any) -> errors.WireError:
+    """A failed request's result.
+
+    Raises:
+        MalformedError: it is neither a success nor an error.
+    """
+    if type(result) is not tuple or len(result) != 3 or type(result[0]) is not int:
+        raise MalformedError(f"expected (code, text, outcome), got {str(result)[:80]}")
+    return errors.WireError(*result)

@@ -1,0 +1,182 @@
+"""A small event loop in a thread of its own, for the sync client.
+
+It has what a `Dispatcher` needs and nothing else. asyncio would do, but importing it takes longer
+than all the rest of a short command, and its futures cannot be waited for by threads.
+"""
+
+import heapq
+import select
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from time import monotonic
+from typing import Any
+
+Callback = Callable[..., object]
+
+
+class Waiter:
+    """One call's answer, waited for by the thread that made the call."""
+
+    __slots__ = ("_done", "_error", "_lock", "_result")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._done = False
+        self._result: Any = None
+        self._error: BaseException | None = None
+
+    def done(self) -> bool:
+        """Whether there is an answer or an error."""
+        return self._done
+
+    def set_result(self, result: Any, /) -> None:
+        """Answer; the first answer or error counts."""
+        if not self._done:
+            self._result, self._done = result, True
+            self._lock.release()
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Fail; the first answer or error counts."""
+        if not self._done:
+            self._error, self._done = exception, True
+            self._lock.release()
+
+    def wait(self) -> Any:
+        """The answer; raises the error. For one thread, once."""
+        self._lock.acquire()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+class TimerHandle:
+    """A timer of `PollLoop`."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callback) -> None:
+        self.callback: Callback | None = callback
+
+    def cancel(self) -> None:
+        """Do not run it."""
+        self.callback = None
+
+
+class PollLoop:
+    """Callbacks, timers and readable descriptors, in the thread that `start` makes.
+
+    All but `call_threadsafe` and `stop` belong to that thread.
+    """
+
+    time = staticmethod(monotonic)
+
+    def __init__(self, on_failure: Callable[[BaseException], object]) -> None:
+        """`on_failure` is run, at the end, when a callback raised."""
+        self._on_failure = on_failure
+        self._ready: deque[tuple[Callback, tuple[Any, ...]]] = deque()
+        self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._timer_count = count()
+        self._readers: dict[int, Callback] = {}
+        self._poll = select.poll()
+        self._awake = False
+        self._stopped = False
+        self._stop_lock = threading.Lock()
+        self._wakeup_read, self._wakeup_write = socket.socketpair()
+        self._wakeup_read.setblocking(False)
+        self.add_reader(self._wakeup_read.fileno(), self._woken)
+        self._thread = threading.Thread(target=self._run, name="sampan-client", daemon=True)
+
+    def start(self) -> None:
+        """Begin to run."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after what is ready now, and wait for the end."""
+        self.call_threadsafe(self._stop)
+        self._thread.join()
+        self._wakeup_read.close()
+        self._wakeup_write.close()
+
+    def call_threadsafe(self, callback: Callback, *args: Any) -> bool:
+        """Run it soon; calls by many threads before the loop wakes cost one wake-up.
+
+        Returns:
+            False when the loop has stopped and will not run it.
+        """
+        with self._stop_lock:
+            if self._stopped:
+                return False
+            self._ready.append((callback, args))
+            if not self._awake:
+                self._awake = True
+                self._wakeup_write.send(b"w")
+            return True
+
+    def call_soon(self, callback: Callback, /, *args: Any) -> None:
+        """Run it after everything that is ready now."""
+        self._ready.append((callback, args))
+
+    def call_at(self, when: float, callback: Callback, /) -> TimerHandle:
+        """Run it at `when`, in monotonic seconds."""
+        handle = TimerHandle(callback)
+        heapq.heappush(self._timers, (when, next(self._timer_count), handle))
+        return handle
+
+    def add_reader(self, fd: int, callback: Callback, /) -> None:
+        """Run it each time `fd` becomes readable."""
+        self._readers[fd] = callback
+        self._poll.register(fd, select.POLLIN)
+
+    def remove_reader(self, fd: int, /) -> None:
+        """Forget `fd`."""
+        del self._readers[fd]
+        self._poll.unregister(fd)
+
+    def _stop(self) -> None:
+        with self._stop_lock:  # whatever got in before this still runs
+            self._stopped = True
+
+    def _woken(self) -> None:
+        self._wakeup_read.recv(64)
+
+    def _run(self) -> None:
+        try:
+            self._run_until_stopped()
+        except BaseException as error:
+            self._on_failure(error)
+            self._stop()
+            self._run_ready()
+            raise
+
+    def _run_until_stopped(self) -> None:
+        while not self._stopped:
+            for fd, _ in self._poll.poll(self._timeout_ms()):
+                reader = self._readers.get(fd)  # an earlier one may have removed it
+                if reader is not None:
+                    reader()
+            self._awake = False  # before the queue is looked at: what comes later wakes again
+            now = monotonic()
+            while self._timers and self._timers[0][0] <= now:
+                callback = heapq.heappop(self._timers)[2].callback
+                if callback is not None:
+                    callback()
+            self._run_ready()
+        self._run_ready()
+
+    def _run_ready(self) -> None:
+        for _ in range(len(self._ready)):
+            callback, args = self._ready.popleft()
+            callback(*args)
+
+    def _timeout_ms(self) -> float | None:
+        if self._ready:
+            return 0
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return None
+        return max(0.0, (self._timers[0][0] - monotonic()) * 1000)

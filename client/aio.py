@@ -1,0 +1,162 @@
+"""The asyncio client."""
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from ..transport.requests import (
+    KIND_MAINTENANCE,
+    KIND_READ,
+    KIND_SERIALIZABLE,
+    KIND_WRITE,
+    is_read_only,
+)
+from . import _decode, ops
+from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
+from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
+from .types import (
+    DeleteResponse,
+    MemberListResponse,
+    PutResponse,
+    RangeResponse,
+    StatusResponse,
+    TxnResponse,
+)
+
+
+class AsyncClient:
+    """A client of one cluster, for one event loop; any number of tasks may share it.
+
+    Calls that tasks make in the same turn of the loop travel in the same message. Each call returns
+    or raises by its deadline, an exception of `sampan.client.errors`. Reads are sent again until
+    then; a write is sent again only when it certainly was not applied. Cancelling a call does not
+    take back a write that was sent.
+
+        async with AsyncClient(["127.0.0.1:2379", "127.0.0.1:22379"]) as client:
+            await client.put("ship", "sampan")
+            (await client.get("ship")).kvs[0].value  # b"sampan"
+    """
+
+    def __init__(self, endpoints: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Connects at the first call.
+
+        Args:
+            endpoints: `host:port` of any of the nodes; `tcp://` or `http://` may stand before it.
+            timeout_s: each call's time, unless the call brings its own.
+
+        Raises:
+            ValueError: no endpoint, one that is not `host:port`, or no timeout.
+        """
+        self._endpoints = Dispatcher.check_endpoints(endpoints)
+        self._timeout_s = check_timeout(timeout_s)
+        self._dispatcher: Dispatcher | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        self._start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. Calls under way end with an error."""
+        self._closed = True
+        if self._dispatcher is not None:
+            self._dispatcher.close()
+
+    def _start(self) -> Dispatcher:
+        if self._dispatcher is None:
+            if self._closed:
+                raise closed_error()
+            self._loop = asyncio.get_running_loop()
+            self._dispatcher = Dispatcher(self._loop, self._endpoints)
+            self._dispatcher.start()
+        return self._dispatcher
+
+    def _submit(
+        self, kind: str, request: Request, timeout_s: float | None, endpoint: str | None = None
+    ) -> "asyncio.Future[Any]":
+        dispatcher = self._dispatcher or self._start()
+        future = self._loop.create_future()
+        lane = dispatcher.lanes[kind] if endpoint is None else dispatcher.pinned_lane(endpoint)
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
+        dispatcher.queue(lane, future, request, ops.size(request), timeout_s)
+        return future
+
+    async def put(
+        self,
+        key: Bytes,
+        value: Bytes,
+        *,
+        timeout_s: float | None = None,
+        **options: Unpack[PutOptions],
+    ) -> PutResponse:
+        """Set a key. `ops.PutOptions` tells the options."""
+        request = ops.put(key, value, **options)
+        return _decode.put_response(await self._submit(KIND_WRITE, request, timeout_s))
+
+    async def get(
+        self,
+        key: Bytes,
+        *,
+        serializable: bool = False,
+        timeout_s: float | None = None,
+        **options: Unpack[RangeOptions],
+    ) -> RangeResponse:
+        """Read a key or a range of keys. `ops.RangeOptions` tells the options.
+
+        Args:
+            key: the key, or where the range begins.
+            serializable: ask one node for what it has, which may be stale; cheaper.
+            timeout_s: this call's time.
+        """
+        request = ops.get(key, **options)
+        kind = KIND_SERIALIZABLE if serializable else KIND_READ
+        return _decode.range_response(await self._submit(kind, request, timeout_s))
+
+    async def delete(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[DeleteOptions]
+    ) -> DeleteResponse:
+        """Delete a key or a range of keys. `ops.DeleteOptions` tells the options."""
+        request = ops.delete(key, **options)
+        answer = await self._submit(KIND_WRITE, request, timeout_s)
+        return _decode.delete_response(answer)
+
+    async def txn(
+        self,
+        compares: Sequence[Compare],
+        success: Sequence[Request],
+        failure: Sequence[Request] = (),
+        *,
+        timeout_s: float | None = None,
+    ) -> TxnResponse:
+        """Run one of two branches, atomically. `ops` has what the three are made of.
+
+        A transaction that only reads costs what a read costs, and is sent again like one.
+        """
+        request = ops.txn(compares, success, failure)
+        kind = KIND_READ if is_read_only(request) else KIND_WRITE
+        return _decode.txn_response(await self._submit(kind, request, timeout_s), request)
+
+    async def status(
+        self, endpoint: str | None = None, *, timeout_s: float | None = None
+    ) -> StatusResponse:
+        """What a node says of itself: the one at `endpoint`, or any.
+
+        Raises:
+            ValueError: `endpoint` is not one of this client's.
+        """
+        answer = await self._submit(KIND_MAINTENANCE, ("status",), timeout_s, endpoint)
+        return _decode.status_response(answer)
+
+    async def member_list(self, *, timeout_s: float | None = None) -> MemberListResponse:
+        """The members of the cluster, ordered by id."""
+        answer = await self._submit(KIND_MAINTENANCE, ("member_list",), timeout_s)
+        return _decode.member_list_response(answer)

@@ -1,0 +1,108 @@
+"""The `sampanctl` command: etcdctl's command line for a Sampan cluster. See docs/sampanctl.md."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from ..errors import SampanError
+from .commands import EXIT_BAD_FEATURE, EXIT_ERROR, CommandError, Run, describe
+from .flags import HELP, Flag, FlagSet, UsageError, from_environment
+from .help import help_text
+from .printers import Unsupported
+from .table import COMMANDS, GLOBAL_FLAGS, ROOT, Command
+
+_TREE = {command.path: command for command in COMMANDS} | {(): ROOT}
+
+
+def inherited_flags(command: Command) -> tuple[Flag, ...]:
+    """Global flags and those of the commands above."""
+    above = [_TREE[command.path[:depth]] for depth in range(len(command.path))]
+    return GLOBAL_FLAGS + tuple(flag for each in above for flag in each.persistent_flags)
+
+
+def _flag_set(command: Command) -> FlagSet:
+    own = command.flags + command.persistent_flags
+    return FlagSet((HELP, *own, *inherited_flags(command)))
+
+
+def find(args: Sequence[str]) -> tuple[Command, list[str]]:
+    """(command, its arguments and flags), as cobra's `Command.Find`."""
+    command, rest = ROOT, list(args)
+    while True:
+        words = _flag_set(command).strip(rest)
+        below = _TREE.get((*command.path, words[0])) if words else None
+        if below is None:
+            return command, rest
+        rest.remove(words[0])
+        command = below
+
+
+def _unknown_command(word: str, stderr: BinaryIO) -> int:
+    error = f'Error: unknown command "{word}" for "sampanctl"\n'
+    stderr.write(f"{error}Run 'sampanctl --help' for usage.\n{error}".encode())
+    return EXIT_ERROR
+
+
+def _help_command(args: Sequence[str], stdout: BinaryIO, stderr: BinaryIO) -> int:
+    """`help [command]`."""
+    command, rest = find(args)
+    if rest and command is ROOT:
+        stderr.write(f"Unknown help topic [{' '.join(f'`{word}`' for word in rest)}]\n".encode())
+    stdout.write(help_text(command, inherited_flags(command)).encode())
+    return 0
+
+
+def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO) -> int:
+    """Run one command line; returns the exit code."""
+    command, rest = find(args)
+    flag_set = _flag_set(command)
+    words = flag_set.strip(rest)
+    if command is ROOT and words[:1] == ["help"]:
+        return _help_command(words[1:], stdout, stderr)
+    if command is ROOT and words:
+        return _unknown_command(words[0], stderr)
+    usage = help_text(command, inherited_flags(command)).encode()
+    try:
+        given, arguments = flag_set.parse(rest)
+    except UsageError as error:
+        stdout.write(usage)
+        stderr.write(f"Error: {error}\n\nError: {error}\n".encode())
+        return EXIT_ERROR
+    if given.get("help") or command.run is None:
+        stdout.write(usage)
+        return 0
+    try:
+        values = {flag.name: flag.default for flag in flag_set.flags.values()} | given
+        values |= from_environment(inherited_flags(command), given, os.environ)
+        command.run(Run(values, arguments, stdin, stdout, stderr))
+    except (CommandError, UsageError, Unsupported, SampanError) as error:
+        if text := _text(error):
+            stderr.write(f"Error: {text}\n".encode())
+        return _exit_code(error)
+    return 0
+
+
+def _text(error: Exception) -> str:
+    return describe(error) if isinstance(error, SampanError) else str(error)
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, CommandError):
+        return error.exit_code
+    return EXIT_BAD_FEATURE if isinstance(error, Unsupported) else EXIT_ERROR
+
+
+def main() -> int:
+    """Entry point."""
+    try:
+        return run(sys.argv[1:], sys.stdin.buffer, sys.stdout.buffer, sys.stderr.buffer)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush is quiet
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The few messages of etcd's `rpc.proto` and `kv.proto` that can be printed, encoded by hand."""
+
+from collections.abc import Iterable
+
+from ..types import (
+    DeleteResponse,
+    KeyValue,
+    MemberListResponse,
+    PutResponse,
+    RangeResponse,
+    ResponseHeader,
+    TxnResponse,
+)
+
+_VARINT, _BYTES = 0, 2
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _number(field: int, value: int) -> bytes:
+    return _varint(field << 3 | _VARINT) + _varint(value) if value else b""
+
+
+def _message(field: int, value: bytes) -> bytes:
+    return _varint(field << 3 | _BYTES) + _varint(len(value)) + value
+
+
+def _data(field: int, value: bytes) -> bytes:
+    return _message(field, value) if value else b""
+
+
+def _header(header: ResponseHeader) -> bytes:
+    return _message(1, b"".join(_number(i, value) for i, value in enumerate(header, 1)))
+
+
+def _kv(field: int, kv: KeyValue) -> bytes:
+    numbers = (kv.create_revision, kv.mod_revision, kv.version)
+    middle = b"".join(_number(i, value) for i, value in enumerate(numbers, 2))
+    return _message(field, _data(1, kv.key) + middle + _data(5, kv.value) + _number(6, kv.lease))
+
+
+def _kvs(field: int, kvs: Iterable[KeyValue]) -> bytes:
+    return b"".join(_kv(field, kv) for kv in kvs)
+
+
+def put_response(response: PutResponse) -> bytes:
+    """etcdserverpb.PutResponse."""
+    return _header(response.header) + _kvs(2, [response.prev_kv] if response.prev_kv else [])
+
+
+def range_response(response: RangeResponse) -> bytes:
+    """etcdserverpb.RangeResponse."""
+    tail = _number(3, response.more) + _number(4, response.count)
+    return _header(response.header) + _kvs(2, response.kvs) + tail
+
+
+def delete_response(response: DeleteResponse) -> bytes:
+    """etcdserverpb.DeleteRangeResponse."""
+    return _header(response.header) + _number(2, response.deleted) + _kvs(3, response.prev_kvs)
+
+
+def txn_response(response: TxnResponse) -> bytes:
+    """etcdserverpb.TxnResponse."""
+    encoded = _header(response.header) + _number(2, response.succeeded)
+    for each in response.responses:
+        if isinstance(each, RangeResponse):
+            operation = _message(1, range_response(each))
+        elif isinstance(each, PutResponse):
+            operation = _message(2, put_response(each))
+        else:
+            operation = _message(3, delete_response(each))
+        encoded += _message(3, operation)
+    return encoded
+
+
+def member_list_response(response: MemberListResponse) -> bytes:
+    """etcdserverpb.MemberListResponse."""
+    encoded = _header(response.header)
+    for member in response.members:
+        urls = b"".join(_message(3, url.encode()) for url in member.peer_urls)
+        urls += b"".join(_message(4, url.encode()) for url in member.client_urls)
+        body = _number(1, member.id) + _data(2, member.name.encode()) + urls
+        encoded += _message(2, body + _number(5, member.is_learner))
+    return encoded

@@ -1,0 +1,211 @@
+"""Every error a client raises. The two branches below it answer "may I send it again?"::
+
+    SampanError
+    ├── ClientClosedError              the client was closed, or belongs to another process (fork)
+    ├── NotAppliedError                it never happened and never will: sending again is safe
+    │   ├── UnreachableError           nothing was sent: no endpoint was connected in time
+    │   ├── ReadTimeoutError
+    │   ├── NoLeaderError
+    │   ├── ServerStoppedError
+    │   ├── TooManyRequestsError
+    │   ├── NoSpaceError
+    │   ├── CompactedError
+    │   ├── FutureRevisionError
+    │   ├── LeaseNotFoundError
+    │   ├── LeaseExistsError
+    │   ├── LeaseTtlTooLargeError
+    │   ├── MemberNotFoundError
+    │   ├── UnsupportedError           an unknown protocol version or message kind
+    │   └── InvalidRequestError
+    │       ├── EmptyKeyError
+    │       ├── KeyNotFoundError
+    │       ├── ValueProvidedError
+    │       ├── LeaseProvidedError
+    │       ├── TooManyOperationsError
+    │       ├── DuplicateKeyError
+    │       ├── InvalidSortOptionError
+    │       └── RequestTooLargeError
+    └── UnknownOutcomeError            it may have happened or may yet happen: read, then decide
+        ├── LeaderChangedError
+        ├── RequestTimeoutError
+        ├── ConnectionLostError
+        └── MalformedReplyError
+
+A server may know errors that this tree does not: they are raised as the bare branch they belong to.
+`code` is the gRPC status code and `text` the text that etcd gives for the same condition.
+"""
+
+from ..transport import errors as wire
+from ..transport.errors import Outcome, WireError
+
+
+class SampanError(Exception):
+    """Base of the tree.
+
+    Attributes:
+        code: gRPC status code (`transport/errors.py`).
+        text: the server's words, or the client's own.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class ClientClosedError(SampanError):
+    """The client was closed, or was made by the process that this one was forked from."""
+
+
+class NotAppliedError(SampanError):
+    """The request never happened and never will. Sending it again is safe."""
+
+
+class UnknownOutcomeError(SampanError):
+    """The request may have happened or may yet happen. Never send a write again blindly."""
+
+
+class UnreachableError(NotAppliedError):
+    """The deadline passed before any endpoint was connected; the request was not sent."""
+
+
+class ReadTimeoutError(NotAppliedError):
+    """A read was not answered by its deadline."""
+
+
+class NoLeaderError(NotAppliedError):
+    """The cluster had no leader until the deadline."""
+
+
+class ServerStoppedError(NotAppliedError):
+    """The node is stopping, and no other endpoint took the request before the deadline."""
+
+
+class TooManyRequestsError(NotAppliedError):
+    """The node refused load, or this client read its replies too slowly, until the deadline."""
+
+
+class NoSpaceError(NotAppliedError):
+    """The store reached its quota; deletes and compaction still work."""
+
+
+class CompactedError(NotAppliedError):
+    """The revision asked for has been compacted away."""
+
+
+class FutureRevisionError(NotAppliedError):
+    """The revision asked for does not exist yet."""
+
+
+class LeaseNotFoundError(NotAppliedError):
+    """No such lease, or it has expired."""
+
+
+class LeaseExistsError(NotAppliedError):
+    """A lease of that id exists."""
+
+
+class LeaseTtlTooLargeError(NotAppliedError):
+    """The TTL asked for exceeds what a lease may have."""
+
+
+class MemberNotFoundError(NotAppliedError):
+    """No member of that id."""
+
+
+class UnsupportedError(NotAppliedError):
+    """The node does not know this protocol version, kind of message, or request."""
+
+
+class InvalidRequestError(NotAppliedError):
+    """The request is wrong in itself and will never succeed as it is."""
+
+
+class EmptyKeyError(InvalidRequestError):
+    """The key is empty."""
+
+
+class KeyNotFoundError(InvalidRequestError):
+    """`ignore_value` or `ignore_lease` needs a key that exists."""
+
+
+class ValueProvidedError(InvalidRequestError):
+    """A value came with `ignore_value`."""
+
+
+class LeaseProvidedError(InvalidRequestError):
+    """A lease came with `ignore_lease`."""
+
+
+class TooManyOperationsError(InvalidRequestError):
+    """A transaction of more than 128 operations."""
+
+
+class DuplicateKeyError(InvalidRequestError):
+    """A transaction would write the same key twice."""
+
+
+class InvalidSortOptionError(InvalidRequestError):
+    """An unknown sort target or order."""
+
+
+class RequestTooLargeError(InvalidRequestError):
+    """A single request of more than 1.5 MiB."""
+
+
+class LeaderChangedError(UnknownOutcomeError):
+    """Leadership moved while the request was under way."""
+
+
+class RequestTimeoutError(UnknownOutcomeError):
+    """A write was sent and not answered by its deadline."""
+
+
+class ConnectionLostError(UnknownOutcomeError):
+    """The connection to the node broke after the write was sent and before it was answered."""
+
+
+class MalformedReplyError(UnknownOutcomeError):
+    """The node answered something that the protocol does not allow."""
+
+
+_CLASSES: dict[tuple[str, str], type[SampanError]] = {
+    (error.text, error.outcome): cls
+    for error, cls in (
+        (wire.EMPTY_KEY, EmptyKeyError),
+        (wire.KEY_NOT_FOUND, KeyNotFoundError),
+        (wire.VALUE_PROVIDED, ValueProvidedError),
+        (wire.LEASE_PROVIDED, LeaseProvidedError),
+        (wire.TOO_MANY_OPS, TooManyOperationsError),
+        (wire.DUPLICATE_KEY, DuplicateKeyError),
+        (wire.INVALID_SORT_OPTION, InvalidSortOptionError),
+        (wire.REQUEST_TOO_LARGE, RequestTooLargeError),
+        (wire.COMPACTED, CompactedError),
+        (wire.FUTURE_REVISION, FutureRevisionError),
+        (wire.NO_SPACE, NoSpaceError),
+        (wire.LEASE_NOT_FOUND, LeaseNotFoundError),
+        (wire.LEASE_EXISTS, LeaseExistsError),
+        (wire.LEASE_TTL_TOO_LARGE, LeaseTtlTooLargeError),
+        (wire.MEMBER_NOT_FOUND, MemberNotFoundError),
+        (wire.TOO_MANY_REQUESTS, TooManyRequestsError),
+        (wire.NO_LEADER, NoLeaderError),
+        (wire.STOPPED, ServerStoppedError),
+        (wire.LEADER_CHANGED, LeaderChangedError),
+        (wire.TIMEOUT, RequestTimeoutError),
+        (wire.READ_TIMEOUT, ReadTimeoutError),
+        (wire.UNSUPPORTED_VERSION, UnsupportedError),
+        (wire.UNKNOWN_KIND, UnsupportedError),
+    )
+}
+_CLASSES_BY_CODE: dict[int, type[SampanError]] = {
+    wire.INVALID_ARGUMENT: InvalidRequestError,
+    wire.UNIMPLEMENTED: UnsupportedError,
+}
+
+
+def from_wire(error: WireError) -> SampanError:
+    """The exception for a failed request's result; an outcome that is not known is "unknown"."""
+    cls = _CLASSES.get((error.text, error.outcome))
+    if cls is None and error.outcome == Outcome.NOT_APPLIED:
+        cls = _CLASSES_BY_CODE.get(error.code, NotAppliedError)
+    return (cls or UnknownOutcomeError)(error.code, error.text)

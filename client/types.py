@@ -1,0 +1,95 @@
+"""What the calls of a client return: etcd's response messages as tuples with names."""
+
+from typing import Any, NamedTuple
+
+
+class ResponseHeader(NamedTuple):
+    """Where and when an answer was made.
+
+    Attributes:
+        cluster_id: the cluster that answered.
+        member_id: the member that answered.
+        revision: the store's revision when the answer was made; a write's own revision.
+        raft_term: the member's term.
+    """
+
+    cluster_id: int
+    member_id: int
+    revision: int
+    raft_term: int
+
+
+class KeyValue(NamedTuple):
+    """A key as of one revision, in the order in which it travels.
+
+    Attributes:
+        key: the key.
+        create_revision: revision of the put that created it.
+        mod_revision: revision of its last put.
+        version: puts since it was created; 1 after the first.
+        lease: id of the lease it is attached to, 0 for none.
+        value: the value; empty when only keys were asked for.
+    """
+
+    key: bytes
+    create_revision: int
+    mod_revision: int
+    version: int
+    lease: int
+    value: bytes
+
+
+class PutResponse(NamedTuple):
+    """`prev_kv`: what the put replaced, when asked for and there was something."""
+
+    header: ResponseHeader
+    prev_kv: KeyValue | None
+
+
+class RangeResponse(NamedTuple):
+    """`kvs`: the keys found. `count`: keys in the range, whatever the limit. `more`: cut by it."""
+
+    header: ResponseHeader
+    kvs: list[KeyValue]
+    count: int  # type: ignore[assignment]  # etcd's name; tuple.count is of no use here
+    more: bool
+
+
+class DeleteResponse(NamedTuple):
+    """`deleted`: how many keys. `prev_kvs`: what they held, when asked for."""
+
+    header: ResponseHeader
+    deleted: int
+    prev_kvs: list[KeyValue]
+
+
+class TxnResponse(NamedTuple):
+    """`succeeded`: every compare held, so the success branch ran. `responses`: one an operation."""
+
+    header: ResponseHeader
+    succeeded: bool
+    responses: list[Any]
+
+
+class StatusResponse(NamedTuple):
+    """`fields`: the node's own words, by name: docs/protocol.md lists them."""
+
+    header: ResponseHeader
+    fields: dict[str, Any]
+
+
+class Member(NamedTuple):
+    """A member of the cluster; an empty `name` has not started yet."""
+
+    id: int
+    name: str
+    peer_urls: list[str]
+    client_urls: list[str]
+    is_learner: bool
+
+
+class MemberListResponse(NamedTuple):
+    """`members`: all of them, ordered by id."""
+
+    header: ResponseHeader
+    members: list[Member]

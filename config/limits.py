@@ -1,0 +1,168 @@
+"""Every limit of the store in one place, each with its reason.
+
+Relations between limits are asserted at import: a change that breaks one does not start.
+"""
+
+from typing import NamedTuple
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# -- one client request, message and connection
+
+REQUEST_BYTES_MAX = 3 * MIB // 2
+"""One request: etcd's --max-request-bytes (embed/config.go)."""
+
+BODY_BYTES_MAX = 2 * MIB
+"""One message's requests: the largest request and half a MiB of company."""
+
+CLIENT_FRAME_BYTES_MAX = 4 * MIB
+"""What libzmq accepts from a client in one frame before it drops the connection. Twice the body, so
+that a message slightly too large gets etcd's error instead of a silent disconnect."""
+
+BODY_REQUESTS_MAX = 10_000
+"""Requests in one message: bounds what one frame can make the decoder allocate."""
+
+REPLY_WINDOW_BYTES = 64 * MIB
+"""Replies one connection may leave unread; six ranges of 10 MB."""
+
+CLIENTS_MAX = 10_000
+"""Connections whose windows are remembered: at 300 bytes each 3 MB."""
+
+CLIENT_QUEUE_MESSAGES = 10_000
+"""libzmq's queue to one client. Bytes are bounded by REPLY_WINDOW_BYTES."""
+
+CLIENT_WAITING_MESSAGES = 128
+"""libzmq's queue from one client; what comes beyond stays in the client. At 2 MiB each 256 MiB from
+one that floods; a client of the library has a handful under way."""
+
+READ_TURN_BYTES = 64 * MIB
+"""Results of reads that the applier makes in one turn; a message of more gets `too many requests`
+for the rest, other messages wait for the next turn. A single result may be larger."""
+
+# -- requests under way in a node
+
+PENDING_BYTES_MAX = 64 * MIB
+"""Writes that wait for their result, and as many bytes of reads; beyond, `too many requests`. At
+27 MB/s (100,000 puts/s of 256 bytes) this is more than two seconds of work, four times what a
+healthy cluster has under way."""
+
+PENDING_READS_MAX = 200_000
+"""Reads that wait for their result: at 300 bytes each 60 MB."""
+
+ENTRY_BYTES_TARGET = 512 * KIB
+"""The node closes a raft entry at this size, whose fsync (1 ms/MiB) costs less than its hops."""
+
+# -- raft
+
+MSG_APP_BYTES_MAX = 1 * MIB
+"""MaxSizePerMsg, as etcd (etcdserver/raft.go)."""
+
+INFLIGHT_MESSAGES_MAX = 256
+INFLIGHT_BYTES_MAX = 16 * MIB
+"""Unacknowledged appends to one follower: half a second at 27 MB/s, far more than a round trip."""
+
+UNCOMMITTED_BYTES_MAX = 2 * PENDING_BYTES_MAX
+"""The leader's uncommitted tail: its own clients' and those that followers forward."""
+
+COMMITTED_BYTES_PER_READY = 4 * MIB
+"""What the applier gets at once: about 50 ms of work, so reads and status are never far behind."""
+
+ELECTION_TICKS_MIN_RATIO = 5
+"""Election timeout / heartbeat interval, as etcd: fewer and one lost heartbeat elects."""
+
+ELECTION_MS_MAX = 50_000
+"""As etcd: beyond, a dead leader is an outage, not a hiccup."""
+
+TICKS_CAUGHT_UP_MAX = 128
+"""Ticks made up after a pause, as etcd's buffered tickc; more would only repeat elections."""
+
+HOLD_S = 0.005
+"""How long news that nobody waits for is held back, in case other news leaves in the same message:
+that a follower's write is durable, that entries were applied, that the commit index moved. Each
+would cost a wake-up an entry, and on a busy machine wake-ups are what an entry costs."""
+
+APPLIED_UNSAID_BYTES_MAX = COMMITTED_BYTES_PER_READY // 4
+"""Applied bytes whose news is not held back: the core waits for it before it hands out more."""
+
+# -- the log
+
+LOG_ENTRIES_MAX = 40_000
+LOG_BYTES_MAX = 64 * MIB
+
+
+class LogLimits(NamedTuple):
+    """When the log is compacted and what is left of it; all follows from two numbers."""
+
+    entries_max: int = LOG_ENTRIES_MAX
+    bytes_max: int = LOG_BYTES_MAX
+    """The log is compacted after so many entries or bytes since the last time. The core keeps the
+    same window in memory, so this bounds its memory too. etcd has --snapshot-count for it."""
+
+    @property
+    def keep_entries(self) -> int:
+        """What compaction leaves for followers that are a little behind (etcd: 5,000)."""
+        return self.entries_max // 8
+
+    @property
+    def keep_bytes(self) -> int:
+        """Likewise in bytes."""
+        return self.bytes_max // 2
+
+    @property
+    def held_bytes_max(self) -> int:
+        """While a snapshot travels, the entries after it are kept up to this; beyond, they go, and
+        the follower takes another snapshot."""
+        return 4 * self.bytes_max
+
+    @property
+    def flush_entries(self) -> int:
+        """The state database is flushed after so much was applied, so that the log can be
+        compacted behind it."""
+        return self.entries_max // 2
+
+    @property
+    def flush_bytes(self) -> int:
+        """Likewise in bytes."""
+        return self.bytes_max // 2
+
+
+LOG_ENTRIES_MIN, LOG_BYTES_MIN = 64, 64 * KIB
+"""Smaller logs would flush and compact for every few writes."""
+
+# -- peers
+
+PEER_FRAME_BYTES_MAX = 8 * MIB
+"""What libzmq accepts from a peer in one frame: a MsgApp of MSG_APP_BYTES_MAX may hold one entry
+more, and an entry is at most ENTRY_BYTES_TARGET plus a body."""
+
+PEER_FRAMES_MAX = 1_024
+"""Frames in one message from a peer."""
+
+PEER_QUEUE_MESSAGES = 1_024
+PEER_QUEUE_BYTES = 32 * MIB
+"""Sent to a peer and not yet acknowledged by its transport; beyond, messages are dropped and raft
+is told that the peer is unreachable."""
+
+SNAPSHOT_CHUNK_BYTES = 256 * KIB
+SNAPSHOT_WINDOW_CHUNKS = 8
+"""Snapshot chunks under way: 2 MiB, so a snapshot delays heartbeats by no more than their time."""
+
+SNAPSHOT_TIMEOUT_S = 10.0
+"""A snapshot stream without progress for this long has failed."""
+
+# -- local channels
+
+LOCAL_QUEUE_MESSAGES = 100_000
+"""libzmq's queue between two actors. Bytes are bounded by the protocol: by PENDING_BYTES_MAX
+towards the core, INFLIGHT and UNCOMMITTED from it. Reaching it is a bug, and stops the node."""
+
+DRAIN_MESSAGES_MAX = 1_000
+DRAIN_BYTES_MAX = 16 * MIB
+"""Messages an actor takes from its inbox before it acts on them, and bytes from the outside."""
+
+assert REQUEST_BYTES_MAX < BODY_BYTES_MAX < CLIENT_FRAME_BYTES_MAX
+assert BODY_BYTES_MAX + ENTRY_BYTES_TARGET + MSG_APP_BYTES_MAX < PEER_FRAME_BYTES_MAX
+assert MSG_APP_BYTES_MAX <= INFLIGHT_BYTES_MAX <= PEER_QUEUE_BYTES
+assert INFLIGHT_MESSAGES_MAX < PEER_QUEUE_MESSAGES
+assert SNAPSHOT_CHUNK_BYTES * SNAPSHOT_WINDOW_CHUNKS < PEER_QUEUE_BYTES // 4

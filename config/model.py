@@ -1,0 +1,274 @@
+"""What a cluster and a node are told: files in TOML or JSON, then the environment, then flags.
+
+One format serves both: a cluster file lists its members and common settings; a node takes the same
+file, knows itself by name, and may bind other addresses than it advertises. Whatever is wrong is a
+ConfigError that names the file, the key and the remedy.
+"""
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from . import limits
+
+PLACEMENTS = ("processes", "fused")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+ENV_PREFIX = "SAMPAN_"
+DEV_CLUSTER = Path(__file__).with_name("dev-3-nodes.toml")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used, in one sentence: where, what, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member as the others and the clients see it."""
+
+    id: int
+    name: str
+    client: str
+    """HOST:PORT at which clients reach it."""
+    peer: str
+    """HOST:PORT at which the other members reach it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """A cluster, or one node of it when `node` names one."""
+
+    cluster: str
+    members: tuple[Member, ...]
+    data_dir: str = "sampan-data"
+    """Each member keeps its data in data_dir/NAME."""
+    placement: str = "processes"
+    """"processes": one process an actor; "fused": one process a node."""
+    heartbeat_ms: int = 100
+    """Between a leader's heartbeats: about the round trip between members (etcd: 100)."""
+    election_ms: int = 1000
+    """Silence after which a follower campaigns: ten heartbeats (etcd: 1000)."""
+    request_timeout_ms: int = 7000
+    """How long a node works on a request: 5 s plus two elections, as etcd."""
+    log_entries_max: int = limits.LOG_ENTRIES_MAX
+    """Entries in the raft log after which it is compacted (etcd: --snapshot-count)."""
+    log_bytes_max: int = limits.LOG_BYTES_MAX
+    """Bytes in the raft log after which it is compacted. A member that is behind by more than the
+    half of it gets a snapshot."""
+    allow_insecure: bool = False
+    """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
+    log_level: str = "info"
+    node: str = ""
+    """The member this machine runs, for `sampan node`."""
+    client_listen: str = ""
+    """HOST:PORT to bind instead of the advertised client address, for `sampan node`."""
+    peer_listen: str = ""
+    """HOST:PORT to bind instead of the advertised peer address, for `sampan node`."""
+
+    @property
+    def cluster_id(self) -> int:
+        """63 bits of the name's hash, never zero."""
+        digest = hashlib.sha256(self.cluster.encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1 | 1
+
+    @property
+    def log_limits(self) -> limits.LogLimits:
+        """When the log is compacted."""
+        return limits.LogLimits(self.log_entries_max, self.log_bytes_max)
+
+    @property
+    def election_ticks(self) -> int:
+        """Heartbeats in an election timeout."""
+        return self.election_ms // self.heartbeat_ms
+
+    def member(self, name: str) -> Member:
+        """The member of that name; raises ConfigError."""
+        for member in self.members:
+            if member.name == name:
+                return member
+        known = ", ".join(m.name for m in self.members)
+        raise ConfigError(f"no member is named {name!r}; the configuration has {known}")
+
+    def listen(self, member: Member) -> tuple[str, str]:
+        """(client, peer) addresses that the member binds."""
+        if member.name != self.node:
+            return member.client, member.peer
+        return self.client_listen or member.client, self.peer_listen or member.peer
+
+    def to_json(self) -> str:
+        """The whole configuration, for a child process."""
+        return json.dumps(asdict(self))
+
+
+# -- reading
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The keys of a TOML or JSON file; raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8, not JSON, not TOML
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise ConfigError(f"{path}: is not {kind}: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected keys and values at the top")
+    return values
+
+
+def from_environment(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """SAMPAN_DATA_DIR and so on: every scalar key in capitals after SAMPAN_."""
+    found: dict[str, Any] = {}
+    for field in fields(ClusterConfig):
+        text = environ.get(ENV_PREFIX + field.name.upper())
+        if text is None or field.name == "members":
+            continue
+        found[field.name] = _from_text(text, field.type, ENV_PREFIX + field.name.upper())
+    return found
+
+
+def _from_text(text: str, kind: Any, key: str) -> Any:
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise ConfigError(f"{key}: expected a whole number, got {text!r}") from None
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ConfigError(f"{key}: expected true or false, got {text!r}")
+        return text.lower() in ("true", "1")
+    return text
+
+
+def build(values: Mapping[str, Any], where: str) -> ClusterConfig:
+    """Check keys, types and relations; `where` names the source in errors."""
+    known = {field.name: field for field in fields(ClusterConfig)}
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}; known are {', '.join(known)}")
+    for key in ("cluster", "members"):
+        if key not in values:
+            raise ConfigError(f"{where}: {key} is missing")
+    scalars = {key: value for key, value in values.items() if key != "members"}
+    for key, value in scalars.items():
+        if type(value) is not known[key].type:
+            wanted = getattr(known[key].type, "__name__", known[key].type)
+            raise ConfigError(f"{where}: {key} must be {wanted}, got {value!r}")
+    config = ClusterConfig(members=_members(values["members"], where), **scalars)
+    _check(config, where)
+    return config
+
+
+def _members(raw: Any, where: str) -> tuple[Member, ...]:
+    if not isinstance(raw, (list, tuple)) or not raw:
+        raise ConfigError(f"{where}: members must be a list with at least one member")
+    members = []
+    for number, item in enumerate(raw, 1):
+        wanted = {field.name: field.type for field in fields(Member)}
+        if not isinstance(item, Mapping) or set(item) != set(wanted):
+            raise ConfigError(f"{where}: member {number} must have exactly {', '.join(wanted)}")
+        for key, value in item.items():
+            if type(value) is not wanted[key]:
+                raise ConfigError(f"{where}: member {number}: {key} must be {wanted[key]!r}")
+        members.append(Member(**item))
+    return tuple(members)
+
+
+def _check(config: ClusterConfig, where: str) -> None:
+    def refuse(key: str, why: str) -> None:
+        raise ConfigError(f"{where}: {key} {why}")
+
+    if not config.cluster:
+        refuse("cluster", "must not be empty")
+    if config.placement not in PLACEMENTS:
+        refuse("placement", f"must be one of {', '.join(PLACEMENTS)}, got {config.placement!r}")
+    if config.log_level not in LOG_LEVELS:
+        refuse("log_level", f"must be one of {', '.join(LOG_LEVELS)}, got {config.log_level!r}")
+    if config.heartbeat_ms < 10:
+        refuse("heartbeat_ms", "must be at least 10")
+    if config.election_ms < limits.ELECTION_TICKS_MIN_RATIO * config.heartbeat_ms:
+        refuse("election_ms", f"must be at least {limits.ELECTION_TICKS_MIN_RATIO} heartbeats")
+    if config.election_ms > limits.ELECTION_MS_MAX:
+        refuse("election_ms", f"must be at most {limits.ELECTION_MS_MAX}")
+    if config.request_timeout_ms < config.election_ms:
+        refuse("request_timeout_ms", "must be at least election_ms")
+    if config.log_entries_max < limits.LOG_ENTRIES_MIN:
+        refuse("log_entries_max", f"must be at least {limits.LOG_ENTRIES_MIN}")
+    if config.log_bytes_max < limits.LOG_BYTES_MIN:
+        refuse("log_bytes_max", f"must be at least {limits.LOG_BYTES_MIN}")
+    _check_members(config, where)
+
+
+def _check_members(config: ClusterConfig, where: str) -> None:
+    from ..transport import endpoints  # here: the transport's limits come from this package
+
+    for number, member in enumerate(config.members, 1):
+        label = f"{where}: member {number}"
+        if not 0 < member.id < 2**63:
+            raise ConfigError(f"{label}: id must be between 1 and 2^63 - 1")
+        if not member.name or not member.name.replace("-", "").replace("_", "").isalnum():
+            raise ConfigError(f"{label}: name must be letters, digits, - and _: it names a folder")
+    for key in ("id", "name"):
+        seen = [getattr(member, key) for member in config.members]
+        if len(set(seen)) != len(seen):
+            raise ConfigError(f"{where}: two members have the same {key}")
+    addresses = [a for m in config.members for a in (m.client, m.peer)]
+    listens = [config.client_listen, config.peer_listen]
+    for address in [*addresses, *filter(None, listens)]:
+        try:
+            endpoints.parse(address)
+        except endpoints.EndpointError as error:
+            raise ConfigError(f"{where}: {error}") from error
+    if len(set(addresses)) != len(addresses):
+        raise ConfigError(f"{where}: two members share an address")
+
+
+def check_insecure(config: ClusterConfig, member: Member, where: str) -> None:
+    """Refuse to bind what other machines reach, unless told so; raises ConfigError."""
+    from ..transport import endpoints
+
+    for address in config.listen(member):
+        try:
+            loopback = endpoints.is_loopback(address)
+        except endpoints.EndpointError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        if not (loopback or config.allow_insecure):
+            raise ConfigError(
+                f"{where}: {address} can be reached from other machines and there are no keys yet: "
+                "bind a loopback address, or set allow_insecure = true on a network you trust"
+            )
+
+
+def from_json(text: str) -> ClusterConfig:
+    """The inverse of `ClusterConfig.to_json`."""
+    return build(json.loads(text), "the supervisor's configuration")
+
+
+def local_cluster(nodes: int, base_port: int) -> dict[str, Any]:
+    """`nodes` members on loopback: member i (from 0) at ports base + 2i and base + 2i + 1."""
+    if not 1 <= nodes <= 9:
+        raise ConfigError(f"--nodes must be 1 to 9, got {nodes}")
+    if not 1024 <= base_port <= 65535 - 2 * nodes:
+        raise ConfigError(f"--base-port must be 1024 to {65535 - 2 * nodes}, got {base_port}")
+    members = [
+        {
+            "id": i + 1,
+            "name": f"n{i + 1}",
+            "client": f"127.0.0.1:{base_port + 2 * i}",
+            "peer": f"127.0.0.1:{base_port + 2 * i + 1}",
+        }
+        for i in range(nodes)
+    ]
+    return {"cluster": "dev", "members": members}
+
+
+def with_node(config: ClusterConfig, name: str) -> ClusterConfig:
+    """The configuration as member `name` sees it; raises ConfigError."""
+    config.member(name)
+    return replace(config, node=name)

@@ -1,0 +1,204 @@
+"""A member's data directory: its lock, its identity and where the databases are.
+
+DATA_DIR/      0700, owned by the user who runs the node
+  LOCK         flock, taken before anything else is read or bound
+  identity     JSON: format, cluster_id, member_id, incarnation
+  log/         raft log database
+  state/       state database
+  snapshots/
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import Any
+
+from .errors import (
+    DataDirAccessError,
+    DataDirError,
+    DataDirForeignError,
+    DataDirFormatError,
+    DataDirInUseError,
+)
+
+FORMAT_VERSION = 1
+_SUBDIRECTORIES = ("log", "state", "snapshots")
+_IDENTITY_FIELDS = {"format", "cluster_id", "member_id", "incarnation"}
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace the file `path` by one that holds `data`: all of it or the old one, after a crash."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_directory(path.parent)
+
+
+class DataDir:
+    """An open, locked data directory. Made by `open`; `close` releases the lock."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self.is_new = False
+        """It was created by this `open`: the member has no past."""
+        self.incarnation = 0
+        """Random u64 drawn when the directory was created: tells a wiped directory from this."""
+        self._lock = lock
+
+    @property
+    def log_path(self) -> Path:
+        """The raft log's database."""
+        return self.path / "log"
+
+    @property
+    def state_path(self) -> Path:
+        """The state database."""
+        return self.path / "state"
+
+    @property
+    def snapshots_path(self) -> Path:
+        """Snapshots that are being sent or received."""
+        return self.path / "snapshots"
+
+    @classmethod
+    def open(cls, path: Path, cluster_id: int, member_id: int) -> "DataDir":
+        """Lock `path` and check that it is this member's; an empty or missing one is created.
+
+        Raises DataDirError; its text is one sentence for the operator.
+        """
+        try:
+            _make_private(path)
+            opened = cls(path, _take_lock(path))
+        except OSError as error:
+            raise _access_error(path, error) from error
+        try:
+            opened._identify(cluster_id, member_id)
+        except OSError as error:
+            opened.close()
+            raise _access_error(path, error) from error
+        except DataDirError:
+            opened.close()
+            raise
+        return opened
+
+    def _identify(self, cluster_id: int, member_id: int) -> None:
+        identity_path = self.path / "identity"
+        if not identity_path.exists():
+            _refuse_leftovers(self.path)
+            for name in _SUBDIRECTORIES:
+                (self.path / name).mkdir(mode=0o700, exist_ok=True)
+            self.incarnation = secrets.randbits(64)
+            identity = {
+                "format": FORMAT_VERSION,
+                "cluster_id": cluster_id,
+                "member_id": member_id,
+                "incarnation": self.incarnation,
+            }
+            # Last, so that a directory with an identity is complete.
+            write_durably(identity_path, json.dumps(identity).encode())
+            sync_directory(self.path.parent)
+            self.is_new = True
+            return
+        identity = _read_identity(identity_path)
+        for name, expected in (("cluster_id", cluster_id), ("member_id", member_id)):
+            if identity[name] != expected:
+                raise DataDirForeignError(
+                    f"data directory {self.path} has {name} {identity[name]:x}, "
+                    f"but this node is configured as {expected:x}"
+                )
+        self.incarnation = identity["incarnation"]
+
+    def close(self) -> None:
+        """Release the lock. Closing twice does nothing."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _make_private(path: Path) -> None:
+    """Create the directory, or make the one that is there ours alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise DataDirAccessError(
+            f"data directory {path} is a symbolic link or a file; name the directory itself"
+        )
+    if status.st_uid != os.geteuid():
+        raise DataDirAccessError(
+            f"data directory {path} belongs to user {status.st_uid}, not to {os.geteuid()}"
+        )
+    if stat.S_IMODE(status.st_mode) != 0o700:
+        path.chmod(0o700)
+
+
+def _take_lock(path: Path) -> int:
+    lock_path = path / "LOCK"
+    lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise DataDirInUseError(
+            f"data directory {path} is in use by another process (pid {holder})"
+        ) from None
+    except OSError:
+        os.close(lock)
+        raise
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _refuse_leftovers(path: Path) -> None:
+    """Without an identity there may only be what an interrupted creation leaves."""
+    for child in path.iterdir():
+        if child.name in ("LOCK", "identity.tmp"):
+            continue
+        if child.name in _SUBDIRECTORIES and child.is_dir() and not any(child.iterdir()):
+            continue
+        raise DataDirForeignError(
+            f"data directory {path} has no identity but contains {child.name!r}; "
+            "name an empty directory"
+        )
+
+
+def _read_identity(path: Path) -> dict[str, int]:
+    try:
+        identity: Any = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataDirFormatError(f"{path} is damaged: {error}") from error
+    if not isinstance(identity, dict) or type(identity.get("format")) is not int:
+        raise DataDirFormatError(f"{path} is damaged: it has no format number")
+    if identity["format"] > FORMAT_VERSION:
+        raise DataDirFormatError(
+            f"data directory {path.parent} has format {identity['format']}, newer than "
+            f"{FORMAT_VERSION}, the newest that this version reads"
+        )
+    if set(identity) != _IDENTITY_FIELDS or any(type(v) is not int for v in identity.values()):
+        raise DataDirFormatError(f"{path} is damaged: expected {sorted(_IDENTITY_FIELDS)}")
+    return identity
+
+
+def _access_error(path: Path, error: OSError) -> DataDirAccessError:
+    return DataDirAccessError(f"data directory {path} cannot be used: {error}")

@@ -1,0 +1,214 @@
+"""Executing requests that change the state: put, delete, transactions, leases.
+
+The rules are etcd's: server/etcdserver/txn (put, deleteRange, Txn, checkTxn, applyCompare) and
+server/lease. A request or a transaction makes at most one revision; what it refuses, it refuses
+before it has changed anything.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..transport import errors
+from ..transport.requests import (
+    COMPARE_VALUE,
+    DELETE_PREV_KV,
+    PUT_IGNORE_LEASE,
+    PUT_IGNORE_VALUE,
+    PUT_PREV_KV,
+)
+from . import keys
+from .errors import StorageError
+from .leases import Leases
+from .mvcc import Result, Versions
+from .records import HEADER_SIZE, Header, key_value, read_header
+from .writer import Writer
+
+Request = tuple[Any, ...]
+
+_COMPARED = (2, 0, 1)
+"""compare target -> position in Header, for version, create and mod revision."""
+_LEASE = 4
+_NO_HEADER = Header(0, 0, 0, 0, 0, 0, 0)
+
+
+class Executor:
+    """Executes checked requests, one after the other."""
+
+    def __init__(self, versions: Versions, writer: Writer, leases: Leases) -> None:
+        self._versions = versions
+        self._writer = writer
+        self._leases = leases
+        self._revision = 0  # of the request under way
+        self._begin = 0  # how many events there were before it
+
+    def execute(self, request: Request) -> Result:
+        """Execute a write request. Returns its result or a WireError, which changed nothing."""
+        versions = self._versions
+        self._revision = versions.revision + 1
+        self._begin = len(versions.recent)
+        name = request[0]
+        if name == "txn":
+            result = self.transaction(request)
+        elif name == "put":
+            result = self._check_put(request) or self._put(*request[1:])
+        elif name == "delete":
+            result = self._delete(*request[1:])
+        elif name == "lease_grant":
+            refusal = self._leases.grant(*request[1:])
+            result = refusal or (0, versions.revision, *request[1:])
+        elif name == "lease_revoke":
+            result = self._revoke(request[1])
+        elif name == "compact":
+            result = self._compact(request[1])
+        else:
+            raise StorageError(f"the log holds a request of an unknown kind, {name!r}")
+        return result
+
+    def _changed(self) -> bool:
+        return len(self._versions.recent) > self._begin
+
+    def _header_revision(self) -> int:
+        """The revision that a result shows now; takes the new one when something changed."""
+        if self._changed():
+            self._versions.revision = self._revision
+        return self._versions.revision
+
+    # -- put and delete ------------------------------------------------------------------------
+
+    def _check_put(self, request: Request) -> errors.WireError | None:
+        _, key, _, lease, flags = (*request, 0, 0)[:5]
+        if lease and not self._leases.exists(lease):
+            return errors.LEASE_NOT_FOUND
+        if flags & (PUT_IGNORE_VALUE | PUT_IGNORE_LEASE) and self._versions.current(key) is None:
+            return errors.KEY_NOT_FOUND
+        return None
+
+    def _put(self, key: bytes, value: bytes, lease: int = 0, flags: int = 0) -> Result:
+        old = self._versions.current(key) if flags else None
+        if old is not None and flags & PUT_IGNORE_VALUE:
+            value = old[HEADER_SIZE:]
+        if old is not None and flags & PUT_IGNORE_LEASE:
+            lease = read_header(old).lease
+        self._writer.put(self._revision, key, value, lease)
+        if flags & PUT_PREV_KV:
+            return (0, self._header_revision(), None if old is None else key_value(key, old))
+        return (0, self._header_revision())
+
+    def _delete(self, key: bytes, range_end: bytes = b"", flags: int = 0) -> Result:
+        pairs = self._current_pairs(key, range_end)
+        for stored, record in pairs:
+            self._writer.delete(self._revision, stored[1:], record)
+        result = (0, self._header_revision(), len(pairs))
+        if flags & DELETE_PREV_KV:
+            return (*result, [key_value(stored[1:], record) for stored, record in pairs])
+        return result
+
+    def _current_pairs(self, key: bytes, range_end: bytes) -> list[tuple[bytes, bytes]]:
+        start, end = keys.range_bounds(key, range_end)
+        return self._versions.overlay.pairs(start, end) if start < end else []
+
+    def _revoke(self, lease: int) -> Result:
+        """Delete the keys of a lease, in their order and one revision, and the lease."""
+        if not self._leases.exists(lease):
+            return errors.LEASE_NOT_FOUND
+        for key in self._leases.keys(lease):
+            record = self._versions.current(key)
+            if record is None:
+                raise StorageError(f"lease {lease:x} holds {key!r}, which does not exist")
+            self._writer.delete(self._revision, key, record)
+        self._leases.remove(lease)
+        return (0, self._header_revision())
+
+    def _compact(self, revision: int) -> Result:
+        """Refuse reads below `revision` from now on; the history goes in the background."""
+        versions = self._versions
+        if revision <= versions.compact_revision:
+            return errors.COMPACTED
+        if revision > versions.revision:
+            return errors.FUTURE_REVISION
+        versions.compact_revision = revision
+        return (0, versions.revision)
+
+    # -- transactions --------------------------------------------------------------------------
+
+    def transaction(self, request: Request) -> Result:
+        """Execute a transaction: all compares first, then all checks on the chosen path, then its
+        requests. Also for one that only reads, whenever nothing else is under way."""
+        taken: list[bool] = []
+        self._choose(request, taken)
+        refusal = self._check(request, iter(taken))
+        if refusal is not None:
+            return refusal
+        self._begin = len(self._versions.recent)
+        return self._run(request, iter(taken))
+
+    def _choose(self, request: Request, taken: list[bool]) -> None:
+        """Evaluate the compares of a transaction and of those on its path, depth first."""
+        holds = all(self._compare(*compare) for compare in request[1])
+        taken.append(holds)
+        for operation in request[2] if holds else request[3]:
+            if operation[0] == "txn":
+                self._choose(operation, taken)
+
+    def _compare(
+        self, target: int, result: int, key: bytes, value: Any, range_end: bytes = b""
+    ) -> bool:
+        """Whether it holds for all keys of the range; a key that is not there counts as zeros,
+        and has no value that could be compared."""
+        if range_end:
+            records = [record for _, record in self._current_pairs(key, range_end)]
+        else:
+            record = self._versions.current(key)
+            records = [] if record is None else [record]
+        if not records:
+            return target != COMPARE_VALUE and _holds(result, 0, value)
+        return all(_holds(result, _compared(target, record), value) for record in records)
+
+    def _check(self, request: Request, taken: Iterator[bool]) -> errors.WireError | None:
+        for operation in request[2] if next(taken) else request[3]:
+            name = operation[0]
+            if name == "put":
+                refusal = self._check_put(operation)
+            elif name == "range":
+                revision = operation[4] if len(operation) > 4 else 0
+                refusal = self._versions.check_revision(revision)
+            elif name == "txn":
+                refusal = self._check(operation, taken)
+            else:
+                refusal = None
+            if refusal is not None:
+                return refusal
+        return None
+
+    def _run(self, request: Request, taken: Iterator[bool]) -> Result:
+        holds = next(taken)
+        results = []
+        for operation in request[2] if holds else request[3]:
+            name = operation[0]
+            if name == "put":
+                results.append(self._put(*operation[1:]))
+            elif name == "delete":
+                results.append(self._delete(*operation[1:]))
+            elif name == "range":
+                results.append(self._versions.range(operation))
+            else:
+                results.append(self._run(operation, taken))
+        return (0, self._header_revision(), holds, results)
+
+
+def _compared(target: int, record: bytes) -> Any:
+    if target == COMPARE_VALUE:
+        return record[HEADER_SIZE:]
+    head = read_header(record)
+    return head.lease if target == _LEASE else head[_COMPARED[target]]
+
+
+def _holds(result: int, actual: Any, expected: Any) -> bool:
+    """etcd's compareKV: 0 equal, 1 greater, 2 less, 3 not equal."""
+    if result == 0:
+        return bool(actual == expected)
+    if result == 1:
+        return bool(actual > expected)
+    if result == 2:
+        return bool(actual < expected)
+    return bool(actual != expected)

@@ -1,0 +1,95 @@
+"""Records, events and chunks of events: what the state database's values look like.
+
+A record is one version of a key: a header of seven numbers and the value. `prev` chains it to the
+version before, and two skip pointers let a reader in the past leave out 64 or 4096 versions a step,
+so that a key that was written a million times costs a few hundred steps at worst.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from struct import Struct
+from typing import NamedTuple, cast
+
+from ..transport.codec import pack, unpack_local
+from .keys import chunk_key
+
+Event = tuple[int, bytes, bytes]
+"""(revision, key, record), or of a deletion (revision, key, mod revision u64 of what it deleted).
+Events of one revision stand in the order in which they happened."""
+
+KeyValue = tuple[bytes, int, int, int, int, bytes]
+"""(key, create revision, mod revision, version, lease, value), as it travels."""
+
+# Little-endian: nothing sorts by it, and Python packs it half as slowly.
+HEADER = Struct("<QQQQQQQ")
+HEADER_SIZE = HEADER.size
+PUBLIC = Struct("<QQQQ")
+"""The part of the header that clients see."""
+_unpack_public: Callable[[bytes], tuple[int, int, int, int]] = PUBLIC.unpack_from
+
+SKIP_1 = 64
+"""Versions between the targets of `skip_1`; a power of two, as SKIP_2."""
+SKIP_2 = 4096
+
+CHUNK_EVENTS_MAX = 128
+"""One read in the past decodes one chunk: about 20 µs."""
+CHUNK_BYTES_MAX = 64 * 1024
+
+
+class Header(NamedTuple):
+    """All numbers of a record, in their order on disk."""
+
+    create_revision: int
+    mod_revision: int
+    version: int
+    lease: int
+    prev: int
+    """Mod revision of the version before in this generation, 0 for the first."""
+    skip_1: int
+    """Mod revision of the newest earlier version that is a multiple of SKIP_1, 0 for none."""
+    skip_2: int
+    """Likewise of SKIP_2."""
+
+
+def read_header(record: bytes) -> Header:
+    """The header of a record or of a deleted generation."""
+    return Header(*HEADER.unpack_from(record))
+
+
+def key_value(key: bytes, record: bytes) -> KeyValue:
+    """What a client sees of a record."""
+    return (key, *_unpack_public(record), record[HEADER_SIZE:])
+
+
+def is_deletion(event: Event) -> bool:
+    """Whether the event deleted its key."""
+    return len(event[2]) < HEADER_SIZE
+
+
+def encode_chunks(events: Sequence[Event]) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks, with their keys, of events of which the first begins a revision."""
+    start = sub = 0
+    while start < len(events):
+        end = min(start + CHUNK_EVENTS_MAX, len(events))
+        chunk = pack(events[start:end])
+        while len(chunk) > CHUNK_BYTES_MAX and end - start > 1:
+            end = start + (end - start) // 2
+            chunk = pack(events[start:end])
+        yield chunk_key(events[start][0], sub), chunk
+        if end == len(events):
+            return
+        first = end  # of the events that share the revision at which the next chunk begins
+        while first > start and events[first - 1][0] == events[end][0]:
+            first -= 1
+        sub = end - first + (sub if first == start else 0)
+        start = end
+
+
+def chunk_body(chunk: bytes) -> memoryview:
+    """The packed events of a chunk one after the other, without what depends on their number."""
+    # msgpack: an array of up to 15 elements begins with one byte, of up to 65,535 with three
+    return memoryview(chunk)[3 if chunk[0] == 0xDC else 1 :]
+
+
+def decode_chunk(chunk: bytes) -> tuple[Event, ...]:
+    """The events of a chunk."""
+    return cast("tuple[Event, ...]", unpack_local(chunk))

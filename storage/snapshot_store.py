@@ -1,0 +1,338 @@
+"""Snapshots on disk: made to be sent, received, installed in place of the state.
+
+    snapshots/snap-TERM-INDEX/          finished; both numbers in 16 hexadecimal digits
+      manifest                          format, index, term, (file name, size) of all files
+      files/                            a RocksDB checkpoint of the state at INDEX
+    snapshots/*.making *.receiving *.old    unfinished or superseded, removed by `clean`
+    state.new  state.old                an install under way, finished by `recover`
+
+A snapshot travels file by file in the manifest's order; last goes `checksums`, the digests of all
+files, which the sender computes while it reads, so that making a snapshot costs no reading.
+
+Any number of SnapshotStores may work on one directory: all that they share is renames.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..transport.codec import CodecError, pack, unpack
+from .data_dir import sync_directory, write_durably
+from .errors import SnapshotError, StorageError
+from .state_store import StateStore
+
+FORMAT_VERSION = 1
+FILES_MAX = 10_000
+"""Of 64 MiB each: 640 GB."""
+SYNC_BYTES = 4 << 20
+"""What a receiver writes before it waits for the disk: no wait is long, none comes at the end."""
+DIGEST_BYTES = 16
+
+_NAME = re.compile(r"snap-([0-9a-f]{16})-([0-9a-f]{16})")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MANIFEST = "manifest"
+_FILES = "files"
+_CHECKSUMS = "checksums"
+_RECEIVED_MAX = 2
+"""Finished snapshots that a receiver keeps: the newest may wait for its install, and be overtaken
+by one more."""
+
+
+def snapshot_name(term: int, index: int) -> str:
+    """The name of the snapshot of the state at `index`; names sort within a term by index."""
+    return f"snap-{term:016x}-{index:016x}"
+
+
+class SnapshotStore:
+    """The directory `path` of a data directory, beside the state database."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._state = path.parent / "state"
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def create(self, state: StateStore) -> str:
+        """Make a snapshot of `state` at its applied index, unless it is there; returns its name.
+
+        Flush the state before: see StateStore.checkpoint. Raises SnapshotError, StorageError.
+        """
+        name = snapshot_name(state.applied_term, state.applied_index)
+        if name in self.finished():
+            return name
+        making = self._path / f"{name}.making"
+        try:
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir(mode=0o700, parents=True)
+            state.checkpoint(making / _FILES)
+            files = sorted((file.name, file.stat().st_size) for file in (making / _FILES).iterdir())
+            manifest = pack((FORMAT_VERSION, state.applied_index, state.applied_term, files))
+            write_durably(making / _MANIFEST, manifest)
+            making.rename(self._path / name)
+            sync_directory(self._path)
+        except OSError as error:
+            raise SnapshotError(f"cannot make snapshot {name}: {error}") from error
+        return name
+
+    def finished(self) -> list[str]:
+        """The names of the snapshots that are complete, oldest term and index first."""
+        if not self._path.is_dir():
+            return []
+        return sorted(
+            child.name
+            for child in self._path.iterdir()
+            # Without files it is what an interrupted install left.
+            if _NAME.fullmatch(child.name) and (child / _FILES).is_dir()
+        )
+
+    def manifest(self, name: str) -> bytes:
+        """What the receiver must be given first. Raises SnapshotError when there is no `name`."""
+        _parse_name(name)
+        try:
+            return (self._path / name / _MANIFEST).read_bytes()
+        except OSError as error:
+            raise SnapshotError(f"no snapshot {name}: {error}") from error
+
+    def chunks(self, name: str, size: int) -> Iterator[tuple[str, int, bytes]]:
+        """(file, offset, at most `size` bytes) of everything there is to send, in order.
+
+        Raises SnapshotError, also at a later step: the snapshot may be pruned meanwhile.
+        """
+        files = _parse_manifest(name, self.manifest(name))
+        return self._read_chunks(name, files, size)
+
+    def _read_chunks(
+        self, name: str, files: list[tuple[str, int]], size: int
+    ) -> Iterator[tuple[str, int, bytes]]:
+        digests = b""
+        for file, file_size in files:
+            digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+            offset = 0
+            try:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                with open(os.open(self._path / name / _FILES / file, flags), "rb") as source:
+                    while offset < file_size or file_size == 0:
+                        data = source.read(min(size, file_size - offset))
+                        if not data and file_size:
+                            raise SnapshotError(f"{name}/{file} ends at {offset} of {file_size}")
+                        digest.update(data)
+                        yield file, offset, data
+                        offset += len(data)
+                        if file_size == 0:
+                            break
+            except OSError as error:
+                raise SnapshotError(f"cannot read snapshot {name}: {error}") from error
+            digests += digest.digest()
+        for offset in range(0, len(digests), size):
+            yield _CHECKSUMS, offset, digests[offset : offset + size]
+
+    def prune(self, keep: set[str]) -> None:
+        """Remove all finished snapshots but these."""
+        for name in self.finished():
+            if name not in keep:
+                _remove(self._path / name)
+
+    def clean(self) -> None:
+        """Remove what interrupted making, receiving and installing left.
+
+        For one process, at its start: nothing may be under way.
+        """
+        if self._path.is_dir():
+            finished = self.finished()
+            for child in self._path.iterdir():
+                if child.name not in finished:
+                    _remove(child)
+
+    # -- receiving -----------------------------------------------------------------------------
+
+    def receive(self, name: str, manifest: bytes) -> "Receiving":
+        """Begin to receive; an unfinished one of that name is dropped.
+
+        Raises SnapshotError for a name or manifest that is not one, and when the disk refuses.
+        """
+        return Receiving(self, self._path, name, manifest)
+
+    # -- installing ----------------------------------------------------------------------------
+
+    def install(self, name: str) -> None:
+        """Put a finished snapshot in place of the state database, which the caller has closed.
+
+        After a crash at any point `recover` completes it, or nothing had begun. Snapshots up to
+        this one are removed. Raises SnapshotError when there is no such snapshot.
+        """
+        _parse_name(name)
+        try:
+            (self._path / name / _FILES).rename(self._state.with_suffix(".new"))
+        except OSError as error:
+            raise SnapshotError(f"cannot install snapshot {name}: {error}") from error
+        sync_directory(self._state.parent)
+        self.recover()
+        installed = _parse_name(name)
+        for other in self.finished():
+            if _parse_name(other) <= installed:
+                _remove(self._path / other)
+
+    def recover(self) -> None:
+        """Finish an install that was interrupted; before the state database is opened.
+
+        Raises StorageError.
+        """
+        new, old = self._state.with_suffix(".new"), self._state.with_suffix(".old")
+        try:
+            if new.is_dir():
+                if self._state.is_dir():
+                    _remove(old)
+                    self._state.rename(old)
+                new.rename(self._state)
+                sync_directory(self._state.parent)
+        except OSError as error:
+            raise StorageError(f"cannot put {new} in place of the state: {error}") from error
+        _remove(old)
+
+
+class Receiving:
+    """A snapshot that is arriving: `write` its chunks in order, then `finish` or `abandon`."""
+
+    def __init__(self, store: SnapshotStore, path: Path, name: str, manifest: bytes) -> None:
+        files = _parse_manifest(name, manifest)
+        self._store = store
+        self._path = path
+        self._name = name
+        self._manifest = manifest
+        self._directory = path / f"{name}.receiving"
+        self._todo = iter([*files, (_CHECKSUMS, DIGEST_BYTES * len(files))])
+        self._file, self._size, self._offset = "", 0, 0
+        self._descriptor = -1
+        self._digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        self._digests = b""  # of the files received
+        self._checksums = b""  # as the sender computed them
+        try:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            (self._directory / _FILES).mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise SnapshotError(f"cannot receive snapshot {name}: {error}") from error
+
+    def write(self, file: str, offset: int, data: bytes) -> None:
+        """The next chunk. Raises SnapshotError when it is not, or the disk refuses."""
+        try:
+            if self._offset == self._size:
+                self._next_file()
+            if (file, offset) != (self._file, self._offset) or len(data) > self._size - offset:
+                raise SnapshotError(
+                    f"snapshot {self._name}: chunk of {file} at {offset}, expected "
+                    f"{self._file} at {self._offset} of {self._size}"
+                )
+            self._append(data)
+        except OSError as error:
+            raise SnapshotError(f"cannot write snapshot {self._name}: {error}") from error
+
+    def _next_file(self) -> None:
+        file, size = next(self._todo, ("", -1))
+        if size < 0:
+            raise SnapshotError(f"snapshot {self._name}: a chunk after the last")
+        self._file, self._size, self._offset = file, size, 0
+        self._digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        if file != _CHECKSUMS:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._descriptor = os.open(self._directory / _FILES / file, flags, 0o600)
+
+    def _append(self, data: bytes) -> None:
+        before = self._offset
+        self._offset += len(data)
+        if self._file == _CHECKSUMS:
+            self._checksums += data
+            return
+        self._digest.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+        done = self._offset == self._size
+        if done or before // SYNC_BYTES != self._offset // SYNC_BYTES:
+            os.fsync(self._descriptor)
+        if done:
+            self._close()
+            self._digests += self._digest.digest()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def finish(self) -> None:
+        """Check that everything came as it was sent and make the snapshot one of the finished.
+
+        Raises SnapshotError, and then the snapshot is gone.
+        """
+        try:
+            if self._offset != self._size or next(self._todo, None) is not None:
+                raise SnapshotError(f"snapshot {self._name} ended early, at {self._file!r}")
+            if self._digests != self._checksums:
+                raise SnapshotError(f"snapshot {self._name} was damaged on its way")
+            write_durably(self._directory / _MANIFEST, self._manifest)
+            sync_directory(self._directory / _FILES)
+            target = self._path / self._name
+            if target.exists():
+                old = self._path / f"{self._name}.old"
+                _remove(old)
+                target.rename(old)
+                _remove(old)
+            self._directory.rename(target)
+            sync_directory(self._path)
+            self._store.prune(keep={self._name, *self._store.finished()[-_RECEIVED_MAX:]})
+        except (OSError, SnapshotError) as error:
+            self.abandon()
+            if isinstance(error, SnapshotError):
+                raise
+            raise SnapshotError(f"cannot finish snapshot {self._name}: {error}") from error
+
+    def abandon(self) -> None:
+        """Drop what was received."""
+        self._close()
+        _remove(self._directory)
+
+
+def _parse_name(name: str) -> tuple[int, int]:
+    """(term, index) of a snapshot's name; SnapshotError when it is not one."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise SnapshotError(f"not a snapshot's name: {name[:80]!r}")
+    return int(match[1], 16), int(match[2], 16)
+
+
+def _parse_manifest(name: str, manifest: bytes) -> list[tuple[str, int]]:
+    """The files and their sizes; SnapshotError when it is not the manifest of `name`."""
+    term, index = _parse_name(name)
+    try:
+        content: Any = unpack(manifest, array_max=FILES_MAX)
+    except CodecError as error:
+        raise SnapshotError(f"manifest of snapshot {name}: {error}") from error
+    if type(content) is not tuple or content[:1] != (FORMAT_VERSION,):
+        raise SnapshotError(f"manifest of snapshot {name} is not of format {FORMAT_VERSION}")
+    if len(content) != 4 or content[1:3] != (index, term) or type(content[3]) is not tuple:
+        raise SnapshotError(f"manifest of snapshot {name} is of another snapshot or damaged")
+    files = [file for file in content[3] if _is_file(file)]
+    names = {file[0] for file in files}
+    if not files or len(files) != len(content[3]) or len(names) != len(files):
+        raise SnapshotError(f"manifest of snapshot {name} does not list files")
+    return files
+
+
+def _is_file(file: Any) -> bool:
+    return (
+        type(file) is tuple
+        and len(file) == 2
+        and type(file[0]) is str
+        and _FILE_NAME.fullmatch(file[0]) is not None
+        and file[0] != _CHECKSUMS
+        and type(file[1]) is int
+        and 0 <= file[1] < 2**63
+    )
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory that nobody needs; one that does not go today goes at the next start."""
+    shutil.rmtree(directory, ignore_errors=True)

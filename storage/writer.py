@@ -1,0 +1,129 @@
+"""Making versions: what a put and a delete write, in the order of revisions."""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from . import keys
+from .errors import CorruptionError
+from .keys import pack_u64
+from .leases import Leases
+from .mvcc import Versions
+from .records import HEADER, HEADER_SIZE, SKIP_1, SKIP_2, read_header
+
+HEADS_MAX = 131_072
+"""Keys whose newest header is kept in memory: about 50 MB, and a read of 3.5 µs less a put."""
+
+_UNKNOWN: Any = object()
+
+
+class Writer:
+    """Puts and deletes into the overlay. Everything is written under the revision given, which
+    the caller takes from `versions` and gives to all changes of one request."""
+
+    def __init__(self, versions: Versions, leases: Leases) -> None:
+        self._versions = versions
+        self._leases = leases
+        self._overlay = versions.overlay
+        # KV key -> header of the newest record, None for a key known to be absent. Holds every
+        # key that has uncommitted writes.
+        self._heads: dict[bytes, tuple[int, ...] | None] = {}
+
+    def plain_puts(
+        self, requests: Sequence[tuple[Any, ...]], position: int, results: list[tuple[Any, ...]]
+    ) -> int:
+        """Execute the puts of nothing but key and value that begin at `position`, each with a
+        revision of its own; returns the position of the first request that is something else.
+
+        `put` again, but without a call and with local names: a busy node spends its time here.
+        """
+        versions, heads, writes = self._versions, self._heads, self._overlay.writes
+        record_event, add_result, pack = versions.recent.append, results.append, HEADER.pack
+        compacted, revision = versions.compact_revision, versions.revision
+        for position in range(position, len(requests)):  # noqa: B020, PLR1704 (goes on from it)
+            request = requests[position]
+            if len(request) != 3 or request[0] != "put":
+                versions.revision = revision
+                return position
+            _, key, value = request
+            stored = b"k" + key  # keys.KV
+            head = heads.get(stored, _UNKNOWN)
+            if head is _UNKNOWN:
+                head = self._load(stored)
+            revision += 1
+            if head is None:
+                head = (revision, revision, 1, 0, 0, 0, 0)
+            else:
+                create, mod, version, lease, _, skip_1, skip_2 = head
+                if mod <= compacted:
+                    self._keep(mod, key)
+                if lease:
+                    self._leases.move(key, lease, 0)
+                if not version % SKIP_1:
+                    skip_1 = mod
+                    if not version % SKIP_2:
+                        skip_2 = mod
+                head = (create, revision, version + 1, 0, mod, skip_1, skip_2)
+            heads[stored] = head
+            writes[stored] = record = pack(*head) + value
+            record_event((revision, key, record))
+            add_result((0, revision))
+        versions.revision = revision
+        return len(requests)
+
+    def put(self, revision: int, key: bytes, value: bytes, lease: int = 0) -> None:
+        """Make the next version of `key`."""
+        stored = keys.KV + key
+        head = self._heads.get(stored, _UNKNOWN)
+        if head is _UNKNOWN:
+            head = self._load(stored)
+        if head is None:
+            head = (revision, revision, 1, lease, 0, 0, 0)
+            old_lease = 0
+        else:
+            create, mod, version, old_lease, _, skip_1, skip_2 = head
+            if mod <= self._versions.compact_revision:
+                self._keep(mod, key)
+            if not version % SKIP_1:
+                skip_1 = mod
+                if not version % SKIP_2:
+                    skip_2 = mod
+            head = (create, revision, version + 1, lease, mod, skip_1, skip_2)
+        if lease != old_lease:
+            self._leases.move(key, old_lease, lease)
+        self._heads[stored] = head
+        record = HEADER.pack(*head) + value
+        self._overlay.writes[stored] = record
+        self._versions.recent.append((revision, key, record))
+
+    def delete(self, revision: int, key: bytes, record: bytes) -> None:
+        """Delete `key`, whose newest record is `record`."""
+        stored = keys.KV + key
+        head = read_header(record)
+        mod = head.mod_revision
+        if head.lease:
+            self._leases.move(key, head.lease, 0)
+        if mod <= self._versions.compact_revision:
+            self._keep(mod, key)
+        self._overlay.writes[keys.dead_key(key, revision)] = record[:HEADER_SIZE]
+        self._overlay.writes[stored] = None
+        self._heads[stored] = None
+        self._versions.recent.append((revision, key, pack_u64(mod)))
+
+    def trim(self) -> None:
+        """Bound the memory of known headers; after a commit only."""
+        if len(self._heads) > HEADS_MAX:
+            for stored in list(islice(self._heads, HEADS_MAX // 2)):
+                del self._heads[stored]
+
+    def _load(self, stored: bytes) -> tuple[int, ...] | None:
+        record = self._overlay.db.get(stored)
+        return None if record is None else HEADER.unpack_from(record)
+
+    def _keep(self, revision: int, key: bytes) -> None:
+        """Save the newest record before it is replaced: reads between the compact revision and
+        its successor need it, and its chunk goes."""
+        record = self._overlay.get(keys.KV + key)
+        if record is None:
+            raise CorruptionError(f"the version of {key!r} at revision {revision} is missing")
+        self._overlay.writes[keys.kept_key(revision, key)] = record

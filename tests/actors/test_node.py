@@ -1,0 +1,432 @@
+"""The node as clients see it, without sockets: what it admits, batches, answers and lets go."""
+
+import pytest
+from sampan.actors.node import READ_INDEX_RETRY_S, Node, NodeSettings
+from sampan.config import limits
+from sampan.transport import errors
+from sampan.transport.codec import pack, unpack
+
+from .helpers import take, tick, turn
+
+SETTINGS = NodeSettings(
+    cluster_id=7, member_id=1, name="n1", client_advertise="127.0.0.1:1", incarnation=5,
+    request_timeout_s=7.0, version="test", id_seed=0,
+)  # fmt: skip
+PUT = ("put", b"k", b"v")
+RANGE = ("range", b"k")
+
+
+@pytest.fixture
+def node(log):
+    """A node that knows a leader."""
+    node = Node(SETTINGS, log)
+    turn(node, ("softstatec", (1, 2, "follower")), now=100.0)
+    return node
+
+
+def ask(kind, requests, *, client=b"c", message_id=1, timeout_ms=0, received=0, version=1):
+    body = requests if type(requests) is bytes else pack(requests)
+    header = pack((version, message_id, kind, timeout_ms, received))
+    return "clientc", (client, header, body)
+
+
+def replies(emitted):
+    """(client, message id, decoded body) of each reply."""
+    return [(c, unpack(h)[1], unpack(b)) for c, h, b in emitted.on("replyc")]
+
+
+def proposed(emitted):
+    """(batch id, bodies) of each proposal."""
+    found = []
+    for batch_id, payload in emitted.on("propc"):
+        origin, inner_id, bodies = unpack(payload)
+        assert (origin, inner_id) == (SETTINGS.member_id, batch_id)
+        found.append((batch_id, [unpack(body) for body in bodies]))
+    return found
+
+
+def done(batch_id, *results):
+    return "resultc", ("write", batch_id, [pack(result) for result in results])
+
+
+# -- writes
+
+
+def test_all_writes_of_a_turn_become_one_entry_and_everyone_gets_the_own_answer(node):
+    out = turn(
+        node,
+        ask("write", [PUT, PUT], client=b"a", message_id=3),
+        ask("write", [PUT], client=b"b", message_id=4),
+    )
+    ((batch_id, bodies),) = proposed(out)
+    assert bodies == [(PUT, PUT), (PUT,)]
+    out = turn(node, done(batch_id, [(0, 2), (0, 3)], [(0, 4)]))
+    assert replies(out) == [(b"a", 3, ((0, 2), (0, 3))), (b"b", 4, ((0, 4),))]
+    assert node.idle
+
+
+def test_replies_tell_who_answered_and_who_leads(node):
+    out = turn(node, ask("nonsense", [PUT], message_id=9))
+    ((_, header, _),) = out.on("replyc")
+    assert unpack(header) == (1, 9, 7, 1, 1, 2)
+
+
+def test_an_entry_is_closed_at_its_size(node):
+    big = ("put", b"k", bytes(300_000))
+    out = turn(node, *(ask("write", [big], message_id=n) for n in range(5)))
+    assert [len(bodies) for _, bodies in proposed(out)] == [2, 2, 1]
+
+
+def test_an_entry_never_holds_more_messages_than_a_member_can_decode(node):
+    """Small writes pile up while there is no leader."""
+    turn(node, ("softstatec", (2, 0, "follower")))
+    count = limits.BODY_REQUESTS_MAX + 10
+    for n in range(count):
+        node.handle(*ask("write", [PUT], message_id=n))
+    out = turn(node, ("softstatec", (2, 3, "follower")))
+    entries = proposed(out)  # decodes with the limits that the applier has
+    assert sum(len(bodies) for _, bodies in entries) == count
+
+
+def test_without_a_leader_writes_are_held_and_then_certainly_not_applied(node):
+    turn(node, ("softstatec", (2, 0, "follower")))
+    out = turn(node, ask("write", [PUT], timeout_ms=1000))
+    assert out == []
+    assert tick(node, 100.9).on("replyc") == []
+    assert replies(tick(node, 101.1)) == [(b"c", 1, tuple(errors.NO_LEADER))]
+    out = turn(node, ("softstatec", (2, 3, "follower")))
+    assert proposed(out) == []
+
+
+def test_a_proposed_write_that_is_not_answered_is_unknown(node):
+    ((batch_id, _),) = proposed(turn(node, ask("write", [PUT], timeout_ms=1000)))
+    assert replies(tick(node, 101.1)) == [(b"c", 1, tuple(errors.TIMEOUT))]
+    assert errors.TIMEOUT.outcome == "unknown"
+    out = turn(node, done(batch_id, [(0, 2)]))
+    assert out.on("replyc") == []
+
+
+def test_one_late_message_of_a_batch_does_not_shift_the_others_answers(node):
+    out = turn(
+        node,
+        ask("write", [PUT], client=b"a", timeout_ms=1000),
+        ask("write", [PUT], client=b"b", timeout_ms=5000),
+    )
+    ((batch_id, _),) = proposed(out)
+    tick(node, 102.0)
+    out = turn(node, done(batch_id, [(0, 2)], [(0, 3)]))
+    assert replies(out) == [(b"b", 1, ((0, 3),))]
+
+
+def test_the_nodes_own_timeout_is_the_longest(node):
+    turn(node, ask("write", [PUT], timeout_ms=3_600_000))
+    assert replies(tick(node, 100.0 + SETTINGS.request_timeout_s + 0.1)) != []
+
+
+def test_a_dropped_batch_waits_for_the_next_leader_in_its_place(node):
+    out = turn(node, ask("write", [PUT], message_id=1))
+    ((first, _),) = proposed(out)
+    out = turn(node, ("dropc", first), ask("write", [PUT], message_id=2))
+    assert proposed(out) == []
+    out = turn(node, ("softstatec", (2, 3, "follower")))
+    ((second, bodies),) = proposed(out)
+    assert second != first
+    assert len(bodies) == 2
+    out = turn(node, done(second, [(0, 2)], [(0, 3)]))
+    assert [r[1:] for r in replies(out)] == [(1, ((0, 2),)), (2, ((0, 3),))]
+
+
+def test_bad_requests_are_refused_one_by_one(node):
+    bad = ("put", b"", b"v")
+    large = ("put", b"k", bytes(limits.REQUEST_BYTES_MAX + 1))
+    out = turn(node, ask("write", [bad, PUT, ("fly",), PUT, large]))
+    ((batch_id, bodies),) = proposed(out)
+    assert bodies == [(PUT, PUT)]
+    out = turn(node, done(batch_id, [(0, 2), (0, 3)]))
+    ((_, _, results),) = replies(out)
+    assert results[0] == tuple(errors.EMPTY_KEY)
+    assert results[1] == (0, 2)
+    assert results[2][0] == errors.INVALID_ARGUMENT
+    assert results[3] == (0, 3)
+    assert results[4] == tuple(errors.REQUEST_TOO_LARGE)
+
+
+def test_only_bad_requests_make_no_entry(node):
+    out = turn(node, ask("write", [("put", b"", b"")]))
+    assert proposed(out) == []
+    assert replies(out) == [(b"c", 1, (tuple(errors.EMPTY_KEY),))]
+    assert node.idle
+
+
+def test_writes_under_way_are_bounded_in_bytes(node):
+    body = pack([("put", b"k", bytes(1_000_000))])
+    count = limits.PENDING_BYTES_MAX // len(body)
+    batches = []
+    for n in range(count):
+        batches += proposed(turn(node, ask("write", body, message_id=n)))
+    out = turn(node, ask("write", body))
+    assert replies(out) == [(b"c", 1, tuple(errors.TOO_MANY_REQUESTS))]
+    turn(node, done(batches[0][0], [(0, 2)]))
+    assert len(proposed(turn(node, ask("write", body)))) == 1
+
+
+def test_nothing_stays_counted_when_all_has_been_answered(node):
+    """Held, dropped, timed out and late: the bounds must open again each time."""
+    turn(node, ask("write", [PUT], timeout_ms=100), ask("read", [RANGE], timeout_ms=100))
+    ((batch_id, _),) = proposed(turn(node, ask("write", [PUT], timeout_ms=2000)))
+    turn(node, ("dropc", batch_id))
+    turn(node, ask("write", [PUT], timeout_ms=100), ask("serializable", [RANGE], timeout_ms=100))
+    tick(node, 101.0)
+    tick(node, 110.0)
+    status = status_of(node)
+    assert {name: n for name, n in status.items() if name.startswith("pending") and n} == {}
+
+
+# -- reads
+
+
+def test_all_linearizable_reads_wait_behind_one_context(node):
+    out = turn(node, ask("read", [RANGE], client=b"a"), ask("read", [RANGE], client=b"b"))
+    (context,) = out.on("readindexc")
+    assert out.on("readc") == []
+    out = turn(node, ("readstatec", (context, 17)))
+    ((read_id, index, bodies),) = out.on("readc")
+    assert index == 17
+    answer = (0, 2, 0, False, ())
+    out = turn(node, ("resultc", ("read", read_id, [pack([answer]) for _ in bodies])))
+    assert replies(out) == [(b"a", 1, (answer,)), (b"b", 1, (answer,))]
+
+
+def test_reads_that_come_later_never_use_a_context_that_was_asked_before_them(node):
+    (first,) = turn(node, ask("read", [RANGE], client=b"a")).on("readindexc")
+    assert turn(node, ask("read", [RANGE], client=b"b")).on("readindexc") == []
+    out = turn(node, ("readstatec", (first, 17)))
+    ((_, _, bodies),) = out.on("readc")
+    assert len(bodies) == 1
+    (second,) = out.on("readindexc")
+    assert second != first
+
+
+def test_a_context_is_asked_again_but_never_the_same(node):
+    (first,) = turn(node, ask("read", [RANGE])).on("readindexc")
+    (second,) = tick(node, 100.0 + READ_INDEX_RETRY_S + 0.1).on("readindexc")
+    assert second != first
+    out = turn(node, ("readstatec", (first, 17)))
+    assert out.on("readc") == [], "a late confirmation of the first round was believed"
+    out = turn(node, ("readstatec", (second, 18)))
+    assert [index for _, index, _ in out.on("readc")] == [18]
+
+
+def test_a_new_leader_is_asked_with_a_new_context(node):
+    (first,) = turn(node, ask("read", [RANGE])).on("readindexc")
+    out = turn(node, ("softstatec", (2, 3, "follower")))
+    (second,) = out.on("readindexc")
+    assert second != first
+    assert turn(node, ("readstatec", (first, 17))).on("readc") == []
+    assert len(turn(node, ("readstatec", (second, 18))).on("readc")) == 1
+
+
+def test_contexts_of_two_lives_of_a_node_differ(log):
+    contexts = []
+    for seed in (1, 2):
+        node = Node(SETTINGS._replace(id_seed=seed), log)
+        turn(node, ("softstatec", (1, 2, "follower")))
+        contexts += turn(node, ask("read", [RANGE])).on("readindexc")
+    assert contexts[0] != contexts[1]
+
+
+def test_serializable_reads_ask_nobody(node):
+    turn(node, ("softstatec", (2, 0, "follower")))
+    out = turn(node, ask("serializable", [RANGE]))
+    assert out.on("readindexc") == []
+    assert [index for _, index, _ in out.on("readc")] == [0]
+
+
+def test_reads_that_are_not_answered_in_time(node):
+    turn(node, ask("read", [RANGE], client=b"a", timeout_ms=500))
+    turn(node, ask("serializable", [RANGE], client=b"b", timeout_ms=500))
+    late = replies(tick(node, 101.0))
+    assert sorted(late) == [
+        (b"a", 1, tuple(errors.READ_TIMEOUT)),
+        (b"b", 1, tuple(errors.READ_TIMEOUT)),
+    ]
+
+
+def test_reads_under_way_are_bounded_in_bytes(node):
+    """They wait as long as there is no leader, and a message may be large."""
+    turn(node, ("softstatec", (2, 0, "follower")))
+    body = pack([("range", bytes([1]) * 1_000_000)])
+    count = limits.PENDING_BYTES_MAX // len(body)
+    for n in range(count):
+        assert turn(node, ask("read", body, message_id=n)) == []
+    out = turn(node, ask("read", body))
+    assert replies(out) == [(b"c", 1, tuple(errors.TOO_MANY_REQUESTS))]
+
+
+def test_writes_are_not_reads(node):
+    for kind, request in (("read", PUT), ("serializable", PUT), ("write", RANGE)):
+        ((_, _, results),) = replies(turn(node, ask(kind, [request])))
+        assert results[0][0] == errors.INVALID_ARGUMENT
+
+
+# -- flow control
+
+
+def test_a_client_that_does_not_read_is_refused_until_it_does(node):
+    value = bytes(1 << 20)
+    result = pack([(0, 2, 1, False, [(b"k", 2, 2, 1, 0, value)])])
+
+    def read(received):
+        out = turn(node, ask("serializable", [RANGE], received=received))
+        for read_id, _, _ in out.on("readc"):
+            return turn(node, ("resultc", ("read", read_id, [result]))).on("replyc")
+        return replies(out)
+
+    sent = 0
+    while sent < limits.REPLY_WINDOW_BYTES:
+        ((_, _, body),) = read(0)
+        sent += len(body)
+    assert read(0) == [(b"c", 1, tuple(errors.TOO_MANY_REQUESTS))]
+    other = turn(node, ask("serializable", [RANGE], client=b"other"))
+    assert len(other.on("readc")) == 1
+    assert len(read(sent)[0]) == 3, "it has read everything, and is served again"
+
+
+def test_reads_under_way_cannot_overflow_the_window_of_a_client_that_does_not_read(node):
+    """They were let in together, before the first answer was known to be large."""
+    result = pack([(0, 2, 1, False, [(b"k", 2, 2, 1, 0, bytes(40 << 20))])])
+    out = turn(node, *(ask("serializable", [RANGE], message_id=n) for n in range(4)))
+    executed = [("resultc", ("read", read_id, [result])) for read_id, _, _ in out.on("readc")]
+    bodies = [body for _, _, body in turn(node, *executed).on("replyc")]
+    assert bodies == [result, *[pack(errors.TOO_MANY_REQUESTS)] * 3]
+
+
+def test_a_long_range_beside_a_refused_request(node):
+    kvs = [(b"%d" % n, 2, 2, 1, 0, b"") for n in range(limits.BODY_REQUESTS_MAX + 1)]
+    out = turn(node, ask("serializable", [RANGE, ("range", b"")]))
+    ((read_id, _, _),) = out.on("readc")
+    out = turn(node, ("resultc", ("read", read_id, [pack([(0, 2, len(kvs), False, kvs)])])))
+    ((_, _, body),) = out.on("replyc")
+    good, bad = unpack(body, array_max=10**6)
+    assert len(good[4]) == len(kvs)
+    assert bad == tuple(errors.EMPTY_KEY)
+
+
+def test_a_client_cannot_claim_to_have_received_more_than_was_sent(node):
+    turn(node, ask("serializable", [RANGE], received=0))
+    turn(node, ask("serializable", [RANGE], received=2**63))
+    assert node._windows[b"c"][1] <= node._windows[b"c"][0]
+
+
+# -- bad messages
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        (b"c",),
+        (b"c", b""),
+        (b"c", b"", b"", b""),
+        (b"c", b"\xc1", pack([PUT])),
+        (b"c", pack(5), pack([PUT])),
+        (b"c", pack(None), pack([PUT])),
+        (b"c", pack(()), pack([PUT])),
+        (b"c", pack((1, 1)), pack([PUT])),
+        (b"c", pack((1, -1, "write")), pack([PUT])),
+        (b"c", pack((1, True, "write")), pack([PUT])),
+        (b"c", pack((1, 1, "write", 0, 0, 0)), pack([PUT])),
+        (b"c", pack((1, 1, "write", "soon")), pack([PUT])),
+        (b"c", pack({"version": 1}), pack([PUT])),
+        (b"c", pack(1.5), pack([PUT])),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_dropped_and_counted(node, frames):
+    assert turn(node, ("clientc", frames)) == []
+    assert node.dropped == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (ask("write", [PUT], version=2), errors.UNIMPLEMENTED),
+        (ask("fly", [PUT]), errors.UNIMPLEMENTED),
+        (ask(5, [PUT]), errors.UNIMPLEMENTED),
+        (ask([], [PUT]), errors.UNIMPLEMENTED),
+        (ask({}, [PUT]), errors.UNIMPLEMENTED),
+        (ask("write", b"\xc1"), errors.INVALID_ARGUMENT),
+        (ask("write", b""), errors.INVALID_ARGUMENT),
+        (ask("write", b"\xdd\xff\xff\xff\xff"), errors.INVALID_ARGUMENT),
+        (ask("write", pack(())), errors.INVALID_ARGUMENT),
+        (ask("write", pack(7)), errors.INVALID_ARGUMENT),
+        (ask("write", pack({"put": 1})), errors.INVALID_ARGUMENT),
+        (ask("maintenance", b"\xc1"), errors.INVALID_ARGUMENT),
+        (ask("write", bytes(limits.BODY_BYTES_MAX + 1)), errors.INVALID_ARGUMENT),
+    ],
+)
+def test_a_bad_body_gets_a_typed_error(node, message, code):
+    ((_, _, error),) = replies(turn(node, message))
+    assert error[0] == code
+    assert error[2] == "not applied"
+    assert node.idle
+
+
+def test_a_body_over_its_limit_gets_etcds_error(node):
+    out = turn(node, ask("write", bytes(limits.BODY_BYTES_MAX + 1)))
+    assert replies(out) == [(b"c", 1, tuple(errors.REQUEST_TOO_LARGE))]
+
+
+# -- maintenance
+
+
+def status_of(node):
+    """Its status, as the three other actors answer with nothing."""
+    out = turn(node, ask("maintenance", [("status",)]))
+    (question,) = out.on("statusc")
+    for actor in ("raft_core", "applier", "transport"):
+        out = turn(node, ("statusrc", (question, actor, {})))
+    ((_, _, ((code, status),)),) = replies(out)
+    assert code == 0
+    return status
+
+
+def test_status_waits_for_all_actors(node):
+    out = turn(node, ask("maintenance", [("status",), ("member_list",), ("fly",)]))
+    (question,) = out.on("statusc")
+    assert turn(node, ("statusrc", (question, "applier", {"applied": 3}))) == []
+    assert turn(node, ("statusrc", (question, "raft_core", {"commit": 4}))) == []
+    out = turn(node, ("statusrc", (question, "transport", {})))
+    ((_, _, (status, members, unknown)),) = replies(out)
+    assert (status[1]["applied"], status[1]["commit"], status[1]["name"]) == (3, 4, "n1")
+    assert members == (0, ())
+    assert unknown[0] == errors.INVALID_ARGUMENT
+
+
+def test_a_status_that_an_actor_does_not_answer_ends_at_its_deadline(node):
+    out = turn(node, ask("maintenance", [("status",)], timeout_ms=1000))
+    (question,) = out.on("statusc")
+    assert replies(tick(node, 101.1)) == [(b"c", 1, tuple(errors.READ_TIMEOUT))]
+    assert turn(node, ("statusrc", (question, "applier", {}))) == []
+    assert node._questions == {}
+
+
+def test_a_stopping_node_refuses_and_becomes_idle(node):
+    ((batch_id, _),) = proposed(turn(node, ask("write", [PUT])))
+    node.stop()
+    assert not node.idle
+    out = turn(node, ask("write", [PUT], message_id=2))
+    assert replies(out) == [(b"c", 2, tuple(errors.STOPPED))]
+    turn(node, done(batch_id, [(0, 2)]))
+    assert node.idle
+
+
+def test_it_announces_itself_until_the_log_has_it(node):
+    mine = (1, "", ("127.0.0.1:2",), (), False, 0)
+    turn(node, ("membersc", (mine,)))
+    (first,) = tick(node, 101.0).on("propc")
+    assert unpack(first[1]) == ("publish", 1, "n1", ("127.0.0.1:1",), 5)
+    assert tick(node, 101.1).on("propc") == []
+    turn(node, ("dropc", first[0]))
+    assert len(tick(node, 101.2).on("propc")) == 1
+    turn(node, ("membersc", ((1, "n1", ("127.0.0.1:2",), ("127.0.0.1:1",), False, 5),)))
+    assert tick(node, 200.0).on("propc") == []
+    assert take(node) == []

@@ -1,0 +1,33 @@
+"""A comparison from end to end, as small as it can be: etcd and both placements of Sampan."""
+
+import json
+import re
+
+import pytest
+from sampan.bench import compare, programs, systems
+from sampan.bench.comparison import Row
+from sampan.bench.main import main
+
+
+@pytest.mark.skipif(
+    bool(programs.missing_programs(["etcd", "etcdctl", "h2load"])),
+    reason="etcd or h2load is not installed",
+)
+def test_a_whole_comparison(tmp_path, monkeypatch, capsys):
+    rows = (
+        Row("puts", "put", 64, 64),
+        Row("a read", "range", 1, 20, serializable=True, metric="p50"),
+    )
+    monkeypatch.setattr(systems, "ROWS", rows)
+    monkeypatch.setattr(compare, "is_volatile", lambda directory: False)  # tmp_path may be
+    file = tmp_path / "comparison.json"
+    arguments = ["compare", "--rounds", "1", "--keys", "100", "--directory", str(tmp_path)]
+    assert main([*arguments, "--json", str(file)]) == 0
+    captured = capsys.readouterr()
+    for system in ("etcd", "processes", "fused"):
+        assert re.search(rf"^{system} +puts .*/s", captured.err, re.MULTILINE)
+    assert "processes ÷ etcd" in captured.out
+    written = json.loads(file.read_text())
+    assert set(written["ratios"]) == {"processes", "fused"}
+    assert all(ratio > 0 for ratios in written["ratios"].values() for ratio in ratios.values())
+    assert [each.name for each in tmp_path.iterdir()] == [file.name]  # no data left behind

@@ -1,0 +1,649 @@
+"""What an AsyncClient's user and a node see of each other."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgpack
+import pytest
+from sampan.client import AsyncClient, NotAppliedError, errors, ops
+from sampan.client.types import KeyValue, ResponseHeader
+
+from .fake_node import (
+    LEADER_CHANGED,
+    NO_LEADER,
+    SILENCE,
+    STOPPED,
+    TOO_MANY_REQUESTS,
+    FakeNode,
+)
+
+LONG_S = 120.0
+"""A deadline that a test never reaches: what ends earlier did so for another reason."""
+
+
+def run(
+    nodes: list[FakeNode], scenario: Callable[[AsyncClient], Awaitable[None]], timeout_s: float = 30
+) -> None:
+    async def main() -> None:
+        endpoints = [node.endpoint for node in nodes]
+        async with AsyncClient(endpoints, timeout_s=timeout_s) as client:
+            await scenario(client)
+
+    asyncio.run(main())
+
+
+def fail_first(count: int, error: list[Any]) -> Callable[[list[Any], list[Any]], Any]:
+    """Behaviour of a node that answers `count` messages other than maintenance with `error`."""
+    left = [count]
+
+    def behave(header: list[Any], requests: list[Any]) -> Any:
+        if header[2] == "maintenance" or not left[0]:
+            return None
+        left[0] -= 1
+        return [error] * len(requests)
+
+    return behave
+
+
+def silent(header: list[Any], requests: list[Any]) -> Any:
+    return None if header[2] == "maintenance" else SILENCE
+
+
+def test_put_get_delete_with_everything_that_comes_back(node):
+    async def scenario(client):
+        put = await client.put("k", b"v1")
+        assert put == (ResponseHeader(77, 1, 2, 5), None)
+        again = await client.put(b"k", "v2", prev_kv=True, lease=9)
+        assert again.prev_kv == KeyValue(b"k", 2, 2, 1, 0, b"v1")
+        found = await client.get("k")
+        assert found.header.revision == 3
+        assert found.kvs == [KeyValue(b"k", 2, 3, 2, 9, b"v2")]
+        assert (found.count, found.more) == (1, False)
+        gone = await client.delete("k", prev_kv=True)
+        assert (gone.deleted, gone.prev_kvs) == (1, found.kvs)
+        assert (await client.get("k", serializable=True)).kvs == []
+        assert (await client.delete("k")).deleted == 0
+
+    run([node], scenario)
+    assert node.requests("serializable") == [["range", b"k"]]
+
+
+def test_options_travel_as_the_protocol_orders_them(node):
+    async def scenario(client):
+        await client.put("k", "", ignore_value=True, ignore_lease=True)
+        await client.get(
+            "a",
+            prefix=True,
+            limit=5,
+            revision=7,
+            sort_by="mod",
+            sort_order="descend",
+            keys_only=True,
+            count_only=True,
+            min_mod_revision=1,
+            max_mod_revision=2,
+            min_create_revision=3,
+            max_create_revision=4,
+        )
+        await client.get("", prefix=True)
+        await client.get("b", from_key=True, sort_order="ascend")
+        await client.get("b", range_end="c")
+        await client.delete(b"a\xff", prefix=True)
+        await client.delete(b"\xff", prefix=True, prev_kv=True)
+
+    run([node], scenario)
+    assert node.requests("write") == [
+        ["put", b"k", b"", 0, 6],
+        ["delete", b"a\xff", b"b", 0],
+        ["delete", b"\xff", b"\0", 1],
+    ]
+    assert node.requests("read") == [
+        ["range", b"a", b"b", 5, 7, 3, 3, 2, 1, 2, 3, 4],
+        ["range", b"\0", b"\0", 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ["range", b"b", b"\0", 0, 0, 0, 0, 1, 0, 0, 0, 0],
+        ["range", b"b", b"c", 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+
+
+@pytest.mark.parametrize(
+    "options", [{"sort_by": "size"}, {"sort_order": "up"}, {"prefix": True, "from_key": True}]
+)
+def test_options_that_make_no_sense_raise_before_anything_is_sent(node, options):
+    async def scenario(client):
+        with pytest.raises(ValueError, match="one of"):
+            await client.get("k", **options)
+        with pytest.raises(TypeError, match="no option"):
+            await client.get("k", linearizable=True)
+
+    run([node], scenario)
+    assert node.messages == []
+
+
+def test_a_transaction_runs_one_branch_and_types_each_response(node):
+    async def scenario(client):
+        create = ([ops.version("k") == 0], [ops.put("k", "v")], [ops.get("k"), ops.delete("k")])
+        first = await client.txn(*create)
+        assert first.succeeded
+        assert first.responses[0].header.revision == first.header.revision == 2
+        second = await client.txn(*create)
+        assert not second.succeeded
+        assert second.responses[0].kvs[0].value == b"v"
+        assert second.responses[1].deleted == 1
+        nested = await client.txn([], [ops.txn([ops.value("k") != "x"], [ops.get("k")])])
+        assert nested.responses[0].responses[0].count == 0
+
+    run([node], scenario)
+    assert [request[0] for request in node.requests("write")] == ["txn", "txn"]
+    assert [request[0] for request in node.requests("read")] == ["txn"]  # it only reads
+
+
+def test_compares_travel_as_the_protocol_orders_them():
+    assert tuple(ops.version("k") > 1) == (0, 1, b"k", 1, b"")
+    assert tuple(ops.create_revision("k") < 2) == (1, 2, b"k", 2, b"")
+    assert tuple(ops.mod_revision("k") != 3) == (2, 3, b"k", 3, b"")
+    assert tuple(ops.value("k", range_end="l") == "v") == (3, 0, b"k", b"v", b"l")
+    assert tuple(ops.lease("k") == 0) == (4, 0, b"k", 0, b"")
+    with pytest.raises(TypeError, match="int, bytes or str"):
+        ops.value("k") == None  # noqa: B015, E711
+
+
+def test_status_of_each_node_and_the_member_list(node, other):
+    async def scenario(client):
+        for each in (node, other):
+            status = await client.status(each.endpoint)
+            assert status.header.member_id == each.member_id
+            assert status.fields["version"] == "0.1.0"
+        assert [member.id for member in (await client.member_list()).members] == [1, 2]
+        with pytest.raises(ValueError, match="is not one of"):
+            await client.status("127.0.0.1:1")
+
+    run([node, other], scenario)
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("scheme", ["", "tcp://", "http://"])
+def test_endpoints_as_users_write_them(node, scheme, name):
+    async def main():
+        async with AsyncClient([f"{scheme}{name}:{node.port}"]) as client:
+            await client.put("k", "v")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("endpoints", [[], ["host"], ["https://h:1"], ["h:0x1"], "h:1"])
+def test_endpoints_that_are_none(endpoints):
+    with pytest.raises(ValueError, match=r"endpoint|HOST:PORT"):
+        AsyncClient(endpoints)
+
+
+# ---- batching -----------------------------------------------------------------------------------
+
+
+def test_calls_of_one_turn_travel_in_one_message_a_kind(node):
+    async def scenario(client):
+        await client.put("warm", "up")
+        puts = [client.put(f"k{i}", "v") for i in range(50)]
+        gets = [client.get(f"k{i}") for i in range(30)]
+        revisions = [each.header.revision for each in await asyncio.gather(*puts, *gets)]
+        assert revisions[:50] == list(range(3, 53))
+
+    run([node], scenario)
+    assert node.sizes("write") == [1, 50]
+    assert node.sizes("read") == [30]
+
+
+@pytest.mark.parametrize(
+    ("count", "value_bytes", "sizes"), [(2500, 10, [1000, 1000, 500]), (5, 400_000, [2, 2, 1])]
+)
+def test_messages_are_bounded_in_requests_and_bytes(node, count, value_bytes, sizes):
+    async def scenario(client):
+        await client.put("warm", "up")
+        await asyncio.gather(*[client.put(f"k{i}", b"v" * value_bytes) for i in range(count)])
+
+    run([node], scenario)
+    assert node.sizes("write")[1:] == sizes
+
+
+def test_bytes_under_way_are_bounded(node):
+    node.behave = silent
+
+    async def scenario(client):
+        puts = [client.put("k", b"v" * 1_000_000, timeout_s=2) for _ in range(40)]
+        results = await asyncio.gather(*puts, return_exceptions=True)
+        sent = [isinstance(each, errors.RequestTimeoutError) for each in results]
+        kept_back = [isinstance(each, errors.UnreachableError) for each in results]
+        assert (sum(sent), sum(kept_back)) == (17, 23)  # 16 MiB and what went over it
+
+    run([node], scenario)
+    assert len(node.requests("write")) == 17
+
+
+def test_a_request_too_large_is_refused_before_it_is_sent(node):
+    async def scenario(client):
+        with pytest.raises(errors.RequestTooLargeError, match="etcdserver: request is too large"):
+            await client.put("k", b"v" * (3 << 19))
+
+    run([node], scenario)
+    assert node.messages == []
+
+
+def test_each_message_reports_the_reply_bytes_received_so_far(node):
+    async def scenario(client):
+        for i in range(4):
+            await client.put(f"k{i}", "v" * i)
+            await client.get("k", prefix=True)
+
+    run([node], scenario)
+    reported = [header[4] for header, _ in node.messages]
+    assert reported == [sum(node.sent_bytes[:i]) for i in range(8)]
+
+
+# ---- errors and retries -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "cls"),
+    [
+        (
+            [11, "etcdserver: mvcc: required revision has been compacted", "not applied"],
+            "Compacted",
+        ),
+        ([3, "etcdserver: key is not provided", "not applied"], "EmptyKey"),
+        ([3, "some text of tomorrow", "not applied"], "InvalidRequest"),
+        ([9, "some text of tomorrow", "not applied"], "NotApplied"),
+        ([9, "some text of tomorrow", "unknown"], "UnknownOutcome"),
+        ([14, "etcdserver: request timed out", "unknown"], "RequestTimeout"),
+        (LEADER_CHANGED, "LeaderChanged"),
+    ],
+)
+@pytest.mark.parametrize("whole_message", [False, True])
+def test_errors_of_a_node_are_typed(node, error, cls, whole_message):
+    node.behave = lambda header, requests: error if whole_message else [error] * len(requests)
+
+    async def scenario(client):
+        with pytest.raises(errors.SampanError) as caught:
+            await client.put("k", "v")
+        assert type(caught.value).__name__ == f"{cls}Error"
+        assert (caught.value.code, caught.value.text, str(caught.value)) == (*error[:2], error[1])
+
+    run([node], scenario)
+    assert len(node.messages) == 1
+
+
+def test_one_failure_in_a_message_leaves_the_others_alone(node):
+    empty = [3, "etcdserver: key is not provided", "not applied"]
+    node.behave = lambda header, requests: [
+        node.execute(each) if each[1] else empty for each in requests
+    ]
+
+    async def scenario(client):
+        good, bad, also_good = await asyncio.gather(
+            client.put("a", ""), client.put("", ""), client.put("b", ""), return_exceptions=True
+        )
+        assert (good.header.revision, also_good.header.revision) == (2, 3)
+        assert isinstance(bad, errors.EmptyKeyError)
+
+    run([node], scenario)
+
+
+@pytest.mark.parametrize("error", [NO_LEADER, STOPPED, TOO_MANY_REQUESTS])
+def test_what_was_not_applied_is_sent_again(node, error):
+    node.behave = fail_first(3, error)
+
+    async def scenario(client):
+        assert (await client.put("k", "v")).header.revision == 2
+
+    run([node], scenario)
+    assert node.requests("write") == [["put", b"k", b"v"]] * 4
+
+
+def test_an_unknown_write_is_never_sent_again_but_a_read_is(node):
+    node.behave = fail_first(1, LEADER_CHANGED)
+
+    async def scenario(client):
+        with pytest.raises(errors.LeaderChangedError):
+            await client.put("k", "v")
+        node.behave = fail_first(2, LEADER_CHANGED)
+        assert (await client.get("k")).count == 0
+
+    run([node], scenario)
+    assert node.sizes("write") == [1]
+    assert node.sizes("read") == [1, 1, 1]
+
+
+def test_deadlines_tell_what_is_known(node):
+    async def scenario(client):
+        node.behave = fail_first(10**9, NO_LEADER)
+        with pytest.raises(errors.NoLeaderError):
+            await client.put("k", "v", timeout_s=0.2)
+        node.behave = silent
+        with pytest.raises(errors.RequestTimeoutError, match="may or may not"):
+            await client.put("k", "v", timeout_s=0.1)
+        with pytest.raises(errors.ReadTimeoutError):
+            await client.get("k", timeout_s=0.1)
+        node.behave = lambda header, requests: None
+        await client.put("k", "v")
+
+    run([node], scenario, timeout_s=LONG_S)
+    assert [header[3] for header, _ in node.messages][-1] == pytest.approx(LONG_S * 950, rel=0.05)
+
+
+def test_a_write_that_was_refused_and_then_sent_again_is_unknown_at_its_deadline(node):
+    answers = [NO_LEADER]
+    node.behave = lambda header, requests: [answers.pop()] if answers else SILENCE
+
+    async def scenario(client):
+        with pytest.raises(errors.RequestTimeoutError):
+            await client.put("k", "v", timeout_s=0.5)
+
+    run([node], scenario)
+    assert len(node.requests("write")) == 2
+
+
+def test_without_a_node_nothing_was_applied():
+    async def main():
+        async with AsyncClient(["127.0.0.1:1"], timeout_s=0.1) as client:
+            for call in (client.put("k", "v"), client.get("k"), client.status("127.0.0.1:1")):
+                with pytest.raises(errors.UnreachableError, match=r"tcp://127.0.0.1:1"):
+                    await call
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lambda header: [b""],
+        lambda header: [b"", b"", b""],
+        lambda header: [b"\xc1", b"\xc1"],
+        lambda header: [msgpack.packb(7), msgpack.packb([])],
+        lambda header: [msgpack.packb([2, header[1], 1, 1, 1, 1]), msgpack.packb([[0, 1]])],
+        lambda header: [msgpack.packb([1, header[1], 1, 1]), msgpack.packb([[0, 1]])],
+        lambda header: [msgpack.packb([1, header[1], 1, 1, "x", 1]), msgpack.packb([[0, 1]])],
+        lambda header: [msgpack.packb([1, [], 1, 1, 1, 1]), msgpack.packb([[0, 1]])],
+        lambda header: [msgpack.packb([1, {}, 1, 1, 1, 1]), msgpack.packb([[0, 1]])],
+        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), b"\x91"],
+        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), b"\xdd\xff\xff\xff\xff"],
+        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([])],
+        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([[0, 1]] * 2)],
+        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([5])],
+        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([[7]])],
+        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([[0]])],
+        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([[0, 1, 7]])],
+    ],
+)
+def test_malformed_replies_fail_the_write_and_nothing_else(node, reply):
+    node.raw_reply = reply
+
+    async def scenario(client):
+        with pytest.raises(errors.MalformedReplyError):
+            await client.put("k", "v")
+        node.raw_reply = None
+        await client.put("k", "v")
+
+    run([node], scenario, timeout_s=LONG_S)
+
+
+@pytest.mark.parametrize(
+    "result", [[0], [0, 1, 1, False], [0, 1, 1, False, [[b"k", 1, 1, 1, 0]]], [0, 1, 1, False, 7]]
+)
+def test_a_malformed_result_of_a_read(node, result):
+    node.behave = lambda header, requests: [result] * len(requests)
+
+    async def scenario(client):
+        with pytest.raises(errors.MalformedReplyError):
+            await client.get("k")
+
+    run([node], scenario, timeout_s=LONG_S)
+
+
+def test_a_reply_to_nothing_is_passed_over(node):
+    node.raw_reply = lambda header: [msgpack.packb([1, 999, 1, 1, 1, 1]), msgpack.packb([[0, 1]])]
+
+    async def scenario(client):
+        with pytest.raises(errors.RequestTimeoutError):
+            await client.put("k", "v", timeout_s=0.1)
+        node.raw_reply = None
+        await client.put("k", "v")
+
+    run([node], scenario, timeout_s=LONG_S)
+
+
+def test_a_cancelled_call_disturbs_nobody(node):
+    node.behave = silent
+
+    async def scenario(client):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.put("k", "v"), 0.05)
+        node.behave = lambda header, requests: None
+        cancelled = asyncio.ensure_future(client.put("never", "sent"))
+        kept = asyncio.ensure_future(client.put("k", "v"))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        assert (await kept).header.revision == 2
+
+    run([node], scenario)
+
+
+def test_what_cannot_travel_fails_alone(node):
+    async def scenario(client):
+        good, bad, also_good = await asyncio.gather(
+            client.put("a", ""),
+            client.put("b", "", lease=2**70),
+            client.put("c", ""),
+            return_exceptions=True,
+        )
+        assert isinstance(bad, TypeError)
+        assert (good.header.revision, also_good.header.revision) == (2, 3)
+        with pytest.raises(TypeError):
+            await client.txn([], [("put", object(), b"")])
+
+    run([node], scenario, timeout_s=LONG_S)
+
+
+@pytest.mark.parametrize("timeout_s", [-1, float("nan"), float("inf")])
+def test_timeouts_that_are_none(timeout_s):
+    async def main():
+        with pytest.raises(ValueError, match="timeout_s"):
+            AsyncClient(["127.0.0.1:1"], timeout_s=timeout_s)
+        async with AsyncClient(["127.0.0.1:1"]) as client:
+            with pytest.raises(ValueError, match="timeout_s"):
+                await client.put("k", "v", timeout_s=timeout_s)
+
+    asyncio.run(main())
+
+
+def test_calls_that_ran_out_of_time_are_not_kept():
+    async def main():
+        async with AsyncClient(["127.0.0.1:1"]) as client:
+            calls = [client.put("k", "v" * 100, timeout_s=0.01) for _ in range(100)]
+            ended = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(each, errors.UnreachableError) for each in ended)
+            lane = client._dispatcher.lanes["write"]
+            assert (len(lane.queue), lane.size) == (0, 0)
+
+    asyncio.run(main())
+
+
+# ---- connections --------------------------------------------------------------------------------
+
+
+def test_writes_under_way_to_a_node_that_dies_are_unknown_at_once(node):
+    node.behave = silent
+
+    async def scenario(client):
+        put = asyncio.ensure_future(client.put("k", "v"))
+        await asyncio.to_thread(node.wait_for, lambda fake: fake.requests("write"))
+        node.kill()
+        with pytest.raises(errors.ConnectionLostError, match="connection lost"):
+            await put
+
+    run([node], scenario, timeout_s=LONG_S)
+
+
+def test_reads_under_way_to_a_node_that_dies_are_answered_by_another(node, other):
+    node.behave = other.behave = silent
+
+    async def scenario(client):
+        get = asyncio.ensure_future(client.get("k"))
+        while not (node.requests("read") or other.requests("read")):
+            await asyncio.sleep(0.001)
+        asked, spare = (node, other) if node.requests("read") else (other, node)
+        spare.behave = lambda header, requests: None
+        asked.kill()
+        assert (await get).header.member_id == spare.member_id
+
+    run([node, other], scenario, timeout_s=LONG_S)
+
+
+def test_writes_and_linearizable_reads_prefer_the_leader(node, other):
+    node.leader_id = other.leader_id = 2
+
+    async def scenario(client):
+        for each in (node, other):
+            await client.status(each.endpoint)
+        for i in range(5):
+            assert (await client.put(f"k{i}", "v")).header.member_id == 2
+            assert (await client.get(f"k{i}")).header.member_id == 2
+        node.leader_id = other.leader_id = 1
+        await client.put("k", "the reply tells of the new leader")
+        assert (await client.put("k", "v")).header.member_id == 1
+        other.leader_id = 0
+        node.kill()
+        assert (await client.get("k")).header.member_id == 2
+        assert (await client.put("k", "v")).header.member_id == 2
+
+    run([node, other], scenario, timeout_s=LONG_S)
+
+
+def test_nothing_is_sent_to_a_node_that_still_believes_in_the_leader_that_died(node, other):
+    node.leader_id = other.leader_id = 2
+
+    async def probed(times):
+        target = len(node.requests("maintenance")) + times
+        await asyncio.to_thread(
+            node.wait_for, lambda fake: len(fake.requests("maintenance")) >= target
+        )
+
+    async def scenario(client):
+        for each in (node, other):
+            await client.status(each.endpoint)
+        other.kill()
+        get = asyncio.ensure_future(client.get("k"))
+        await probed(2)  # so the client knows
+        put = asyncio.ensure_future(client.put("k", "v"))
+        await probed(2)
+        assert node.requests("write") == node.requests("read") == []
+        node.leader_id = 0
+        assert (await put).header.member_id == (await get).header.member_id == 1
+
+    run([node, other], scenario, timeout_s=LONG_S)
+
+
+def test_a_leader_that_only_this_client_lost_is_reached_through_another_node(node, other):
+    node.leader_id = other.leader_id = 2
+
+    async def scenario(client):
+        for each in (node, other):
+            await client.status(each.endpoint)
+        other.kill()
+        assert (await client.get("k")).header.member_id == 1
+
+    run([node, other], scenario, timeout_s=LONG_S)
+
+
+def test_a_node_that_refuses_is_passed_over_for_one_that_does_not(node, other):
+    node.leader_id = other.leader_id = 1
+    node.behave = fail_first(10**9, STOPPED)
+
+    async def scenario(client):
+        for each in (node, other):
+            await client.status(each.endpoint)
+        assert (await client.put("k", "v")).header.member_id == 2
+
+    run([node, other], scenario, timeout_s=LONG_S)
+
+
+def test_a_node_that_comes_back_is_used_again(node):
+    async def scenario(client):
+        await client.put("k", "v")
+        node.kill()
+        put = asyncio.ensure_future(client.put("k", "v2"))
+        with FakeNode(port=node.port) as again:
+            assert (await put).header.revision == 2
+            assert again.requests("write") == [["put", b"k", b"v2"]]
+            assert again.messages[0][0][4] == 0, "received_bytes begins anew"
+
+    run([node], scenario, timeout_s=LONG_S)
+
+
+def test_closing_ends_calls_under_way(node):
+    node.behave = silent
+
+    async def main():
+        client = AsyncClient([node.endpoint], timeout_s=LONG_S)
+        sent = asyncio.ensure_future(client.put("k", "v"))
+        await asyncio.to_thread(node.wait_for, lambda fake: fake.requests("write"))
+        read = asyncio.ensure_future(client.get("k"))
+        await asyncio.sleep(0)
+        await client.aclose()
+        await client.aclose()
+        with pytest.raises(errors.ConnectionLostError, match="closed"):
+            await sent
+        with pytest.raises(errors.ClientClosedError):
+            await read
+        with pytest.raises(errors.ClientClosedError):
+            await client.put("k", "v")
+        unused = AsyncClient([node.endpoint])
+        await unused.aclose()
+        with pytest.raises(errors.ClientClosedError):
+            await unused.get("k")
+
+    asyncio.run(main())
+
+
+def test_a_client_says_so_when_it_was_forked(node):
+    script = f"""
+        import asyncio, os, sys
+        from sampan.client import AsyncClient, Client, errors
+
+        async def main():
+            async with AsyncClient(["{node.endpoint}"]) as client:
+                with Client(["{node.endpoint}"]) as blocking:
+                    await client.put("k", "v")
+                    blocking.put("k", "v")
+                    child = os.fork()
+                    if child == 0:
+                        try:
+                            await client.put("k", "v")
+                        except errors.ClientClosedError as error:
+                            assert "fork" in str(error)
+                        try:
+                            blocking.put("k", "v")
+                        except errors.ClientClosedError as error:
+                            blocking.close()
+                            os._exit(7)
+                        os._exit(1)
+                    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+                    await client.put("k", "v")
+                    blocking.put("k", "v")
+
+        asyncio.run(main())
+        """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=60, env=os.environ
+    )
+
+
+def test_the_tree_of_errors_has_two_branches():
+    for name, cls in vars(errors).items():
+        if isinstance(cls, type) and issubclass(cls, errors.SampanError):
+            assert name in errors.__doc__
+            branches = (errors.NotAppliedError, errors.UnknownOutcomeError)
+            assert sum(issubclass(cls, each) for each in branches) <= 1
+    assert issubclass(errors.CompactedError, NotAppliedError)

@@ -1,0 +1,42 @@
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from ..client.real_node import BIN, free_port, real_node
+
+ETCDCTL, SAMPANCTL = BIN / "etcdctl", BIN / "sampanctl"
+
+
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The client endpoint of a real etcd of one member."""
+    client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    process = subprocess.Popen(
+        [
+            BIN / "etcd",
+            *("--name", "a", "--data-dir", tmp_path_factory.mktemp("etcd")),
+            *("--listen-client-urls", client, "--advertise-client-urls", client),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+            *("--initial-cluster", f"a={peer}", "--log-level", "error", "--unsafe-no-fsync"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={key: value for key, value in os.environ.items() if not key.startswith("ETCD_")},
+    )
+    try:
+        endpoint = client.removeprefix("http://")
+        health = [ETCDCTL, "--endpoints", endpoint, "--command-timeout=30s", "endpoint", "health"]
+        subprocess.run(health, check=True, capture_output=True, timeout=60)
+        yield endpoint
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def sampan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The client endpoint of a Sampan node that is its whole cluster."""
+    with real_node(tmp_path_factory.mktemp("sampan")) as endpoint:
+        yield endpoint

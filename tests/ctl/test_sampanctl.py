@@ -1,0 +1,118 @@
+"""What sampanctl does that etcdctl does not, and the installed command itself."""
+
+import io
+import subprocess
+
+import pytest
+from sampan import __version__
+from sampan.client.ctl import gofmt
+from sampan.client.ctl import main as ctl
+
+from .conftest import SAMPANCTL
+
+
+def run(*args: str, stdin: bytes = b"") -> tuple[int, str, str]:
+    out, err = io.BytesIO(), io.BytesIO()
+    exit_code = ctl.run(args, io.BytesIO(stdin), out, err)
+    return exit_code, out.getvalue().decode(), err.getvalue().decode()
+
+
+def test_the_installed_command(sampan):
+    base = [SAMPANCTL, "--endpoints", sampan]
+    ran = subprocess.run([*base, "put", "k"], input=b"\xff\x00v\n", capture_output=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"OK\n", b"")
+    ran = subprocess.run([*base, "get", "k"], capture_output=True)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"k\n\xff\x00v\n\n", b"")
+    ran = subprocess.run([*base, "put", b"\xfe", b"\xff"], capture_output=True)
+    assert (ran.returncode, ran.stdout) == (0, b"OK\n")
+    ran = subprocess.run([*base, "get", b"\xfe", "-w", "fields"], capture_output=True)
+    assert b'"Key" : "\\xfe"\n' in ran.stdout
+    ran = subprocess.run([*base, "get"], capture_output=True)
+    assert (ran.returncode, ran.stdout) == (128, b"")
+
+
+def test_its_own_environment_wins(sampan, monkeypatch):
+    monkeypatch.setenv("ETCDCTL_ENDPOINTS", "127.0.0.1:1")
+    monkeypatch.setenv("SAMPANCTL_ENDPOINTS", sampan)
+    monkeypatch.setenv("SAMPANCTL_WRITE_OUT", "xml")
+    assert run("get", "nothing", "-w", "simple") == (0, "", "")
+
+
+def test_version_says_its_own_name():
+    assert run("version") == (0, f"sampanctl version: {__version__}\nAPI version: 3.5\n", "")
+
+
+def test_help_tells_every_command_and_flag():
+    for command in (["get"], ["put"], ["del"], ["endpoint", "status"], ["member", "list"]):
+        exit_code, text, _ = run(*command, "--help")
+        assert exit_code == 0
+        assert f"sampanctl {' '.join(command)}" in text
+        assert '-w, --write-out="simple"' in text
+    assert "endpoint health" in run("--help")[1]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--cacert=ca.pem"],
+        ["--cert=a"],
+        ["--key=a"],
+        ["-d", "example.com"],
+        ["--insecure-transport=false"],
+    ],
+)
+def test_flags_that_would_protect_the_connection_are_refused(sampan, args):
+    exit_code, out, err = run("--endpoints", sampan, *args, "get", "a")
+    assert (exit_code, out) == (128, "")
+    assert "not supported" in err
+
+
+def test_a_user_is_told_that_there_is_no_authentication(sampan):
+    exit_code, _, err = run("--endpoints", sampan, "--user=a:b", "get", "a")
+    assert (exit_code, err) == (0, "warning: --user is ignored: authentication is not enabled\n")
+
+
+@pytest.mark.parametrize("endpoint", ["foo", "https://127.0.0.1:1", "127.0.0.1:x"])
+def test_an_endpoint_that_is_none(endpoint):
+    exit_code, _, err = run("--endpoints", endpoint, "get", "a")
+    assert exit_code == 1
+    assert "HOST:PORT" in err
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0, "0s"),
+        (1, "1ns"),
+        (999, "999ns"),
+        (1500, "1.5µs"),
+        (2221128, "2.221128ms"),
+        (10**9, "1s"),
+        (5000920274, "5.000920274s"),
+        (90 * 10**9, "1m30s"),
+        (3600 * 10**9, "1h0m0s"),
+        (5405500 * 10**6, "1h30m5.5s"),
+    ],
+)
+def test_durations_as_go_writes_them(ns, text):
+    assert gofmt.duration(ns) == text
+    assert gofmt.parse_duration(text) == pytest.approx(ns / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (9, "9 B"),
+        (10, "10 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (9949, "9.9 kB"),
+        (9950, "10 kB"),
+        (24576, "25 kB"),
+        (1234567, "1.2 MB"),
+        (2**63, "9.2 EB"),
+    ],
+)
+def test_sizes_as_etcdctl_writes_them(count, text):
+    assert gofmt.size(count) == text

@@ -1,0 +1,159 @@
+"""Clients that write and read all the time and note what they saw, for history.check."""
+
+import asyncio
+import random
+import threading
+import time
+from itertools import pairwise
+
+from sampan.client import AsyncClient, NotAppliedError, SampanError, UnknownOutcomeError
+
+from .cluster import WAIT_S, wait_for
+from .history import ACKED, INFINITY, NOT_APPLIED, UNKNOWN, Op, check
+
+PREFIX = b"load/"
+
+
+class Load:
+    """A load that runs in a thread of its own while the context lasts."""
+
+    def __init__(self, endpoints, *, writers=6, readers=4, keys=5, timeout_s=3.0, value_size=0):
+        self._endpoints = endpoints
+        self._writers = writers
+        self._readers = readers
+        self._keys = [PREFIX + b"%d" % i for i in range(keys)]
+        self._timeout_s = timeout_s
+        self._name = b"%x" % random.getrandbits(32)  # values are unique over all loads of a test
+        self._padding = b"." * value_size
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+        self._failure = None
+        self.ops = []
+        self.acked = 0
+        """Acknowledged writes so far."""
+        self.acked_at = []
+        """When each write was acknowledged."""
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(WAIT_S)
+        assert not self._thread.is_alive(), "the load does not end"
+
+    async def _main(self):
+        try:
+            await self._work()
+        except BaseException as error:
+            self._failure = error
+            raise
+
+    async def _work(self):
+        async with AsyncClient(self._endpoints, timeout_s=self._timeout_s) as client:
+            writers = [self._write(client, n) for n in range(self._writers)]
+            # One connection for each reader, each begins at another member.
+            turns = [self._endpoints[n:] + self._endpoints[:n] for n in range(len(self._endpoints))]
+            readers = [self._read(turns[n % len(turns)], n) for n in range(self._readers)]
+            await asyncio.gather(*writers, *readers)
+
+    async def _write(self, client, number):
+        rng, count = random.Random(number), 0
+        while not self._stop.is_set():
+            count += 1
+            key = rng.choice(self._keys)
+            if rng.random() < 0.1:
+                await self._delete(client, key)
+            else:
+                await self._put(
+                    client, key, b"%s-%d-%d" % (self._name, number, count) + self._padding
+                )
+            await asyncio.sleep(0.004)
+
+    async def _put(self, client, key, value):
+        call = time.monotonic()
+        try:
+            answer = await client.put(key, value)
+        except NotAppliedError:
+            self.ops.append(Op("put", key, value, call, time.monotonic(), NOT_APPLIED))
+        except UnknownOutcomeError:
+            self.ops.append(Op("put", key, value, call, INFINITY, UNKNOWN))
+        else:
+            now = time.monotonic()
+            self.acked += 1
+            self.acked_at.append(now)
+            self.ops.append(Op("put", key, value, call, now, ACKED, answer.header.revision))
+
+    async def _delete(self, client, key):
+        call = time.monotonic()
+        try:
+            answer = await client.delete(key)
+        except SampanError:
+            return  # a delete leaves no value to look for: the history tells whether it happened
+        found = (key,) if answer.deleted else ()
+        revision = answer.header.revision
+        self.ops.append(Op("delete", key, b"", call, time.monotonic(), ACKED, revision, found))
+
+    async def _read(self, endpoints, number):
+        rng = random.Random(-number)
+        async with AsyncClient(endpoints, timeout_s=self._timeout_s) as client:
+            while not self._stop.is_set():
+                kind = "read" if rng.random() < 0.8 else "serializable"
+                call = time.monotonic()
+                try:
+                    answer = await client.get(
+                        PREFIX, prefix=True, serializable=kind == "serializable"
+                    )
+                except SampanError:
+                    continue  # it promised nothing
+                found = tuple((kv.key, kv.value, kv.mod_revision) for kv in answer.kvs)
+                now = time.monotonic()
+                self.ops.append(
+                    Op(kind, PREFIX, b"", call, now, ACKED, answer.header.revision, found)
+                )
+                await asyncio.sleep(0.004)
+
+    def wait_more(self, count=30, timeout_s=WAIT_S):
+        """Wait until `count` more writes were acknowledged."""
+        target = self.acked + count
+
+        def enough():
+            assert self._failure is None, f"the load failed: {self._failure!r}"
+            return self.acked >= target
+
+        wait_for(enough, f"{count} more acknowledged writes", timeout_s)
+
+    @property
+    def longest_gap_s(self):
+        """The longest time without an acknowledged write."""
+        return max((b - a for a, b in pairwise(self.acked_at)), default=0)
+
+    def verify(self):
+        """Compare all that was seen with the cluster's own history; returns its last revision."""
+        assert self._failure is None, f"the load failed: {self._failure!r}"
+        assert self.acked, "nothing was acknowledged, so nothing is proved"
+        log = asyncio.run(read_log(self._endpoints))
+        check(self.ops, log)
+        return max(log, default=1)
+
+
+async def read_log(endpoints):
+    """revision -> [(key, value or None)] of everything under PREFIX, read back from the store."""
+    async with AsyncClient(endpoints, timeout_s=WAIT_S) as client:
+        last = (await client.get(PREFIX)).header.revision
+        states = [{}]
+        for begin in range(2, last + 1, 500):
+            some = range(begin, min(begin + 500, last + 1))
+            answers = await asyncio.gather(
+                *(client.get(PREFIX, prefix=True, revision=r) for r in some)
+            )
+            states += [{kv.key: kv.value for kv in answer.kvs} for answer in answers]
+    log = {}
+    for revision, (before, after) in enumerate(pairwise(states), 2):
+        log[revision] = [
+            (key, after.get(key)) for key in before.keys() | after.keys()
+            if before.get(key) != after.get(key)
+        ]  # fmt: skip
+    log.setdefault(last, [])
+    return log

@@ -1,0 +1,98 @@
+"""Members that were away: they catch up from the log, or from a snapshot when the log is gone."""
+
+import os
+import signal
+from contextlib import suppress
+
+import pytest
+
+from .cluster import ROUNDS, wait_for
+from .load import Load
+
+SMALL_LOG = {"log_entries_max": 200, "log_bytes_max": 1 << 20}
+
+
+def fill(cluster, name, megabytes):
+    """Put a state of some size behind what the members share, so that a snapshot takes a while."""
+    with cluster.client(name) as client:
+        for n in range(megabytes * 4):
+            client.put(b"bulk/%d" % n, os.urandom(256 * 1024))
+
+
+def compacted_past(cluster, name, index):
+    """Whether a member's log begins after an index."""
+    status = cluster.status(name)
+    return status and status["raft_index"] - status["log_entries"] > index
+
+
+def test_follower_that_was_away_catches_up_from_the_log(make_cluster):
+    cluster = make_cluster(separate=True).start()
+    away = cluster.followers()[0]
+    with Load(cluster.endpoints) as load:
+        load.wait_more()
+        cluster.kill_node(away)
+        load.wait_more(200)
+        cluster.launch_node(away)
+        cluster.wait_leader()
+        load.wait_more()
+    load.verify()
+    cluster.wait_equal()
+    assert "snapshot installed" not in cluster.log(away)
+    cluster.stop()
+
+
+def test_follower_that_was_away_too_long_gets_a_snapshot(make_cluster):
+    """... while writes go on, and the log stays bounded."""
+    cluster = make_cluster(separate=True, **SMALL_LOG).start()
+    away = cluster.followers()[0]
+    with Load(cluster.endpoints, writers=20, value_size=2000) as load:
+        load.wait_more()
+        behind = cluster.wait_status(away)["raft_index"]
+        cluster.kill_node(away)
+        leader = cluster.wait_leader([n for n in cluster.names if n != away])
+        wait_for(lambda: compacted_past(cluster, leader, behind), "the log to be compacted")
+        cluster.launch_node(away)
+        wait_for(lambda: "snapshot installed" in cluster.log(away), "a snapshot")
+        cluster.wait_leader()
+        load.wait_more(100)
+    load.verify()
+    cluster.wait_equal()
+    for name in cluster.names:
+        cluster.wait_status(
+            name, lambda s: s["log_entries"] <= 3 * SMALL_LOG["log_entries_max"], "a bounded log"
+        )
+    cluster.stop()
+
+
+@pytest.mark.parametrize("victim", ["receiver", "sender"])
+def test_kill_either_side_of_a_snapshot(make_cluster, victim):
+    """kill -9 of receiver or sender while a snapshot travels ends in sync too."""
+    cluster = make_cluster(separate=True, **SMALL_LOG).start()
+    fill(cluster, cluster.wait_leader(), megabytes=12)
+    actor = "transport" if cluster.placement == "processes" else "fused"
+    with Load(cluster.endpoints, writers=20, value_size=2000) as load:
+        for _ in range(ROUNDS):
+            away = cluster.followers()[0]
+            behind = cluster.wait_status(away)["raft_index"]
+            cluster.kill_node(away)
+            leader = cluster.wait_leader([n for n in cluster.names if n != away])
+            wait_for(lambda n=leader, i=behind: compacted_past(cluster, n, i), "compaction")
+            cluster.launch_node(away)
+            wait_for(lambda n=away: receiving(cluster, n), "a snapshot to travel", pause_s=0.001)
+            died = away if victim == "receiver" else leader
+            before = cluster.pids(died)
+            cluster.signal_actor(died, actor, signal.SIGKILL)
+            cluster.wait_restarted(died, before)
+            cluster.wait_leader()
+            load.wait_more()
+    cluster.wait_equal()
+    load.verify()
+    wait_for(lambda: not receiving(cluster, away), "leftovers to be removed")
+    cluster.stop()
+
+
+def receiving(cluster, name):
+    """Whether a member holds a snapshot that is not complete."""
+    with suppress(OSError):
+        return any((cluster.data(name) / "snapshots").glob("*.receiving"))
+    return False

@@ -1,0 +1,240 @@
+"""Starting, refusing to start, and stopping, as people and scripts see it."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from .cluster import COMMAND, Command, config_values, free_ports, wait_for
+
+
+@pytest.fixture
+def placement():
+    """Overrides the suite's: what is refused before any actor starts is refused in both alike."""
+    return "fused"
+
+
+def run(*arguments, env=None):
+    """Exit code and stderr of a command that is to end by itself."""
+    done = subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False,
+        env=os.environ | (env or {}), stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+def refused(*arguments, env=None):
+    """The one sentence with which a command refuses to start."""
+    code, text = run(*arguments, env=env)
+    assert code == 1, text
+    assert text.count("\n") == 1, text
+    assert text.startswith("sampan: "), text
+    assert "Traceback" not in text
+    return text
+
+
+def write_config(path, values):
+    path.write_text(json.dumps(values), encoding="utf-8")
+    return str(path)
+
+
+# -- data directories and ports
+
+
+def test_data_dir_and_port_in_use(make_cluster, tmp_path):
+    cluster = make_cluster(nodes=1).start()
+    config = str(cluster.directory / "cluster.json")
+    assert "in use by another process" in refused("up", "--config", config)
+    other = write_config(
+        tmp_path / "other.json", cluster.config | {"data_dir": str(tmp_path / "d")}
+    )
+    text = refused("up", "--config", other)
+    assert "cannot bind" in text
+    assert cluster.endpoints[0] in text
+    assert cluster.wait_writable() < 60, "the running node noticed nothing"
+    cluster.stop()
+
+
+def test_data_dir_of_another_cluster_or_member(make_cluster, tmp_path):
+    cluster = make_cluster(nodes=1).start()
+    cluster.stop()
+    foreign = write_config(tmp_path / "a.json", cluster.config | {"cluster": "another"})
+    assert "cluster_id" in refused("up", "--config", foreign)
+    members = [cluster.config["members"][0] | {"id": 9}]
+    foreign = write_config(tmp_path / "b.json", cluster.config | {"members": members})
+    assert "member_id" in refused("up", "--config", foreign)
+
+
+def test_data_dir_of_a_newer_format_or_damaged(tmp_path):
+    values = config_values(tmp_path, "fused", nodes=1)
+    config = write_config(tmp_path / "c.json", values)
+    member = tmp_path / "data" / "n1"
+    member.mkdir(parents=True)
+    identity = {"format": 99, "cluster_id": 1, "member_id": 1, "incarnation": 1}
+    (member / "identity").write_text(json.dumps(identity))
+    assert "newer" in refused("up", "--config", config)
+    (member / "identity").write_text("{")
+    assert "damaged" in refused("up", "--config", config)
+
+
+def test_data_dir_that_cannot_be_used(tmp_path):
+    values = config_values(tmp_path, "fused", nodes=1)
+    (tmp_path / "file").write_text("")
+    for place in (str(tmp_path / "file"), "/proc/none"):
+        config = write_config(tmp_path / "c.json", values | {"data_dir": place})
+        assert "cannot be" in refused("up", "--config", config)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "n1").symlink_to(tmp_path)
+    config = write_config(tmp_path / "c.json", values)
+    assert "symbolic link" in refused("up", "--config", config)
+
+
+def test_port_taken_by_a_stranger(tmp_path):
+    values = config_values(tmp_path, "fused", nodes=1)
+    config = write_config(tmp_path / "c.json", values)
+    for role in ("client", "peer"):
+        host, port = values["members"][0][role].split(":")
+        with socket.create_server((host, int(port))):
+            text = refused("up", "--config", config)
+        assert f"cannot bind {host}:{port}" in text
+    command = Command(("up", "--config", config), tmp_path / "up.log")
+    try:
+        wait_for(lambda: (tmp_path / "data" / "n1" / "pids.json").exists(), "a start")
+        command.signal(signal.SIGTERM)
+        assert command.wait() == 0
+    finally:
+        command.destroy()
+
+
+# -- configurations
+
+
+def changed(values, **changes):
+    return {key: value for key, value in (values | changes).items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"members": None}, ["members is missing"]),
+        ({"cluster": None}, ["cluster is missing"]),
+        ({"colour": "red"}, ["unknown key 'colour'", "heartbeat_ms"]),
+        ({"heartbeat_ms": "fast"}, ["heartbeat_ms must be int", "'fast'"]),
+        ({"allow_insecure": 1}, ["allow_insecure must be bool"]),
+        ({"election_ms": 100}, ["election_ms must be at least 5 heartbeats"]),
+        ({"placement": "clouds"}, ["placement must be one of processes, fused"]),
+        ({"log_entries_max": 3}, ["log_entries_max must be at least"]),
+        ({"members": []}, ["members must be a list with at least one"]),
+        ({"members": [{"id": 1}]}, ["member 1 must have exactly id, name, client, peer"]),
+    ],
+)
+def test_wrong_configuration_names_file_key_and_remedy(tmp_path, changes, words):
+    values = changed(config_values(tmp_path, "fused"), **changes)
+    path = write_config(tmp_path / "cluster.json", values)
+    text = refused("up", "--config", path)
+    for word in (path, *words):
+        assert word in text
+    assert not (tmp_path / "data").exists(), "nothing is made before the configuration is good"
+
+
+@pytest.mark.parametrize("name", ["c.toml", "c.json"])
+def test_a_file_that_is_none(tmp_path, name):
+    (tmp_path / name).write_bytes(b"members = [\xff")
+    text = refused("up", "--config", str(tmp_path / name))
+    assert name.partition(".")[2].upper() in text
+    assert "cannot be read" in refused("up", "--config", str(tmp_path / "absent.toml"))
+
+
+def test_addresses_that_others_reach_need_allow_insecure(tmp_path):
+    values = config_values(tmp_path, "fused", nodes=1)
+    members = [values["members"][0] | {"client": f"0.0.0.0:{free_ports(1)[0]}"}]
+    path = write_config(tmp_path / "c.json", values | {"members": members})
+    assert "allow_insecure" in refused("up", "--config", path)
+
+
+def test_unknown_member(tmp_path):
+    path = write_config(tmp_path / "c.json", config_values(tmp_path, "fused"))
+    assert "no member is named 'n9'; the configuration has n1, n2, n3" in refused(
+        "node", "--config", path, "--name", "n9"
+    )
+    assert "which member is this" in refused("node", "--config", path)
+
+
+def test_environment_is_checked_too(tmp_path):
+    path = write_config(tmp_path / "c.json", config_values(tmp_path, "fused"))
+    text = refused("up", "--config", path, env={"SAMPAN_HEARTBEAT_MS": "soon"})
+    assert "SAMPAN_HEARTBEAT_MS: expected a whole number" in text
+
+
+# -- stopping
+
+
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_up_stops_in_order(make_cluster, number):
+    cluster = make_cluster().start()
+    command = cluster.command()
+    assert len(list(cluster.temporary.iterdir())) == 3, "one directory of local sockets a node"
+    command.signal(number)
+    assert command.wait() == 0
+    wait_for(lambda: not command.left(), "all processes to end")
+    assert not any((cluster.data(name) / "pids.json").exists() for name in cluster.names)
+    assert list(cluster.temporary.iterdir()) == []
+
+
+# -- one node at a time
+
+
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+def test_bound_and_advertised_addresses_apart(make_cluster):
+    """Clients come through another address than the one that the node binds."""
+    cluster = make_cluster(separate=True)
+    bound = {}
+    cluster.directory.mkdir(parents=True)
+    (cluster.directory / "cluster.json").write_text(json.dumps(cluster.config))
+    for number, name in enumerate(cluster.names):
+        bound[name] = f"127.0.0.{number + 2}:{free_ports(1, '127.0.0.2')[0]}"
+        cluster.launch_node(name, "--client-listen", bound[name])
+    advertised = cluster.endpoints
+    cluster.endpoints = list(bound.values())
+    cluster.wait_leader()
+    cluster.wait_writable()
+    with cluster.client() as client:
+        wait_for(
+            lambda: (
+                [m.client_urls for m in client.member_list().members]
+                == [[address] for address in advertised]
+            ),
+            "all members to announce what they advertise",
+        )
+    cluster.stop()
+
+
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+def test_a_member_with_an_emptied_data_dir_is_refused_for_good(make_cluster):
+    """It has forgotten its vote and its log: it must not take part under its old id."""
+    cluster = make_cluster(separate=True).start()
+    cluster.wait_writable()
+    victim = cluster.followers()[0]
+    others = [name for name in cluster.names if name != victim]
+    with cluster.client(*others) as client:
+        wait_for(lambda: all(m.client_urls for m in client.member_list().members), "announcements")
+    cluster.kill_node(victim)
+    shutil.rmtree(cluster.data(victim))
+    cluster.launch_node(victim)
+    command = cluster.command(victim)
+    assert command.wait() == 1
+    assert "already been bootstrapped" in cluster.log(victim)
+    # Nor does it help the other two to a quorum when one of them is gone.
+    cluster.kill_node(others[0])
+    cluster.launch_node(victim)
+    assert cluster.command(victim).wait() == 1
+    status = cluster.wait_status(others[1], lambda s: not s["leader"], "no leader without quorum")
+    assert status["role"] != "leader"
+    cluster.launch_node(others[0])
+    cluster.wait_writable(others)
+    cluster.kill_everything()

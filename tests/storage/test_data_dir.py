@@ -1,0 +1,149 @@
+"""The data directory: created once, locked, and refused with one sentence when it is not ours."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from sampan.storage.data_dir import DataDir
+from sampan.storage.errors import (
+    DataDirAccessError,
+    DataDirForeignError,
+    DataDirFormatError,
+    DataDirInUseError,
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "nodes" / "data"
+
+
+def test_a_missing_directory_is_created_private_and_complete(path):
+    data_dir = DataDir.open(path, 7, 1)
+    assert data_dir.is_new
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    assert sorted(os.listdir(path)) == ["LOCK", "identity", "log", "snapshots", "state"]
+    assert {data_dir.log_path, data_dir.state_path, data_dir.snapshots_path} == {
+        path / "log",
+        path / "state",
+        path / "snapshots",
+    }
+    data_dir.close()
+
+
+def test_reopening_keeps_the_incarnation_and_wiping_changes_it(path, tmp_path):
+    first = DataDir.open(path, 7, 1)
+    first.close()
+    first.close()
+    again = DataDir.open(path, 7, 1)
+    assert not again.is_new
+    assert again.incarnation == first.incarnation
+    again.close()
+    wiped = DataDir.open(tmp_path / "other", 7, 1)
+    assert wiped.incarnation != first.incarnation
+    wiped.close()
+
+
+def test_the_lock_excludes_another_process_and_names_it(path):
+    DataDir.open(path, 7, 1).close()
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom sampan.storage.data_dir import DataDir\n"
+        "kept = DataDir.open(Path(sys.argv[1]), 7, 1)\nprint('locked', flush=True)\n"
+        "sys.stdin.read()"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout.readline() == b"locked\n"
+    with pytest.raises(DataDirInUseError, match=f"pid {child.pid}"):
+        DataDir.open(path, 7, 1)
+    child.kill()
+    child.communicate()
+    DataDir.open(path, 7, 1).close()
+
+
+@pytest.mark.parametrize(("cluster_id", "member_id"), [(8, 1), (7, 2)])
+def test_another_cluster_or_member_is_refused(path, cluster_id, member_id):
+    DataDir.open(path, 7, 1).close()
+    with pytest.raises(DataDirForeignError, match="but this node is configured as"):
+        DataDir.open(path, cluster_id, member_id)
+    DataDir.open(path, 7, 1).close()
+
+
+@pytest.mark.parametrize("leftover", ["notes.txt", "log/000001.log"])
+def test_a_directory_that_holds_something_else_is_never_initialised(path, leftover):
+    (path / leftover).parent.mkdir(parents=True)
+    (path / leftover).write_text("precious")
+    with pytest.raises(DataDirForeignError, match="has no identity"):
+        DataDir.open(path, 7, 1)
+    assert (path / leftover).read_text() == "precious"
+
+
+def test_an_interrupted_creation_is_completed(path):
+    (path / "log").mkdir(parents=True)
+    (path / "LOCK").touch()
+    (path / "identity.tmp").write_text("{")
+    assert DataDir.open(path, 7, 1).is_new
+
+
+def identity(path, **changes):
+    fields = json.loads((path / "identity").read_text()) | changes
+    (path / "identity").write_text(json.dumps(fields))
+
+
+def test_a_newer_format_is_refused(path):
+    DataDir.open(path, 7, 1).close()
+    identity(path, format=2, cluster_id=99)
+    with pytest.raises(DataDirFormatError, match="newer than 1"):
+        DataDir.open(path, 7, 1)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": "1"}', "\x00\xff"])
+def test_a_damaged_identity_is_refused(path, text):
+    DataDir.open(path, 7, 1).close()
+    (path / "identity").write_text(text)
+    with pytest.raises(DataDirFormatError, match="damaged"):
+        DataDir.open(path, 7, 1)
+
+
+def test_wide_permissions_are_narrowed(path):
+    path.mkdir(parents=True, mode=0o755)
+    DataDir.open(path, 7, 1).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+def test_a_symbolic_link_or_file_is_refused(path, tmp_path):
+    (tmp_path / "real").mkdir()
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "real")
+    with pytest.raises(DataDirAccessError, match="symbolic link"):
+        DataDir.open(path, 7, 1)
+    path.unlink()
+    path.write_text("file")
+    with pytest.raises(DataDirAccessError, match="symbolic link or a file"):
+        DataDir.open(path, 7, 1)
+
+
+def test_a_lock_that_is_a_symbolic_link_is_refused(path, tmp_path):
+    path.mkdir(parents=True)
+    (path / "LOCK").symlink_to(tmp_path / "victim")
+    with pytest.raises(DataDirAccessError, match="cannot be used"):
+        DataDir.open(path, 7, 1)
+    assert not (tmp_path / "victim").exists()
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataDirAccessError, match="cannot be used"):
+        DataDir.open(tmp_path / "file" / "data", 7, 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_another_users_directory_is_refused(path):
+    path.mkdir(parents=True)
+    os.chown(path, 12345, -1)
+    with pytest.raises(DataDirAccessError, match="belongs to user 12345"):
+        DataDir.open(path, 7, 1)

@@ -1,0 +1,244 @@
+"""Snapshots: made, sent through a pair of stores, refused when damaged, installed or not at all."""
+
+import contextlib
+import os
+import stat
+
+import pytest
+from sampan.storage.errors import SnapshotError
+from sampan.storage.snapshot_store import SnapshotStore, snapshot_name
+from sampan.storage.state_store import StateStore
+from sampan.transport.codec import pack, unpack
+
+
+class Node:
+    """A data directory with a state of `entries` puts."""
+
+    def __init__(self, path, entries):
+        self.path = path
+        (path / "snapshots").mkdir(parents=True)
+        self.snapshots = SnapshotStore(path / "snapshots")
+        self.state = StateStore.open(path / "state")
+        for _ in range(entries):
+            index = self.state.applied_index + 1
+            self.state.apply(index, 1, [("put", b"%d" % index, os.urandom(500))])
+        self.state.commit()
+
+    def content(self):
+        return (self.state.applied_index, *self.state.range(("range", b"\0", b"\0")))
+
+
+@pytest.fixture
+def nodes(tmp_path):
+    pair = Node(tmp_path / "leader", 200), Node(tmp_path / "follower", 5)
+    yield pair
+    for node in pair:
+        node.state.close()
+
+
+NAME = snapshot_name(1, 200)
+
+
+def transfer(leader, follower, size=10_000):
+    name = leader.snapshots.create(leader.state)
+    receiving = follower.snapshots.receive(name, leader.snapshots.manifest(name))
+    for chunk in leader.snapshots.chunks(name, size):
+        assert len(chunk[2]) <= size
+        receiving.write(*chunk)
+    receiving.finish()
+    return name
+
+
+@pytest.mark.parametrize("size", [7_001, 1 << 20])
+def test_a_snapshot_travels_and_is_installed(nodes, size):
+    leader, follower = nodes
+    sent = leader.content()
+    assert transfer(leader, follower, size) == NAME
+    leader.state.apply(201, 1, [("put", b"later", b"")])
+    follower.state.close()
+    follower.snapshots.install(NAME)
+    follower.state = StateStore.open(follower.path / "state")
+    assert follower.content() == sent
+    assert follower.snapshots.finished() == []
+    assert sorted(os.listdir(follower.path)) == ["snapshots", "state"]
+
+
+def test_making_again_is_free_and_newer_ones_prune_older(nodes):
+    leader, _ = nodes
+    name = leader.snapshots.create(leader.state)
+    assert leader.snapshots.create(leader.state) == name
+    leader.state.apply(201, 3, [])
+    leader.state.commit()
+    newer = leader.snapshots.create(leader.state)
+    assert newer == snapshot_name(3, 201)
+    assert leader.snapshots.finished() == [name, newer]
+    leader.snapshots.prune({newer})
+    assert leader.snapshots.finished() == [newer]
+    with pytest.raises(SnapshotError, match="no snapshot"):
+        leader.snapshots.manifest(name)
+
+
+def test_a_snapshot_pruned_while_it_is_sent_fails_in_order(nodes):
+    leader, _ = nodes
+    name = leader.snapshots.create(leader.state)
+    chunks = leader.snapshots.chunks(name, 1000)
+    next(chunks)
+    leader.snapshots.prune(set())
+    with pytest.raises(SnapshotError, match="cannot read"):
+        list(chunks)
+
+
+@pytest.mark.parametrize("damage", ["flip", "lose", "short", "repeat", "extra", "other file"])
+def test_what_did_not_arrive_as_sent_is_refused_and_removed(nodes, damage):
+    leader, follower = nodes
+    name = leader.snapshots.create(leader.state)
+    chunks = list(leader.snapshots.chunks(name, 1000))
+    file, offset, data = chunks[3]
+    if damage == "flip":
+        chunks[3] = (file, offset, bytes([data[0] ^ 1]) + data[1:])
+    elif damage == "lose":
+        del chunks[3]
+    elif damage == "short":
+        del chunks[-1]
+    elif damage == "repeat":
+        chunks.insert(3, chunks[3])
+    elif damage == "extra":
+        chunks.append(chunks[-1])
+    else:
+        chunks[3] = ("other", offset, data)
+    receiving = follower.snapshots.receive(name, leader.snapshots.manifest(name))
+
+    def run():
+        for chunk in chunks:
+            receiving.write(*chunk)
+        receiving.finish()
+
+    with pytest.raises(SnapshotError):
+        run()
+    receiving.abandon()
+    assert os.listdir(follower.path / "snapshots") == []
+
+
+GOOD = (1, 200, 1, [("CURRENT", 3)])
+
+
+@pytest.mark.parametrize(
+    ("name", "manifest"),
+    [
+        ("../state", GOOD),
+        ("snap-1-2", GOOD),
+        (NAME + "/x", GOOD),
+        (NAME + "\n", GOOD),
+        (snapshot_name(1, 201), GOOD),
+        (NAME, (2, 200, 1, [("CURRENT", 3)])),
+        (NAME, (1, 200, 1)),
+        (NAME, (1, 200, 1, [])),
+        (NAME, (1, 200, 1, [("../CURRENT", 3)])),
+        (NAME, (1, 200, 1, [("a/b", 3)])),
+        (NAME, (1, 200, 1, [("..", 3)])),
+        (NAME, (1, 200, 1, [("", 3)])),
+        (NAME, (1, 200, 1, [("checksums", 3)])),
+        (NAME, (1, 200, 1, [("CURRENT", -3)])),
+        (NAME, (1, 200, 1, [("CURRENT", 3), ("CURRENT", 3)])),
+        (NAME, (1, 200, 1, ["CURRENT"])),
+        (NAME, "manifest"),
+    ],
+)
+def test_a_bad_name_or_manifest_touches_nothing(tmp_path, name, manifest):
+    store = SnapshotStore(tmp_path / "snapshots")
+    with pytest.raises(SnapshotError):
+        store.receive(name, pack(manifest))
+    with pytest.raises(SnapshotError):
+        store.receive(NAME, b"\xc1")
+    assert os.listdir(tmp_path) == []
+
+
+def test_received_files_are_private_and_never_follow_links(tmp_path):
+    (tmp_path / "snapshots").mkdir()
+    store = SnapshotStore(tmp_path / "snapshots")
+    receiving = store.receive(NAME, pack(GOOD))
+    files = tmp_path / "snapshots" / f"{NAME}.receiving" / "files"
+    (files / "CURRENT").symlink_to(tmp_path / "victim")
+    with pytest.raises(SnapshotError, match="exists"):
+        receiving.write("CURRENT", 0, b"abc")
+    assert not (tmp_path / "victim").exists()
+    receiving = store.receive(NAME, pack(GOOD))
+    receiving.write("CURRENT", 0, b"abc")
+    assert stat.S_IMODE((files / "CURRENT").stat().st_mode) == 0o600
+    receiving.abandon()
+
+
+def test_a_snapshot_received_twice_replaces_the_first(nodes):
+    leader, follower = nodes
+    transfer(leader, follower)
+    transfer(leader, follower)
+    assert os.listdir(follower.path / "snapshots") == [NAME]
+
+
+def test_received_snapshots_that_nobody_installs_do_not_pile_up(nodes):
+    leader, follower = nodes
+    for index in range(201, 205):
+        leader.state.apply(index, 1, [])
+        leader.state.commit()
+        transfer(leader, follower)
+    assert follower.snapshots.finished() == [snapshot_name(1, 203), snapshot_name(1, 204)]
+
+
+def test_leftovers_are_removed_and_finished_snapshots_stay(nodes):
+    leader, follower = nodes
+    transfer(leader, follower)
+    follower.snapshots.receive(snapshot_name(1, 200), leader.snapshots.manifest(NAME))
+    (follower.path / "snapshots" / f"{NAME}.making").mkdir()
+    follower.snapshots.clean()
+    assert os.listdir(follower.path / "snapshots") == [NAME]
+
+
+def test_installing_what_is_not_there_leaves_the_state(nodes):
+    _, follower = nodes
+    follower.state.close()
+    with pytest.raises(SnapshotError, match="cannot install"):
+        follower.snapshots.install(NAME)
+    follower.snapshots.recover()
+    follower.state = StateStore.open(follower.path / "state")
+    follower.state.flush()
+    assert (follower.path / "state").is_dir()
+
+
+class Died(Exception):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("renames", range(4))
+def test_an_install_that_dies_at_any_rename_is_finished_or_never_began(nodes, renames, monkeypatch):
+    leader, follower = nodes
+    transfer(leader, follower)
+    follower.state.flush()
+    before, sent = follower.content(), leader.content()
+    follower.state.close()
+    path_type = type(follower.path)
+    rename, left = path_type.rename, [renames]
+
+    def dying(self, target):
+        if not left[0]:
+            raise Died
+        left[0] -= 1
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(path_type, "rename", dying)
+        with contextlib.suppress(Died):
+            follower.snapshots.install(NAME)
+    follower.snapshots.recover()
+    follower.snapshots.clean()
+    assert follower.snapshots.finished() == ([] if renames else [NAME])
+    follower.state = StateStore.open(follower.path / "state")
+    assert follower.content() == (sent if renames else before)
+    assert sorted(os.listdir(follower.path)) == ["snapshots", "state"]
+
+
+def test_the_manifest_lists_every_file_with_its_size(nodes):
+    leader, _ = nodes
+    name = leader.snapshots.create(leader.state)
+    files = leader.path / "snapshots" / name / "files"
+    listed = dict(unpack(leader.snapshots.manifest(name))[3])
+    assert listed == {file.name: file.stat().st_size for file in files.iterdir()}

@@ -1,0 +1,59 @@
+"""msgpack in and out: the only import of msgpack.
+
+Everything that crosses a socket goes through here, with every limit written out. What comes from a
+client or a peer is decoded to tuples, bytes, str, int, bool and None; anything else, and anything
+that does not decode, is a `CodecError`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import msgpack
+
+from ..config import limits
+
+
+class CodecError(ValueError):
+    """Bytes that are not what this protocol says they are."""
+
+
+def _refuse(value: Any) -> NoReturn:
+    raise TypeError(f"cannot travel: {type(value).__name__}")
+
+
+# One packer for the process: building one costs more than packing a small message. The GIL makes a
+# call atomic, since no Python code runs inside it.
+pack: Callable[[Any], bytes] = msgpack.Packer(
+    use_bin_type=True, strict_types=False, default=_refuse
+).pack
+
+
+def _refuse_ext(code: int, data: bytes) -> NoReturn:
+    raise CodecError(f"ext type {code} is not part of the protocol")
+
+
+def unpack(data: bytes, *, array_max: int = limits.BODY_REQUESTS_MAX) -> Any:
+    """Decode one value whose arrays have at most `array_max` elements.
+
+    Arrays become tuples, so an empty one costs nothing and none can be changed. Raises CodecError.
+    """
+    try:
+        return msgpack.unpackb(
+            data,
+            use_list=False,
+            raw=False,
+            strict_map_key=True,
+            ext_hook=_refuse_ext,
+            max_array_len=array_max,
+            max_map_len=1_024,
+            max_str_len=64 * limits.KIB,
+            max_bin_len=limits.PEER_FRAME_BYTES_MAX,
+            max_ext_len=0,
+        )
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CodecError(f"not msgpack of this protocol: {error}") from error
+
+
+def unpack_local(data: bytes) -> Any:
+    """Decode what another actor of this node packed: trusted, so there are no limits."""
+    return msgpack.unpackb(data, use_list=False, raw=False)

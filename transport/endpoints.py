@@ -1,0 +1,61 @@
+"""Addresses: how users write them and what ZeroMQ takes."""
+
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+IPC_PATH_BYTES_MAX = 107
+"""sockaddr_un's limit on Linux; libzmq refuses more."""
+
+
+class EndpointError(ValueError):
+    """An address that cannot be used; the text says which and why."""
+
+
+def parse(endpoint: str) -> tuple[str, int]:
+    """(host, port) of `host:port`, `tcp://host:port` or, as etcd's users write, `http://host:port`."""
+    text = endpoint if "//" in endpoint else f"//{endpoint}"
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise EndpointError(f"{endpoint!r} is not HOST:PORT: {error}") from error
+    if parts.scheme not in ("", "tcp", "http") or parts.path not in ("", "/") or parts.query:
+        raise EndpointError(
+            f"{endpoint!r} is not HOST:PORT (tcp:// or http:// may stand before it)"
+        )
+    if not host or port is None:
+        raise EndpointError(f"{endpoint!r} is not HOST:PORT")
+    return host, port
+
+
+def tcp(endpoint: str) -> str:
+    """The ZeroMQ form of a tcp endpoint."""
+    host, port = parse(endpoint)
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether only this machine can reach it. A name counts when all its addresses do."""
+    host, _ = parse(endpoint)
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        pass  # a name, not an address
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise EndpointError(f"cannot resolve {host!r}: {error}") from error
+    return all(ipaddress.ip_address(item[4][0]).is_loopback for item in found)
+
+
+def ipc(directory: Path, name: str) -> str:
+    """The ZeroMQ form of a socket file; raises EndpointError when the path is too long."""
+    path = os.fspath(directory / name)
+    if len(os.fsencode(path)) > IPC_PATH_BYTES_MAX:
+        raise EndpointError(
+            f"socket path over {IPC_PATH_BYTES_MAX} bytes: {path}; set TMPDIR shorter"
+        )
+    return f"ipc://{path}"

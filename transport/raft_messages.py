@@ -1,0 +1,125 @@
+"""Raft messages as bytes, encoded once by the core that sends them.
+
+A message is a positional array (docs/protocol.md, "Between peers"). Decoding checks every field's
+type and sign, so that what reaches the core is a message, if perhaps a nonsensical one.
+"""
+
+from typing import Any
+
+from ..config import limits
+from ..raft import (
+    ConfState,
+    Entry,
+    EntryType,
+    Message,
+    MessageType,
+    Snapshot,
+    SnapshotMetadata,
+)
+from .codec import CodecError, pack, unpack
+
+_ENTRY_TYPES = {int(t): t for t in EntryType}
+_MESSAGE_TYPES = {int(t): t for t in MessageType}
+
+
+def _message_to_tuple(m: Message) -> tuple[Any, ...]:
+    snapshot = None
+    if m.snapshot is not None:
+        meta = m.snapshot.metadata
+        snapshot = (meta.index, meta.term, conf_state_to_tuple(meta.conf_state), m.snapshot.data)
+    return (
+        int(m.type), m.to, m.from_, m.term, m.log_term, m.index, m.commit, m.vote,
+        m.reject, m.reject_hint, m.context, snapshot,
+        [(e.term, e.index, int(e.type), e.data) for e in m.entries],
+    )  # fmt: skip
+
+
+def encode_message(m: Message) -> bytes:
+    """A raft message as it travels between peers and between actors. `responses` do not: they are
+    between a core and its own storage."""
+    return pack(_message_to_tuple(m))
+
+
+def conf_state_to_tuple(cs: ConfState) -> tuple[Any, ...]:
+    """(voters, learners, voters_outgoing, learners_next, auto_leave)"""
+    return (
+        tuple(cs.voters),
+        tuple(cs.learners),
+        tuple(cs.voters_outgoing),
+        tuple(cs.learners_next),
+        cs.auto_leave,
+    )
+
+
+def _u64(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise CodecError(f"expected an unsigned integer, got {value!r}")
+    return value
+
+
+def _ids(value: Any) -> list[int]:
+    return [_u64(member) for member in value]
+
+
+def _bytes(value: Any) -> bytes:
+    if type(value) is not bytes:
+        raise CodecError(f"expected bin, got {type(value).__name__}")
+    return value
+
+
+def _bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise CodecError(f"expected a boolean, got {value!r}")
+    return value
+
+
+def conf_state_from_tuple(value: Any) -> ConfState:
+    """The inverse of `conf_state_to_tuple`; raises CodecError."""
+    try:
+        voters, learners, outgoing, learners_next, auto_leave = value
+        return ConfState(
+            voters=_ids(voters),
+            learners=_ids(learners),
+            voters_outgoing=_ids(outgoing),
+            learners_next=_ids(learners_next),
+            auto_leave=_bool(auto_leave),
+        )
+    except (TypeError, ValueError) as error:
+        raise CodecError(f"not a ConfState: {error}") from error
+
+
+def _snapshot_from_tuple(value: Any) -> Snapshot | None:
+    if value is None:
+        return None
+    index, term, conf_state, data = value
+    metadata = SnapshotMetadata(conf_state_from_tuple(conf_state), _u64(index), _u64(term))
+    return Snapshot(_bytes(data), metadata)
+
+
+def _message_from_tuple(value: Any) -> Message:
+    (kind, to, from_, term, log_term, index, commit, vote,
+     reject, hint, context, snapshot, entries) = value  # fmt: skip
+    return Message(
+        type=_MESSAGE_TYPES[kind],
+        to=_u64(to),
+        from_=_u64(from_),
+        term=_u64(term),
+        log_term=_u64(log_term),
+        index=_u64(index),
+        entries=[Entry(_u64(t), _u64(i), _ENTRY_TYPES[k], _bytes(d)) for t, i, k, d in entries],
+        commit=_u64(commit),
+        vote=_u64(vote),
+        snapshot=_snapshot_from_tuple(snapshot),
+        reject=_bool(reject),
+        reject_hint=_u64(hint),
+        context=_bytes(context),
+    )
+
+
+def decode_message(data: bytes) -> Message:
+    """The inverse of `encode_message`; raises CodecError for anything else."""
+    value = unpack(data, array_max=limits.LOG_ENTRIES_MAX)
+    try:
+        return _message_from_tuple(value)
+    except (TypeError, ValueError, KeyError) as error:
+        raise CodecError(f"not a raft message: {error}") from error

@@ -1,0 +1,120 @@
+"""The only place where sockets are made, every option written out with its reason."""
+
+import zmq
+
+from ..config import limits
+from . import endpoints
+
+HEARTBEAT_IVL_MS = 1_000
+HEARTBEAT_TIMEOUT_MS = 3_000
+"""libzmq's own pings, off by default: without them a half-open connection stays for ever."""
+
+RECONNECT_IVL_MS = 50
+RECONNECT_IVL_MAX_MS = 1_000
+"""A restarted node is found again within its own start-up time, a dead one is not hammered."""
+
+HANDSHAKE_IVL_MS = 5_000
+"""A connection that does not finish its handshake is closed (default 30 s)."""
+
+CLIENT_LINGER_MS = 1_000
+"""Replies under way get this long at shutdown; everything else is raft's to send again."""
+
+BACKLOG = 1_024
+"""Connections the kernel queues: thousands of clients reconnect at once after a restart."""
+
+
+class BindError(OSError):
+    """An address that could not be bound, in one sentence."""
+
+
+def context() -> zmq.Context[zmq.Socket[bytes]]:
+    """The process's context, one I/O thread: it moves far more than one Python actor can make."""
+    ctx = zmq.Context(io_threads=1)
+    ctx.set(zmq.MAX_SOCKETS, 4_096)
+    ctx.linger = 0  # no socket may hold up the end of its process
+    return ctx
+
+
+def _tcp_options(socket: zmq.Socket[bytes], frame_bytes_max: int) -> None:
+    socket.setsockopt(zmq.MAXMSGSIZE, frame_bytes_max)  # per frame; the default is no limit
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_IVL_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_IVL_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_IVL_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_IVL_MAX_MS)
+    socket.setsockopt(zmq.IPV6, 1)
+    socket.setsockopt(zmq.BACKLOG, BACKLOG)
+
+
+def _bind(socket: zmq.Socket[bytes], endpoint: str, what: str) -> None:
+    try:
+        socket.bind(endpoints.tcp(endpoint))
+    except zmq.ZMQError as error:
+        socket.close()
+        raise BindError(f"cannot bind the {what} address {endpoint}: {error}") from error
+
+
+def client_router(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+    """The node's side of the client protocol."""
+    socket = ctx.socket(zmq.ROUTER)
+    _tcp_options(socket, limits.CLIENT_FRAME_BYTES_MAX)
+    socket.setsockopt(
+        zmq.ROUTER_MANDATORY, 1
+    )  # an error, not silence, when a client is gone or full
+    socket.setsockopt(zmq.SNDHWM, limits.CLIENT_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.RCVHWM, limits.CLIENT_WAITING_MESSAGES)
+    socket.setsockopt(zmq.LINGER, CLIENT_LINGER_MS)
+    _bind(socket, endpoint, "client")
+    return socket
+
+
+def client_dealer(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+    """A client's connection to one node."""
+    socket = ctx.socket(zmq.DEALER)
+    _tcp_options(socket, -1)  # the node it asked may answer a range of any size
+    socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues for a node that is not there
+    socket.setsockopt(zmq.SNDHWM, limits.CLIENT_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.RCVHWM, limits.CLIENT_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.connect(endpoints.tcp(endpoint))
+    return socket
+
+
+def peer_router(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+    """Where peers' messages arrive. Nothing is ever sent on it: each side sends on its own link."""
+    socket = ctx.socket(zmq.ROUTER)
+    _tcp_options(socket, limits.PEER_FRAME_BYTES_MAX)
+    socket.setsockopt(zmq.RCVHWM, limits.PEER_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.LINGER, 0)
+    _bind(socket, endpoint, "peer")
+    return socket
+
+
+def peer_dealer(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+    """The link to one peer, for sending only."""
+    socket = ctx.socket(zmq.DEALER)
+    _tcp_options(socket, limits.PEER_FRAME_BYTES_MAX)
+    socket.setsockopt(zmq.IMMEDIATE, 1)  # a peer that comes back is not fed minutes-old messages
+    socket.setsockopt(zmq.SNDHWM, limits.PEER_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.connect(endpoints.tcp(endpoint))
+    return socket
+
+
+def inbox(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+    """Where all of one actor's channels arrive."""
+    socket = ctx.socket(zmq.PULL)
+    socket.setsockopt(zmq.RCVHWM, limits.LOCAL_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.bind(endpoint)
+    return socket
+
+
+def outbox(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
+    """One actor's pipe to another one's inbox; it may connect before the inbox exists."""
+    socket = ctx.socket(zmq.PUSH)
+    socket.setsockopt(zmq.SNDHWM, limits.LOCAL_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.RECONNECT_IVL, 5)  # the other actor is starting on this very machine
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.connect(endpoint)
+    return socket
