@@ -163,8 +163,7 @@ class Raft:
             self.election_elapsed = 0
             if self.check_quorum:
                 leader.check_quorum(self)
-            if self.state == StateType.StateLeader:
-                self.lead_transferee = NONE  # a transfer has one election timeout to succeed
+            self.lead_transferee = NONE  # a transfer has one election timeout to succeed
         if self.state == StateType.StateLeader and self.heartbeat_elapsed >= self.heartbeat_timeout:
             self.heartbeat_elapsed = 0
             replication.bcast_heartbeat(self)

@@ -376,7 +376,7 @@ def test_021_a_late_pre_vote_of_a_peer_is_no_vote_either():
     assert (node.role(), node.state.term) == ("Candidate", 1)
     node.step(M.MsgPreVoteResp, 3, term=1)
     node.step(M.MsgPreVoteResp, 2, term=1)
-    assert node.role() == "Candidate"
+    assert (node.role(), node.state.term) == ("Candidate", 1)
     pre = Node(pre_vote=True, term=1)
     pre.raw.campaign()
     pre.drain()
