@@ -180,10 +180,15 @@ class Node(Actor):
         if len(asked.body) <= limits.REQUEST_BYTES_MAX and requests.all_plain_puts(decoded, checks):
             return asked
         good = []
+        large = 0
         for position, request in enumerate(decoded):
             error = requests.check_request(request, checks)
             if error is None and requests.size(request) > limits.REQUEST_BYTES_MAX:
                 error = errors.REQUEST_TOO_LARGE
+            if error is None and checks is requests.WRITE_CHECKS:
+                large += requests.answers_much(request)
+                if large > limits.LARGE_ANSWERS_MAX:
+                    error = errors.TOO_MANY_REQUESTS
             if error is None:
                 good.append(request)
             else:

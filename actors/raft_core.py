@@ -196,18 +196,23 @@ class RaftCore(Actor):
         for frame in frames:
             try:
                 m = decode_message(frame)
-                if m.from_ != peer or m.to != self._settings.member_id:
-                    raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
-                named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
-                if named != snapshot:
-                    raise CodecError(
-                        f"{m.type.name} names snapshot {named!r}, here is {snapshot!r}"
-                    )
+                self._check_envelope(m, peer, snapshot)
                 self._node.step(m)
                 self._log.debug("raft rpc", type=m.type.name, peer=peer, term=m.term, index=m.index)
             except (CodecError, RaftError) as error:
                 self.dropped += 1
                 self._log.debug("raft rpc dropped", peer=peer, error=str(error))
+
+    def _check_envelope(self, m: Message, peer: int, snapshot: str) -> None:
+        """What the link knows of a message must agree with it; raises CodecError."""
+        if m.from_ != peer or m.to != self._settings.member_id:
+            raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
+        # Term 0 marks what a core tells itself; of peers' messages only these two have no term.
+        if not m.term and m.type not in (MessageType.MsgProp, MessageType.MsgReadIndex):
+            raise CodecError(f"{m.type.name} without a term")
+        named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
+        if named != snapshot:
+            raise CodecError(f"{m.type.name} names snapshot {named!r}, here is {snapshot!r}")
 
     def on_readindexc(self, context: bytes) -> None:
         """A fresh context: answered on readstatec, or never (then the node asks again)."""

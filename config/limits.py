@@ -23,6 +23,10 @@ that a message slightly too large gets etcd's error instead of a silent disconne
 BODY_REQUESTS_MAX = 10_000
 """Requests in one message: bounds what one frame can make the decoder allocate."""
 
+LARGE_ANSWERS_MAX = 128
+"""Writes in one message that may be answered with many keys (transactions, deletions of ranges with
+prev_kv): as many as operations in a transaction. Reads are bounded by what they read."""
+
 REPLY_WINDOW_BYTES = 64 * MIB
 """Replies one connection may leave unread; six ranges of 10 MB."""
 

@@ -266,6 +266,15 @@ def all_plain_puts(decoded: tuple[Any, ...], checks: dict[str, Check]) -> bool:
     return True
 
 
+def answers_much(request: tuple[Any, ...]) -> bool:
+    """Whether a checked request may be answered with more than one key: nothing in its own size
+    bounds that, and a write that was applied must be answered."""
+    if request[0] == "txn":
+        return any(answers_much(op) for branch in request[2:4] for op in branch)
+    ranged = len(request) > 2 and bool(request[2]) and request[0] in ("range", "delete")
+    return ranged and (request[0] == "range" or (len(request) == 4 and request[3] == 1))
+
+
 def size(request: tuple[Any, ...]) -> int:
     """Bytes of a checked request's keys and values, at any depth."""
     return sum(

@@ -196,6 +196,7 @@ def test_a_heartbeat_makes_a_leader_known(follower):
         message(MessageType.MsgHeartbeat, term=3, commit=1000),
         message(MessageType.MsgApp, term=2**63, index=4, log_term=1),
         message(MessageType.MsgHup, term=3),
+        message(MessageType.MsgTimeoutNow),
         message(MessageType.MsgStorageAppendResp, term=3, index=4),
         message(
             MessageType.MsgSnap,
