@@ -41,10 +41,6 @@ from . import channels
 from .actor import Actor, Impossible
 from .log_tail import LogTail
 
-COMMIT_HOLD_S = 0.005
-"""How long a MsgApp that only tells the commit index waits for one with entries, which tells it,
-too. No client waits for it; a message of its own costs every busy node a wake-up an entry."""
-
 ROLES = {
     StateType.StateFollower: "follower",
     StateType.StateCandidate: "candidate",
@@ -96,7 +92,8 @@ class RaftCore(Actor):
         self._durable_applied = 0
         self._snapshot_asked = False
         self._eager = False
-        # The newest MsgApp without entries to each peer, held back for a moment.
+        # The newest MsgApp without entries to each peer, held back for a moment: the next one with
+        # entries tells the commit index, too.
         self._commits: dict[int, Message] = {}
         self._soft: tuple[int, int, str] = (0, 0, "follower")
         self.dropped = 0  # messages from peers that made no sense
@@ -120,11 +117,14 @@ class RaftCore(Actor):
         applied, applied_term, conf_state, _ = self._state
         entries = [Entry(t, i, EntryType(k), d) for t, i, k, d in raw]
         last = entries[-1].index if entries else start[0]
-        if applied > last:
-            # Killed between installing a snapshot's state and resetting the log behind it.
+        at = applied - start[0]  # position after the entry that the state ends with
+        contradicts = 0 < at <= len(entries) and entries[at - 1].term != applied_term
+        if applied > last or contradicts:
+            # Killed between installing a snapshot's state and resetting the log behind it. What a
+            # longer log holds there was never committed.
             start, entries, last = (applied, applied_term), [], applied
             self._seq += 1
-            self.emit("readyc", ("append", self._seq, (), None, start, True, ()))
+            self.emit("readyc", ("append", self._seq, (), None, start, True, (), True))
             self._appends.append(_Append(self._seq, self.now, []))
         if applied < start[0]:
             raise Impossible(
@@ -365,7 +365,7 @@ class RaftCore(Actor):
         elif m.type is MessageType.MsgApp and not m.entries:
             self._commits[m.to] = m
             if self.wake_at is None:
-                self.wake_at = self.now + COMMIT_HOLD_S
+                self.wake_at = self.now + limits.HOLD_S
         else:
             if m.type is MessageType.MsgApp:
                 self._commits.pop(m.to, None)
@@ -423,7 +423,12 @@ class RaftCore(Actor):
         hard_state = (m.term, m.vote, m.commit) if m.term and must_sync else None
         self._seq += 1
         self._appends.append(_Append(self._seq, self.now, local))
-        self.emit("readyc", ("append", self._seq, entries, hard_state, start, must_sync, remote))
+        # More than MsgStorageAppendResp: its own vote or acknowledgement, which a quorum waits for.
+        awaited = len(local) > 1 or start is not None
+        self.emit(
+            "readyc",
+            ("append", self._seq, entries, hard_state, start, must_sync, remote, awaited),
+        )
 
     def _apply(self, m: Message) -> None:
         entries = [(e.term, e.index, int(e.type), e.data) for e in m.entries]

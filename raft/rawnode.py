@@ -63,8 +63,9 @@ class Ready:
     """Work for the host. None means unchanged; the lists are the host's own.
 
     `messages` go out after `entries`, `hard_state` and `snapshot` are durable (asynchronous mode:
-    at once, the storage messages among them say what must wait). `must_sync`: that write matters
-    for safety; otherwise only the commit index moved.
+    at once, the storage messages among them say what must wait). `must_sync`: entries, term or
+    vote changed, so the write must be durable; a snapshot must be as well, a new commit index by
+    itself need not.
     """
 
     soft_state: SoftState | None

@@ -5,7 +5,7 @@ version before, and two skip pointers let a reader in the past leave out 64 or 4
 so that a key that was written a million times costs a few hundred steps at worst.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple, cast
 
@@ -24,6 +24,7 @@ HEADER = Struct("<QQQQQQQ")
 HEADER_SIZE = HEADER.size
 PUBLIC = Struct("<QQQQ")
 """The part of the header that clients see."""
+_unpack_public: Callable[[bytes], tuple[int, int, int, int]] = PUBLIC.unpack_from
 
 SKIP_1 = 64
 """Versions between the targets of `skip_1`; a power of two, as SKIP_2."""
@@ -56,7 +57,7 @@ def read_header(record: bytes) -> Header:
 
 def key_value(key: bytes, record: bytes) -> KeyValue:
     """What a client sees of a record."""
-    return cast("KeyValue", (key, *PUBLIC.unpack_from(record), record[HEADER_SIZE:]))
+    return (key, *_unpack_public(record), record[HEADER_SIZE:])
 
 
 def is_deletion(event: Event) -> bool:

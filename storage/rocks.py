@@ -136,9 +136,10 @@ class Database:
     def get(self, key: bytes) -> bytes | None:
         """The value of `key`, None when there is none."""
         try:
-            return cast("bytes | None", self._db.get(key))
+            value: bytes | None = self._db.get(key)
         except Exception as error:
             raise StorageError(f"cannot read {self.path}: {error}") from error
+        return value
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The pairs with `start` <= key < `end` in order, as they were at the first step."""

@@ -20,7 +20,7 @@ from .executor import Executor
 from .leases import Leases
 from .mvcc import Result, Versions
 from .overlay import Overlay
-from .records import Event, chunk_body, encode_chunks
+from .records import Event, chunk_body, encode_chunks, key_value
 from .rocks import open_state
 from .writer import Writer
 
@@ -163,6 +163,11 @@ class StateStore:
     def range(self, request: tuple[Any, ...]) -> Result:
         """The result of a checked read request, a range or a transaction that only reads, on what
         was applied; a WireError when a revision was compacted or is not there yet."""
+        if len(request) == 2:  # the newest version of a key: most reads
+            key = request[1]
+            record = self._versions.current(key)
+            found = () if record is None else (key_value(key, record),)
+            return (0, self._versions.revision, len(found), False, found)
         if request[0] == "txn":
             self._commit_before_scan()
             return self._executor.transaction(request)

@@ -195,6 +195,14 @@ def test_013_the_default_spread_uses_all_of_the_range():
     assert drawn == {3, 4, 5}
 
 
+def test_013_the_timeout_can_be_set_until_it_is_drawn_again():
+    node = Node()
+    node.raw.set_randomized_election_timeout(2)
+    node.tick(2)
+    assert node.role() == "Candidate"
+    assert node.state.randomized_election_timeout == 10
+
+
 def test_013_the_timeout_counts_ticks_since_the_leader_was_heard():
     node = Node(rand=lambda n: 0, term=1)
     for kind in (M.MsgHeartbeat, M.MsgApp, M.MsgSnap):

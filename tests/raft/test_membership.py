@@ -76,6 +76,9 @@ def test_069_impossible_changes_stop_the_node():
         node.raw.apply_conf_change(ConfChange(REMOVE, 1))
     with pytest.raises(RaftPanic, match="can't leave a non-joint config"):
         node.raw.apply_conf_change(ConfChangeV2())
+    node.raw.apply_conf_change(v2("v2 v3"))
+    with pytest.raises(RaftPanic, match="config is already joint"):
+        node.raw.apply_conf_change(v2("v4 v5"))
 
 
 def test_070_only_one_change_at_a_time():

@@ -1,12 +1,9 @@
 """The state database against the plain model, then what only a disk can do."""
 
-import itertools
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +11,7 @@ from hypothesis import strategies as st
 from sampan.storage import records, state_store, writer
 from sampan.storage.errors import CorruptionError, StorageError
 from sampan.storage.keys import parse_dead_key, parse_kept_key
+from sampan.storage.overlay import Overlay
 from sampan.storage.records import decode_chunk, key_value
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
@@ -194,16 +192,8 @@ class Histories:
         assert self.store.history_hash == history_hash
 
 
-@pytest.fixture(scope="session")
-def fast_directories():
-    """Directories in memory where there are any: the many histories need no disk."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as root:
-        yield (Path(root) / str(number) for number in itertools.count())
-
-
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(step, min_size=10, max_size=60), st.sampled_from([1, 2, 128]))
 def test_any_history_agrees_with_the_model(fast_directories, steps, chunk_events):
@@ -340,6 +330,21 @@ def test_everything_is_seen_before_it_is_committed(store):
     assert store.hash_kv(401) == store.hash_kv(401)
     store.apply(3, 1, [("delete", b"0", b"1")])
     assert store.range(("range", b"0", b"1"))[2] == 0
+
+
+def test_values_kept_in_memory_are_bounded_and_never_old(store, monkeypatch):
+    monkeypatch.setattr(Overlay, "READ_BYTES_MAX", 5_000)
+    for round_number in range(3):
+        value = b"%d" % round_number * 100
+        apply(store, *[("put", b"%d" % i, value) for i in range(100)])
+        for _ in range(2):
+            for i in range(100):
+                assert store.range(("range", b"%d" % i))[4][0][5] == value
+        assert (
+            0 < sum(map(len, store._overlay._read.values())) == store._overlay._read_bytes < 5_500
+        )
+    apply(store, ("delete", b"1", b"2"))
+    assert store.range(("range", b"17"))[2:] == (0, False, ())
 
 
 def test_flush_tells_what_it_made_durable_while_others_apply(tmp_path):
