@@ -13,7 +13,6 @@ from .tracker import Progress, TrackerConfig
 from .types import (
     LOCAL_APPEND_THREAD,
     LOCAL_APPLY_THREAD,
-    NONE,
     ConfChange,
     ConfChangeV2,
     ConfState,
@@ -148,7 +147,7 @@ class RawNode:
         if r.log.last_index() != 0:
             raise ValueError("can't bootstrap a nonempty Storage")
         self._hard_state = HardState()
-        r.become_follower(1, NONE)
+        r.become_follower(1)
         changes = [ConfChange(node_id=peer.id, context=peer.context) for peer in peers]
         r.log.append([
             Entry(1, index, EntryType.EntryConfChange, change.marshal())

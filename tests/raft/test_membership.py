@@ -264,6 +264,19 @@ def test_073_the_leave_is_proposed_once():
     ]
 
 
+def test_073_the_leave_is_not_repeated_while_it_is_under_way():
+    node = Node(voters=(1, 2), max_committed_size_per_ready=1).lead_and_commit()
+    node.raw.propose_conf_change(v2("l3", IMPLICIT))
+    node.raw.propose(b"x")
+    node.raw.propose(b"y")
+    node.drain()
+    node.step(M.MsgAppResp, 2, index=4)
+    node.drain()
+    assert (node.state.applied, node.state.last_index) == (4, 5)
+    assert node.state.pending_conf_index == 5
+    assert members(node) == "(1 2)&&(1 2) learners=(3) autoleave"
+
+
 def test_073_only_the_leader_proposes_to_leave():
     node = Node(2, voters=(1, 2), term=1, outgoing=(1,), auto_leave=True)
     node.step(M.MsgApp, 1, entries=[Entry(1, 1)], commit=1)
