@@ -14,7 +14,7 @@ from typing import Any
 from ..config import limits
 from ..storage.snapshot_store import SnapshotStore
 from ..storage.state_store import StateStore
-from ..transport import codec
+from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
 
@@ -65,6 +65,7 @@ class Applier(Actor):
         self._bytes_since_flush = 0
         self._flushing = False
         self._snapshot_wanted = False
+        self._snapshot_due = False  # wanted, and the flush before it is done
 
     def start(self) -> None:
         """Tell the others what the state holds."""
@@ -192,11 +193,31 @@ class Applier(Actor):
         heapq.heappush(self._reads, (index, read_id, bodies))
 
     def _serve_reads(self) -> None:
-        reads, state = self._reads, self._state
-        while reads and reads[0][0] <= state.applied_index:
+        reads, room = self._reads, limits.READ_TURN_BYTES
+        while reads and reads[0][0] <= self._state.applied_index:
+            if room <= 0:
+                self.wake_at = self.now  # the others' turn first: what was read has to leave
+                return
             _, read_id, bodies = heapq.heappop(reads)
-            results = [codec.pack([state.range(r) for r in codec.unpack(b)]) for b in bodies]
+            results = []
+            for body in bodies:
+                results.append(self._read(body, room))
+                room -= len(results[-1])
             self.emit("resultc", ("read", read_id, results))
+
+    def _read(self, body: bytes, room: int) -> bytes:
+        """The packed results of one message, about `room` bytes and one result at most."""
+        results: list[Any] = []
+        for request in codec.unpack(body):
+            if room <= 0:
+                results.append(errors.TOO_MANY_REQUESTS)
+                continue
+            result = self._state.range(request)
+            results.append(result)
+            if result[0] == 0:
+                for kv in result[4]:
+                    room -= len(kv[0]) + len(kv[5])
+        return codec.pack(results)
 
     # -- durability
 
@@ -221,8 +242,7 @@ class Applier(Actor):
         _, durable = message
         self._flushing = False
         self.emit("durablec", durable)
-        if self._snapshot_wanted:
-            self._make_snapshot()
+        self._snapshot_due = self._snapshot_wanted
 
     # -- snapshots
 
@@ -233,11 +253,13 @@ class Applier(Actor):
     def _maybe_make_snapshot(self) -> None:
         # A checkpoint flushes what is in memory and holds the GIL meanwhile: the flush goes first,
         # in its thread, so that little is left for the checkpoint.
-        if self._snapshot_wanted and not self._flushing and self._state.applied_index:
+        if self._snapshot_due:
+            self._make_snapshot()
+        elif self._snapshot_wanted and not self._flushing and self._state.applied_index:
             self._begin_flush()
 
     def _make_snapshot(self) -> None:
-        self._snapshot_wanted = False
+        self._snapshot_wanted = self._snapshot_due = False
         state = self._state
         name = self._snapshots.create(state)
         self._log.info("snapshot made", snapshot=name, index=state.applied_index)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..config import limits
 from ..transport import errors, requests
-from ..transport.codec import CodecError, pack, unpack
+from ..transport.codec import CodecError, pack, unpack, unpack_local
 from ..transport.errors import WireError
 from . import channels
 from .actor import Actor
@@ -301,12 +301,21 @@ class Node(Actor):
         else:
             self._read_ended(len(batch.asked), batch.size)
         for asked, body in zip(batch.asked, results, strict=False):
-            self._reply(asked, self._with_refused(asked, body) if asked.refused else body)
+            if what == "read" and self._overflows(asked, body):
+                self._fail(asked, errors.TOO_MANY_REQUESTS)
+            else:
+                self._reply(asked, self._with_refused(asked, body) if asked.refused else body)
+
+    def _overflows(self, asked: Asked, body: bytes) -> bool:
+        """Whether a client that has left replies unread would get more than its window. (It was
+        open when the read came; what the reads before this one would bring was not known.)"""
+        sent, received = self._windows.get(asked.client, (0, 0))
+        return sent > received and sent - received + len(body) > limits.REPLY_WINDOW_BYTES
 
     @staticmethod
     def _with_refused(asked: Asked, body: bytes) -> bytes:
-        good = iter(unpack(body))
-        total = len(asked.refused) + len(unpack(body))
+        results = unpack_local(body)  # a range may be longer than what a client may send
+        good, total = iter(results), len(asked.refused) + len(results)
         return pack([asked.refused.get(i) or next(good) for i in range(total)])
 
     def _reply(self, asked: Asked, body: bytes) -> None:

@@ -15,11 +15,15 @@ Socket = zmq.Socket[bytes]
 
 
 def _drain(socket: Socket, limit: int) -> list[list[bytes]]:
-    """Whatever has arrived, at most `limit` messages; there is at least one."""
+    """Whatever has arrived, at most `limit` messages and not much over DRAIN_BYTES_MAX; there is
+    at least one."""
     found = [socket.recv_multipart(zmq.DONTWAIT)]
+    size = len(found[0][-1])
     # Asking is a third of the price of being told by an exception.
-    while len(found) < limit and _events(socket) & zmq.POLLIN:
-        found.append(socket.recv_multipart(zmq.DONTWAIT))
+    while len(found) < limit and size < limits.DRAIN_BYTES_MAX and _events(socket) & zmq.POLLIN:
+        message = socket.recv_multipart(zmq.DONTWAIT)
+        found.append(message)
+        size += len(message[-1])
     return found
 
 

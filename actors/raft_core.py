@@ -117,8 +117,11 @@ class RaftCore(Actor):
         applied, applied_term, conf_state, _ = self._state
         entries = [Entry(t, i, EntryType(k), d) for t, i, k, d in raw]
         last = entries[-1].index if entries else start[0]
-        if applied > last:
-            # Killed between installing a snapshot's state and resetting the log behind it.
+        at = applied - start[0]  # position after the entry that the state ends with
+        contradicts = 0 < at <= len(entries) and entries[at - 1].term != applied_term
+        if applied > last or contradicts:
+            # Killed between installing a snapshot's state and resetting the log behind it. What a
+            # longer log holds there was never committed.
             start, entries, last = (applied, applied_term), [], applied
             self._seq += 1
             self.emit("readyc", ("append", self._seq, (), None, start, True, (), True))

@@ -241,8 +241,10 @@ class Dispatcher:
             for link in usable:
                 if link.member_id == self._leader_id != 0:
                     return link
+        if not usable:
+            return None
         if self._home not in usable:
-            self._home = usable[0] if usable else None
+            self._home = usable[0]
         return self._home
 
     def _flush_soon(self) -> None:

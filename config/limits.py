@@ -30,7 +30,15 @@ CLIENTS_MAX = 10_000
 """Connections whose windows are remembered: at 300 bytes each 3 MB."""
 
 CLIENT_QUEUE_MESSAGES = 10_000
-"""libzmq's queue to or from one client. Bytes are bounded by REPLY_WINDOW_BYTES."""
+"""libzmq's queue to one client. Bytes are bounded by REPLY_WINDOW_BYTES."""
+
+CLIENT_WAITING_MESSAGES = 128
+"""libzmq's queue from one client; what comes beyond stays in the client. At 2 MiB each 256 MiB from
+one that floods; a client of the library has a handful under way."""
+
+READ_TURN_BYTES = 64 * MIB
+"""Results of reads that the applier makes in one turn; a message of more gets `too many requests`
+for the rest, other messages wait for the next turn. A single result may be larger."""
 
 # -- requests under way in a node
 
@@ -150,7 +158,8 @@ LOCAL_QUEUE_MESSAGES = 100_000
 towards the core, INFLIGHT and UNCOMMITTED from it. Reaching it is a bug, and stops the node."""
 
 DRAIN_MESSAGES_MAX = 1_000
-"""Messages an actor takes from its inbox before it acts on them."""
+DRAIN_BYTES_MAX = 16 * MIB
+"""Messages an actor takes from its inbox before it acts on them, and bytes from the outside."""
 
 assert REQUEST_BYTES_MAX < BODY_BYTES_MAX < CLIENT_FRAME_BYTES_MAX
 assert BODY_BYTES_MAX + ENTRY_BYTES_TARGET + MSG_APP_BYTES_MAX < PEER_FRAME_BYTES_MAX

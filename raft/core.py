@@ -44,7 +44,6 @@ _AFTER_APPEND = frozenset(
     {MessageType.MsgAppResp, MessageType.MsgVoteResp, MessageType.MsgPreVoteResp}
 )
 _FORWARDED = frozenset({MessageType.MsgProp, MessageType.MsgReadIndex})
-_FROM_LEADER = frozenset({MessageType.MsgApp, MessageType.MsgHeartbeat, MessageType.MsgSnap})
 
 
 class Raft:
@@ -104,7 +103,7 @@ class Raft:
             self._load_state(hard_state)
         if applied > 0:
             self.log.applied_to(applied, 0)
-        self.become_follower(self.term, NONE)
+        self.become_follower(self.term)
         self.logger.info(
             "newRaft %x [peers: [%s], term: %d, commit: %d, applied: %d, lastindex: %d, "
             "lastterm: %d]",
@@ -164,8 +163,7 @@ class Raft:
             self.election_elapsed = 0
             if self.check_quorum:
                 leader.check_quorum(self)
-            if self.state == StateType.StateLeader:
-                self.lead_transferee = NONE  # a transfer has one election timeout to succeed
+            self.lead_transferee = NONE  # a transfer has one election timeout to succeed
         if self.state == StateType.StateLeader and self.heartbeat_elapsed >= self.heartbeat_timeout:
             self.heartbeat_elapsed = 0
             replication.bcast_heartbeat(self)
@@ -195,10 +193,9 @@ class Raft:
         self.uncommitted_size = 0
         self.read_only = ReadOnly(self.read_only.option)
 
-    def become_follower(self, term: int, lead: int) -> None:
-        """Follow `lead`, or nobody yet, in `term`."""
+    def become_follower(self, term: int) -> None:
+        """Follow in `term`, and nobody until a leader is heard from."""
         self.reset(term)
-        self.lead = lead
         self.state = StateType.StateFollower
         self._step_role = follower.step_follower
         self.logger.info("%x became follower at term %d", self.id, self.term)
@@ -300,7 +297,7 @@ class Raft:
             "%x [term: %d] received a %s message with higher term from %x [term: %d]",
             self.id, self.term, m.type.name, m.from_, m.term,
         )  # fmt: skip
-        self.become_follower(m.term, m.from_ if m.type in _FROM_LEADER else NONE)
+        self.become_follower(m.term)
         return True
 
     def _in_lease(self) -> bool:
@@ -449,7 +446,7 @@ class Raft:
             return conf_state
         if own is None or own.is_learner:
             if self.step_down_on_removal:
-                self.become_follower(self.term, NONE)
+                self.become_follower(self.term)
             return conf_state
         if self.maybe_commit():
             replication.bcast_append(self)

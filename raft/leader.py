@@ -47,7 +47,7 @@ def check_quorum(r: "Raft") -> None:
     """Step down unless a quorum was heard from since the last time (thesis, 6.2)."""
     if not r.tracker.quorum_active():
         r.logger.warning("%x stepped down to follower since quorum is not active", r.id)
-        r.become_follower(r.term, NONE)
+        r.become_follower(r.term)
     for _, pr in r.tracker.others(r.id):
         pr.recent_active = False
 

@@ -110,7 +110,7 @@ class RaftLog:
         return [] if lo > last else self.slice(lo, last + 1, max_size)
 
     def batch(self, lo: int, max_size: int) -> tuple[list[Entry], int]:
-        """`entries(lo, max_size)` and the bytes of their data. Do not change the list.
+        """`entries(lo, max_size)` and the bytes of their data. For a leader; the list is shared.
 
         Peers mostly need the same entries, those just appended, so the last answer is kept.
         """
@@ -199,11 +199,13 @@ class RaftLog:
             if after < self.committed:
                 raise RaftPanic(f"after({after}) is out of range [committed({self.committed})]")
             self.unstable.truncate_and_append(entries)
-            self._batch = _NO_BATCH
         return self.last_index()
 
     def append_own(self, entries: list[Entry], payload: int) -> int:
-        """A leader's append of entries with `payload` bytes of data: nothing is replaced."""
+        """A leader's append of entries with `payload` bytes of data: nothing is replaced.
+
+        A leader begins with one, so `batch` never sees what was there before.
+        """
         last = self.append(entries)
         self._batch = (entries[0].index, entries, payload, _NO_BATCH[3])
         return last
@@ -243,7 +245,6 @@ class RaftLog:
         )  # fmt: skip
         self.committed = snapshot.metadata.index
         self.unstable.restore(snapshot)
-        self._batch = _NO_BATCH
 
     # --- committing and applying
 

@@ -13,7 +13,6 @@ from .tracker import Progress, TrackerConfig
 from .types import (
     LOCAL_APPEND_THREAD,
     LOCAL_APPLY_THREAD,
-    NONE,
     ConfChange,
     ConfChangeV2,
     ConfState,
@@ -63,8 +62,9 @@ class Ready:
     """Work for the host. None means unchanged; the lists are the host's own.
 
     `messages` go out after `entries`, `hard_state` and `snapshot` are durable (asynchronous mode:
-    at once, the storage messages among them say what must wait). `must_sync`: that write matters
-    for safety; otherwise only the commit index moved.
+    at once, the storage messages among them say what must wait). `must_sync`: entries, term or
+    vote changed, so the write must be durable; a snapshot must be as well, a new commit index by
+    itself need not.
     """
 
     soft_state: SoftState | None
@@ -147,7 +147,7 @@ class RawNode:
         if r.log.last_index() != 0:
             raise ValueError("can't bootstrap a nonempty Storage")
         self._hard_state = HardState()
-        r.become_follower(1, NONE)
+        r.become_follower(1)
         changes = [ConfChange(node_id=peer.id, context=peer.context) for peer in peers]
         r.log.append([
             Entry(1, index, EntryType.EntryConfChange, change.marshal())

@@ -31,12 +31,12 @@ def _message_to_tuple(m: Message) -> tuple[Any, ...]:
         int(m.type), m.to, m.from_, m.term, m.log_term, m.index, m.commit, m.vote,
         m.reject, m.reject_hint, m.context, snapshot,
         [(e.term, e.index, int(e.type), e.data) for e in m.entries],
-        [_message_to_tuple(r) for r in m.responses],
     )  # fmt: skip
 
 
 def encode_message(m: Message) -> bytes:
-    """A raft message as it travels between peers and between actors."""
+    """A raft message as it travels between peers and between actors. `responses` do not: they are
+    between a core and its own storage."""
     return pack(_message_to_tuple(m))
 
 
@@ -98,7 +98,7 @@ def _snapshot_from_tuple(value: Any) -> Snapshot | None:
 
 def _message_from_tuple(value: Any) -> Message:
     (kind, to, from_, term, log_term, index, commit, vote,
-     reject, hint, context, snapshot, entries, responses) = value  # fmt: skip
+     reject, hint, context, snapshot, entries) = value  # fmt: skip
     return Message(
         type=_MESSAGE_TYPES[kind],
         to=_u64(to),
@@ -113,7 +113,6 @@ def _message_from_tuple(value: Any) -> Message:
         reject=_bool(reject),
         reject_hint=_u64(hint),
         context=_bytes(context),
-        responses=[_message_from_tuple(r) for r in responses],
     )
 
 

@@ -62,7 +62,7 @@ def client_router(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Soc
         zmq.ROUTER_MANDATORY, 1
     )  # an error, not silence, when a client is gone or full
     socket.setsockopt(zmq.SNDHWM, limits.CLIENT_QUEUE_MESSAGES)
-    socket.setsockopt(zmq.RCVHWM, limits.CLIENT_QUEUE_MESSAGES)
+    socket.setsockopt(zmq.RCVHWM, limits.CLIENT_WAITING_MESSAGES)
     socket.setsockopt(zmq.LINGER, CLIENT_LINGER_MS)
     _bind(socket, endpoint, "client")
     return socket

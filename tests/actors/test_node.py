@@ -292,6 +292,26 @@ def test_a_client_that_does_not_read_is_refused_until_it_does(node):
     assert len(read(sent)[0]) == 3, "it has read everything, and is served again"
 
 
+def test_reads_under_way_cannot_overflow_the_window_of_a_client_that_does_not_read(node):
+    """They were let in together, before the first answer was known to be large."""
+    result = pack([(0, 2, 1, False, [(b"k", 2, 2, 1, 0, bytes(40 << 20))])])
+    out = turn(node, *(ask("serializable", [RANGE], message_id=n) for n in range(4)))
+    executed = [("resultc", ("read", read_id, [result])) for read_id, _, _ in out.on("readc")]
+    bodies = [body for _, _, body in turn(node, *executed).on("replyc")]
+    assert bodies == [result, *[pack(errors.TOO_MANY_REQUESTS)] * 3]
+
+
+def test_a_long_range_beside_a_refused_request(node):
+    kvs = [(b"%d" % n, 2, 2, 1, 0, b"") for n in range(limits.BODY_REQUESTS_MAX + 1)]
+    out = turn(node, ask("serializable", [RANGE, ("range", b"")]))
+    ((read_id, _, _),) = out.on("readc")
+    out = turn(node, ("resultc", ("read", read_id, [pack([(0, 2, len(kvs), False, kvs)])])))
+    ((_, _, body),) = out.on("replyc")
+    good, bad = unpack(body, array_max=10**6)
+    assert len(good[4]) == len(kvs)
+    assert bad == tuple(errors.EMPTY_KEY)
+
+
 def test_a_client_cannot_claim_to_have_received_more_than_was_sent(node):
     turn(node, ask("serializable", [RANGE], received=0))
     turn(node, ask("serializable", [RANGE], received=2**63))

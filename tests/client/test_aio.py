@@ -389,6 +389,19 @@ def test_malformed_replies_fail_the_write_and_nothing_else(node, reply):
     run([node], scenario, timeout_s=LONG_S)
 
 
+@pytest.mark.parametrize(
+    "result", [[0], [0, 1, 1, False], [0, 1, 1, False, [[b"k", 1, 1, 1, 0]]], [0, 1, 1, False, 7]]
+)
+def test_a_malformed_result_of_a_read(node, result):
+    node.behave = lambda header, requests: [result] * len(requests)
+
+    async def scenario(client):
+        with pytest.raises(errors.MalformedReplyError):
+            await client.get("k")
+
+    run([node], scenario, timeout_s=LONG_S)
+
+
 def test_a_reply_to_nothing_is_passed_over(node):
     node.raw_reply = lambda header: [msgpack.packb([1, 999, 1, 1, 1, 1]), msgpack.packb([[0, 1]])]
 

@@ -14,7 +14,7 @@ import importlib.machinery
 import importlib.util
 import os
 import random
-import signal
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -47,7 +47,8 @@ FIRST = {  # the tests that know a module best; the others follow
     "config.py": ["ready"],
     "errors.py": ["inbound", "log"],
 }
-SECONDS_MAX = 60  # of one mutant; a hanging one counts as noticed
+SECONDS_MAX = 60  # of CPU time for one mutant; one that hangs or fills the memory is noticed
+MEMORY_MAX = 2**30
 
 COMPARES = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
@@ -163,27 +164,33 @@ def install(path: Path, source: str) -> None:
     sys.meta_path.insert(0, Finder)
 
 
-def tests_for(path: Path) -> list[str]:
+def tests_for(path: Path) -> list[list[str]]:
+    """Test files in two stages, so that most mutants never have to collect the second."""
     first = [HERE / f"test_{name}.py" for name in FIRST.get(path.name, [])]
     rest = [t for t in sorted(HERE.glob("test_*.py")) if t not in first]
-    return [str(t) for t in (*first, *rest)]
+    return [[str(t) for t in stage] for stage in (first, rest)]
 
 
 def survives(path: Path, source: str) -> bool:
     """Run the tests on a mutant in a child; True if they pass."""
     pid = os.fork()
     if pid == 0:
-        code = 1
+        code: object = 1
         try:
-            signal.alarm(SECONDS_MAX)
+            for limit, value in (
+                (resource.RLIMIT_CPU, SECONDS_MAX),
+                (resource.RLIMIT_AS, MEMORY_MAX),
+            ):
+                resource.setrlimit(limit, (value, value))
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, 1)
             os.dup2(null, 2)
             install(path, source)
-            options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:randomly"]
-            code = pytest.main([*options, *tests_for(path)])
+            options = ["-x", "-q", "--tb=no", "--assert=plain", "-p", "no:cacheprovider"]
+            options += ["--timeout=0"]  # the limit above is in CPU time, which load does not change
+            code = any(pytest.main([*options, *stage]) for stage in tests_for(path))
         finally:
-            os._exit(int(code != 0))
+            os._exit(int(bool(code)))
     return os.waitpid(pid, 0)[1] == 0
 
 
@@ -209,7 +216,7 @@ def main() -> int:
         done += 1
         if survives(path, source):
             survivors.append(words)
-            print(words, flush=True)
+            print(f"[{done}] {words}", flush=True)
     killed = done - len(survivors)
     print(
         f"{killed} of {done} mutants noticed ({100 * killed / max(done, 1):.1f} %), {total} exist"

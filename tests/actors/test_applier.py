@@ -1,0 +1,244 @@
+"""The applier over a real state database, with a host that a test plays."""
+
+import pytest
+from sampan.actors.actor import Impossible
+from sampan.actors.applier import REMOVED, Applier
+from sampan.config import limits
+from sampan.config.limits import LogLimits
+from sampan.storage.snapshot_store import SnapshotStore
+from sampan.storage.state_store import StateStore
+from sampan.transport import errors
+from sampan.transport.codec import pack, unpack_local
+
+from .helpers import take, turn
+
+ME, OTHER = 1, 2
+NORMAL, CHANGE = 0, 1
+BOUNDS = LogLimits(entries_max=64, bytes_max=1 << 20)
+
+
+@pytest.fixture
+def open_applier(log, tmp_path):
+    """Opens the applier on one data dir; the one before is closed."""
+    opened = []
+
+    def open_it():
+        if opened:
+            opened.pop().close()
+        applier = Applier(
+            ME, lambda: StateStore.open(tmp_path / "state"),
+            SnapshotStore(tmp_path / "snapshots"), BOUNDS, log,
+        )  # fmt: skip
+        applier.start()
+        opened.append(applier)
+        return applier
+
+    yield open_it
+    for applier in opened:
+        applier.close()
+
+
+@pytest.fixture
+def applier(open_applier):
+    made = open_applier()
+    take(made)
+    return made
+
+
+def entry(index, *bodies, batch_id=9, origin=ME, term=1):
+    data = pack((origin, batch_id, [pack(body) for body in bodies])) if bodies else b""
+    return (term, index, NORMAL, data)
+
+
+def put(key, value=b"v"):
+    return ("put", key, value)
+
+
+def committed(*entries):
+    return "applyc", ("entries", list(entries))
+
+
+def results(out, what="write"):
+    return [
+        (m[1], [unpack_local(r) for r in m[2]]) for m in out.on("resultc") if m[0] == what
+    ]  # fmt: skip
+
+
+def test_each_message_of_an_entry_gets_its_own_results(applier):
+    out = turn(applier, committed(entry(1, [put(b"a"), put(b"b")], [put(b"c")])))
+    assert results(out) == [(9, [((0, 2), (0, 3)), ((0, 4),)])]
+
+
+def applied(applier):
+    """What the core is told when the news is no longer held back."""
+    assert applier.wake_at is not None
+    applier.on_wake()
+    assert applier.wake_at is None
+    return take(applier).on("advancec")
+
+
+def test_the_core_is_told_once_of_all_that_was_applied_in_a_moment(applier):
+    assert turn(applier, committed(entry(1, [put(b"a")]))).on("advancec") == []
+    assert turn(applier, committed(entry(2, [put(b"a")]))).on("advancec") == []
+    assert applied(applier) == [("applied", 2)]
+
+
+def test_news_of_many_bytes_is_not_held_back(applier):
+    half = put(b"a", b"v" * (limits.APPLIED_UNSAID_BYTES_MAX // 2))
+    assert turn(applier, committed(entry(1, [half]))).on("advancec") == []
+    assert turn(applier, committed(entry(2, [half]))).on("advancec") == [("applied", 2)]
+    assert applier.wake_at is None
+
+
+def test_entries_of_other_members_are_applied_and_not_answered(applier):
+    out = turn(applier, committed(entry(1, [put(b"a")], origin=OTHER), entry(2)))
+    assert results(out) == []
+    assert applied(applier) == [("applied", 2)]
+    out = turn(applier, ("readc", (5, 2, [pack([("range", b"a")])])))
+    assert results(out, "read")[0][1][0][0][2] == 1
+
+
+def test_reads_wait_for_their_index(applier):
+    read = ("readc", (5, 2, [pack([("range", b"a")])]))
+    assert turn(applier, read, committed(entry(1))).on("resultc") == []
+    out = turn(applier, committed(entry(2, [put(b"a")], origin=OTHER)))
+    ((read_id, (result,)),) = results(out, "read")
+    assert (read_id, result[0][4][0][0]) == (5, b"a")
+
+
+def test_reads_that_come_with_the_entries_see_them(applier):
+    out = turn(
+        applier, ("readc", (5, 0, [pack([("range", b"a")])])), committed(entry(1, [put(b"a")]))
+    )
+    assert results(out, "read")[0][1][0][0][2] == 1
+
+
+def test_many_reads_leave_in_several_turns_and_too_much_in_one_is_refused(applier):
+    value = bytes(limits.REQUEST_BYTES_MAX - 100)
+    big = [committed(entry(n, [put(b"%d" % n, value)])) for n in range(1, 9)]
+    turn(applier, *big)
+    count = limits.READ_TURN_BYTES // (8 * len(value)) + 3
+    everything = pack([("range", b"\0", b"\0")])
+    out = turn(applier, *(("readc", (n, 0, [everything])) for n in range(count)))
+    assert 0 < len(out.on("resultc")) < count
+    assert applier.wake_at is not None
+    assert len(turn(applier).on("resultc")) + len(out.on("resultc")) == count
+    one_message = pack([("range", b"\0", b"\0")] * count)
+    ((_, (results_,)),) = results(turn(applier, ("readc", (99, 0, [one_message]))), "read")
+    assert len(results_) == count
+    assert results_[0][0] == 0
+    assert results_[-1] == tuple(errors.TOO_MANY_REQUESTS)
+
+
+def test_an_entry_that_was_lost_stops_the_node(applier):
+    with pytest.raises(Exception, match="entry 3 of term 1 applied after entry 0"):
+        turn(applier, committed(entry(3)))
+
+
+def test_a_configuration_change_waits_for_the_core(applier):
+    """etcd's raftAdvancedC barrier: what comes after may depend on it."""
+    change = (1, 1, CHANGE, b"change")
+    out = turn(applier, committed(change, entry(2, [put(b"a")])))
+    assert out.on("confc") == [(1, CHANGE, b"change")]
+    assert out.on("advancec") == []
+    added = [("ConfChangeAddNode", 4)]
+    conf_state = ((1, 2, 4), (), (), (), False)
+    out = turn(applier, ("confstatec", (1, conf_state, added, pack(("n4", "127.0.0.1:4")))))
+    assert out.on("membersc") == [((4, "n4", ("127.0.0.1:4",), (), False, 0),)]
+    assert applied(applier) == [("applied", 2)]
+    with pytest.raises(Impossible):
+        turn(applier, ("confstatec", (7, conf_state, added, b"")))
+
+
+def test_its_own_removal_is_the_end(applier):
+    turn(applier, committed((1, 1, CHANGE, b"change")))
+    removed = [("ConfChangeRemoveNode", ME)]
+    out = turn(applier, ("confstatec", (1, ((2,), (), (), (), False), removed, b"")))
+    assert out.on("fatalc") == [REMOVED]
+
+
+def test_an_announcement_changes_the_member(applier):
+    turn(applier, committed((1, 1, CHANGE, b"change")))
+    added = [("ConfChangeAddNode", OTHER)]
+    conf_state = ((1, 2), (), (), (), False)
+    turn(applier, ("confstatec", (1, conf_state, added, pack(("", "127.0.0.1:2")))))
+    published = (1, 2, NORMAL, pack(("publish", OTHER, "n2", ("127.0.0.1:9",), 77)))
+    out = turn(applier, committed(published))
+    assert out.on("membersc") == [((OTHER, "n2", ("127.0.0.1:2",), ("127.0.0.1:9",), False, 77),)]
+
+
+def test_the_state_is_flushed_after_so_many_entries(applier):
+    out = turn(applier, committed(*(entry(n) for n in range(1, BOUNDS.flush_entries))))
+    assert out.on("jobc") == []
+    out = turn(applier, committed(entry(BOUNDS.flush_entries)))
+    assert out.on("jobc") == ["flush"]
+    done = ("donec", ("flush", applier.jobs["flush"]()))
+    assert turn(applier, done).on("durablec") == [BOUNDS.flush_entries]
+
+
+def test_and_after_so_many_bytes(applier):
+    out = turn(applier, committed(entry(1, [put(b"a", bytes(BOUNDS.flush_bytes))])))
+    assert out.on("jobc") == ["flush"]
+
+
+def flushed(applier, *messages):
+    """A turn with the end of the flush that is under way."""
+    return turn(applier, ("donec", ("flush", applier.jobs["flush"]())), *messages)
+
+
+def test_a_snapshot_is_made_after_a_flush(applier, tmp_path):
+    turn(applier, committed(entry(1, [put(b"a")])))
+    assert turn(applier, ("snapshotc", None)).on("jobc") == ["flush"]
+    ((name, index, term, _),) = flushed(applier).on("snapreadyc")
+    assert (index, term) == (1, 1)
+    assert SnapshotStore(tmp_path / "snapshots").finished() == [name]
+
+
+def test_a_snapshot_is_not_made_between_apply_and_commit(applier):
+    """The flush ends in the same turn in which a configuration change was applied."""
+    turn(applier, committed((1, 1, CHANGE, b"change")), ("snapshotc", None))
+    change = ("confstatec", (1, ((1,), (), (), (), False), [], b""))
+    turn(applier, change)
+    turn(applier, ("snapshotc", None), committed((1, 2, CHANGE, b"change")))
+    applier.handle("confstatec", (2, ((1,), (), (), (), False), [], b""))
+    out = flushed(applier)
+    assert [index for _, index, _, _ in out.on("snapreadyc")] == [2]
+
+
+def test_an_installed_snapshot_replaces_the_state(applier, tmp_path, log):
+    source = StateStore.open(tmp_path / "other" / "state")
+    members = ((ME, "n1", ("127.0.0.1:1",), (), False, 0),)
+    source.apply_conf_state(1, 1, ((1,), (), (), (), False), members)
+    for index in range(2, 50):
+        source.apply(index, 3, [put(b"key%d" % index)])
+    source.commit()
+    source.flush()
+    store = SnapshotStore(tmp_path / "other" / "snapshots")
+    name = store.create(source)
+    source.close()
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "other" / "snapshots" / name).rename(tmp_path / "snapshots" / name)
+
+    turn(applier, committed(entry(1, [put(b"old")])))
+    read = ("readc", (5, 49, [pack([("range", b"old"), ("range", b"key49")])]))
+    out = turn(applier, read, ("applyc", ("install", name, 49, 3)))
+    assert out.on("advancec") == [("installed", 49)]
+    assert out.on("durablec") == [49]
+    assert out.on("membersc") == [members]
+    ((_, ((old, new),)),) = results(out, "read")
+    assert (old[2], new[2]) == (0, 1)
+    assert results(turn(applier, committed(entry(50, [put(b"a")], term=3)))) != []
+
+
+def test_what_was_flushed_survives_and_the_rest_comes_again(open_applier):
+    applier = open_applier()
+    turn(applier, committed(entry(1, [put(b"a")])), ("snapshotc", None))
+    flushed(applier)
+    turn(applier, committed(entry(2, [put(b"b")])))
+    again = open_applier()
+    ((applied, term, _, _),) = take(again).on("statec")
+    assert applied in (1, 2)
+    assert term == 1
+    turn(again, committed(*(entry(n, [put(b"c")]) for n in range(applied + 1, 4))))
+    out = turn(again, ("readc", (5, 3, [pack([("range", b"a", b"d")])])))
+    assert results(out, "read")[0][1][0][0][4][0][0] == b"a"

@@ -1,0 +1,309 @@
+"""The core's actor with a WAL writer and an applier that a test plays."""
+
+import pytest
+from sampan.actors.actor import Impossible
+from sampan.actors.raft_core import CoreSettings, RaftCore
+from sampan.config.limits import LogLimits
+from sampan.raft import ConfState, Message, MessageType, Snapshot, SnapshotMetadata
+from sampan.transport.codec import pack, unpack
+from sampan.transport.raft_messages import decode_message, encode_message
+
+from .helpers import Emitted, take, tick, turn
+
+HEARTBEAT_S, ELECTION_TICKS = 0.1, 10
+ELECTION_S = HEARTBEAT_S * ELECTION_TICKS
+NEW_LOG = ((0, 0, 0), (0, 0), ())
+NEW_STATE = (0, 0, ((), (), (), (), False), ())
+ONE, THREE = ((1,), (), (), (), False), ((1, 2, 3), (), (), (), False)
+NORMAL = 0
+
+
+def settings(members=1, **more):
+    peers = tuple((n, f"n{n}", f"127.0.0.1:{n}") for n in range(1, members + 1))
+    return CoreSettings(1, HEARTBEAT_S, ELECTION_TICKS, peers, **more)
+
+
+def new_core(log, members=1, **more):
+    core = RaftCore(settings(members, **more), lambda n: 0, log)
+    core.now = 100.0
+    return core
+
+
+def started(log, disk, state, members=1, **more):
+    """A core that was given its log and state; and what it emitted."""
+    core = new_core(log, members, **more)
+    return core, turn(core, ("logc", disk), ("statec", state))
+
+
+def entries(count, term=1, first=1):
+    return tuple((term, first + n, NORMAL, b"x") for n in range(count))
+
+
+def play(core, out, *, wal=True, applier=True):
+    """Answer what it asked of its disk and its state until it asks no more; all it emitted."""
+    seen = Emitted(out)
+    while out:
+        answers = []
+        for channel, message in out:
+            if channel == "readyc" and message[0] == "append" and wal:
+                answers.append(("advancec", ("durable", message[1])))
+            elif channel == "applyc" and message[0] == "entries" and applier:
+                changes = [(i, k, d) for _, i, k, d in message[1] if k != NORMAL]
+                answers += [("confc", change) for change in changes]
+                answers.append(("advancec", ("applied", message[1][-1][1])))
+        out = turn(core, *answers) if answers else Emitted()
+        seen += out
+    return seen
+
+
+@pytest.fixture
+def leader(log):
+    """The only member of its cluster, elected."""
+    core, out = started(log, NEW_LOG, NEW_STATE)
+    play(core, out)
+    for n in range(3 * ELECTION_TICKS):
+        play(core, tick(core, 100.0 + n * HEARTBEAT_S))
+    return core
+
+
+# -- starting
+
+
+def test_a_new_member_of_a_new_cluster_bootstraps(log):
+    core, out = started(log, NEW_LOG, NEW_STATE, members=3)
+    ((_, _, appended, _, start, must_sync, _, _),) = out.on("readyc")
+    assert [index for _, index, _, _ in appended] == [1, 2, 3]
+    assert start is None
+    assert must_sync
+    out = play(core, out)
+    assert [answer[0] for answer in out.on("confstatec")] == [1, 2, 3]
+    assert out.on("confstatec")[-1][1] == THREE
+
+
+def test_the_order_of_log_and_state_does_not_matter(log):
+    core = new_core(log)
+    assert turn(core, ("statec", NEW_STATE)) == []
+    assert turn(core, ("logc", NEW_LOG)).on("readyc") != []
+
+
+def test_a_restart_goes_on_from_its_log_and_bootstraps_nothing(log):
+    disk = ((4, 2, 7), (2, 1), entries(6, term=3, first=3))
+    core, out = started(log, disk, (5, 3, THREE, ()), members=3)
+    assert out.on("readyc") == []
+    ((_, applied),) = out.on("applyc")
+    assert [index for _, index, _, _ in applied] == [6, 7], "what is committed and not applied"
+    (status,) = [m[2] for m in turn(core, ("statusc", 1)).on("statusrc")]
+    assert (status["commit"], status["raft_index"], status["log_entries"]) == (7, 8, 6)
+
+
+def test_a_state_ahead_of_the_log_makes_the_log_begin_there(log):
+    """Killed after a snapshot's state was installed and before the log was reset."""
+    core, out = started(log, ((2, 0, 5), (0, 0), entries(5)), (900, 3, THREE, ()), members=3)
+    (reset,) = [m for m in out.on("readyc") if m[4] is not None]
+    assert reset[4] == (900, 3)
+    (status,) = [m[2] for m in turn(core, ("statusc", 1)).on("statusrc")]
+    assert (status["commit"], status["raft_index"], status["log_entries"]) == (900, 900, 0)
+
+
+def test_a_state_that_contradicts_the_log_makes_the_log_begin_there(log):
+    """The same, where the old log was longer than the snapshot: its entries were never committed,
+    and the one at the snapshot's index is another one."""
+    disk = ((2, 0, 5), (0, 0), entries(5) + entries(1000, term=2, first=6))
+    core, out = started(log, disk, (900, 3, THREE, ()), members=3)
+    (reset,) = [m for m in out.on("readyc") if m[4] is not None]
+    assert reset[4] == (900, 3)
+    (status,) = [m[2] for m in turn(core, ("statusc", 1)).on("statusrc")]
+    assert (status["commit"], status["raft_index"], status["log_entries"]) == (900, 900, 0)
+
+
+def test_a_state_behind_the_log_stops_the_node(log):
+    core = new_core(log)
+    core.handle("logc", ((2, 0, 500), (500, 2), ()))
+    with pytest.raises(Impossible, match="after 500 but the state ends at 400"):
+        core.handle("statec", (400, 2, ONE, ()))
+
+
+def test_nothing_is_taken_before_it_has_started(log):
+    core = new_core(log)
+    out = turn(
+        core,
+        ("propc", (5, b"payload")), ("recvc", (2, [b"garbage"], "")), ("readindexc", b"c"),
+        ("reportc", ("unreachable", 2)), ("statusc", 1),
+    )  # fmt: skip
+    assert out.on("dropc") == [5]
+    assert tick(core, 200.0) == []
+
+
+# -- proposing
+
+
+def test_without_a_leader_a_batch_comes_back(log):
+    core, out = started(log, NEW_LOG, NEW_STATE, members=3)
+    play(core, out)
+    assert turn(core, ("propc", (7, b"payload"))).on("dropc") == [7]
+
+
+def test_a_batch_becomes_one_entry(leader):
+    out = turn(leader, ("propc", (7, b"payload")))
+    ((_, _, appended, _, _, must_sync, _, _),) = out.on("readyc")
+    assert [data for _, _, _, data in appended] == [b"payload"]
+    assert must_sync
+
+
+def test_nothing_is_applied_before_it_is_durable(leader):
+    out = turn(leader, ("propc", (7, b"payload")))
+    assert out.on("applyc") == []
+    ((_, seq, *_),) = out.on("readyc")
+    assert turn(leader, ("advancec", ("durable", seq - 1))).on("applyc") == []
+    out = turn(leader, ("advancec", ("durable", seq)))
+    assert [data for _, _, _, data in out.on("applyc")[0][1]] == [b"payload"]
+
+
+def test_a_context_is_answered_with_the_commit_index(leader):
+    (status,) = [m[2] for m in turn(leader, ("statusc", 1)).on("statusrc")]
+    out = turn(leader, ("readindexc", b"context"))
+    assert out.on("readstatec") == [(b"context", status["commit"])]
+
+
+# -- peers
+
+
+@pytest.fixture
+def follower(log):
+    core, out = started(log, ((2, 0, 4), (0, 0), entries(4)), (4, 1, THREE, ()), members=3)
+    play(core, out)
+    return core
+
+
+def message(kind, from_=2, to=1, **fields):
+    return encode_message(Message(type=kind, from_=from_, to=to, **fields))
+
+
+def test_a_heartbeat_makes_a_leader_known(follower):
+    heartbeat = message(MessageType.MsgHeartbeat, term=3, commit=4)
+    out = play(follower, turn(follower, ("recvc", (2, [heartbeat], ""))))
+    assert out.on("softstatec")[-1] == (3, 2, "follower")
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\xc1",
+        b"\x91" * 900 + b"\x90",
+        message(MessageType.MsgHeartbeat, from_=3, term=3),
+        message(MessageType.MsgHeartbeat, to=9, term=3),
+        message(MessageType.MsgHeartbeat, term=3, commit=1000),
+        message(MessageType.MsgApp, term=2**63, index=4, log_term=1),
+        message(MessageType.MsgHup, term=3),
+        message(MessageType.MsgStorageAppendResp, term=3, index=4),
+        message(
+            MessageType.MsgSnap,
+            term=3,
+            snapshot=Snapshot(
+                b"snap-0000000000000003-0000000000000009",
+                SnapshotMetadata(ConfState(voters=[1, 2, 3]), 9, 3),
+            ),
+        ),
+    ],
+)
+def test_messages_that_make_no_sense_are_dropped_and_counted(follower, frame):
+    out = turn(follower, ("recvc", (2, [frame], "")))
+    assert follower.dropped == 1
+    assert out == []
+    heartbeat = message(MessageType.MsgHeartbeat, term=3, commit=4)
+    out = turn(follower, ("recvc", (2, [heartbeat], "")))
+    assert out.on("softstatec")[-1] == (3, 2, "follower")
+
+
+def test_a_message_with_others_inside_is_dropped(follower):
+    """What a core gets back from its own disk never comes from a peer."""
+    plain = unpack(message(MessageType.MsgHeartbeat, term=3))
+    nested = plain
+    for _ in range(300):
+        nested = (*plain, [nested])
+    turn(follower, ("recvc", (2, [pack(nested)], "")))
+    assert follower.dropped == 1
+
+
+def test_an_answer_to_a_peer_waits_for_the_disk(follower):
+    append = message(MessageType.MsgApp, term=3, index=4, log_term=1, commit=4)
+    vote = message(MessageType.MsgVote, term=4, index=9, log_term=3)
+    turn(follower, ("recvc", (2, [append], "")))
+    for n in range(2 * ELECTION_TICKS):  # the leader has been silent long enough
+        take(follower)
+        tick(follower, 100.0 + n * HEARTBEAT_S)
+    out = turn(follower, ("recvc", (2, [vote], "")))
+    granted = [m for m in out.on("readyc") if m[3] is not None and m[3][1] == 2]
+    sent = [decode_message(data).type for _, data in out.on("sendc")]
+    assert MessageType.MsgVoteResp not in sent, "a vote left before it was durable"
+    assert granted
+    assert any(
+        decode_message(data).type is MessageType.MsgVoteResp for _, data in granted[-1][6]
+    ), "the vote travels with the write that it waits for"
+
+
+def test_a_snapshot_is_installed_before_the_log_is_reset(follower):
+    name = "snap-0000000000000003-0000000000000064"
+    snapshot = Snapshot(name.encode(), SnapshotMetadata(ConfState(voters=[1, 2, 3]), 100, 3))
+    frame = message(MessageType.MsgSnap, term=3, snapshot=snapshot)
+    later = message(MessageType.MsgHeartbeat, term=3, commit=4)
+    out = play(follower, turn(follower, ("recvc", (2, [frame], name)), ("recvc", (2, [later], ""))))
+    assert out.on("applyc") == [("install", name, 100, 3)]
+    assert [m for m in out.on("readyc") if m[4] is not None] == []
+    out = play(follower, turn(follower, ("advancec", ("installed", 100))))
+    assert [m[4] for m in out.on("readyc") if m[4] is not None] == [(100, 3)]
+    (status,) = [m[2] for m in turn(follower, ("statusc", 1)).on("statusrc")]
+    assert (status["commit"], status["raft_index"]) == (100, 100)
+
+
+# -- a silent disk
+
+
+def test_a_leader_whose_disk_is_silent_stops_its_clock(leader):
+    turn(leader, ("propc", (7, b"payload")))  # and the WAL writer never answers
+    (status,) = [m[2] for m in turn(leader, ("statusc", 1)).on("statusrc")]
+    assert not status["wal_stalled"]
+    start = leader.now
+    for n in range(1, 4 * ELECTION_TICKS):
+        tick(leader, start + n * HEARTBEAT_S)
+    (status,) = [m[2] for m in turn(leader, ("statusc", 2)).on("statusrc")]
+    assert status["wal_stalled"]
+
+
+def test_a_member_whose_disk_is_silent_does_not_campaign(follower):
+    append = message(
+        MessageType.MsgApp, term=3, index=4, log_term=1, commit=4,
+    )  # fmt: skip
+    turn(follower, ("recvc", (2, [append], "")))  # the new term has to be durable
+    out = Emitted()
+    for n in range(1, 6 * ELECTION_TICKS):
+        out += tick(follower, 100.0 + ELECTION_S * 1.2 + n * HEARTBEAT_S)
+    assert [decode_message(data).type for _, data in out.on("sendc")] == []
+
+
+def test_ticks_after_a_long_pause_are_bounded(log):
+    core, out = started(log, NEW_LOG, NEW_STATE)
+    play(core, out)
+    play(core, tick(core, 1_000_000.0))
+    assert any(event == "ticks skipped" for event, _ in log.events)
+
+
+# -- compaction
+
+
+def test_the_log_is_compacted_behind_what_is_durable(log):
+    bounds = LogLimits(entries_max=64, bytes_max=1 << 20)
+    disk = ((2, 0, 100), (0, 0), entries(100))
+    core, out = started(log, disk, (90, 1, THREE, ()), members=3, log_limits=bounds)
+    play(core, out)
+    assert turn(core, ("durablec", 50)).on("readyc") == [("compact", 50, 1)]
+    assert turn(core, ("durablec", 51)).on("readyc") == [], "the log is short enough"
+
+
+def test_compaction_leaves_entries_for_members_a_little_behind(log):
+    bounds = LogLimits(entries_max=64, bytes_max=1 << 20)
+    disk = ((2, 0, 100), (0, 0), entries(100))
+    core, out = started(log, disk, (100, 1, THREE, ()), members=3, log_limits=bounds)
+    play(core, out)
+    assert turn(core, ("durablec", 100)).on("readyc") == [("compact", 100 - bounds.keep_entries, 1)]

@@ -1,0 +1,180 @@
+"""The transport: whom it listens to, what it lets travel, and what it says of its peers."""
+
+import pytest
+from sampan.actors.transport import SMALL_BYTES, Transport, TransportSettings
+from sampan.config import limits
+from sampan.storage.snapshot_store import SnapshotStore
+from sampan.transport.codec import pack, unpack
+
+from .helpers import take, tick, turn
+
+CLUSTER, ME, PEER, OTHER = 77, 1, 2, 3
+MINE, THEIRS = 1111, 2222  # incarnations
+
+
+@pytest.fixture
+def transport(log, tmp_path):
+    settings = TransportSettings(
+        cluster_id=CLUSTER, member_id=ME, incarnation=MINE, epoch=5,
+        peers=((PEER, "127.0.0.1:2"), (OTHER, "127.0.0.1:3")),
+    )  # fmt: skip
+    made = Transport(settings, SnapshotStore(tmp_path / "snapshots"), log)
+    made.now = 100.0
+    made.start()
+    return made
+
+
+def members(incarnation=THEIRS):
+    return tuple(
+        (n, f"n{n}", (f"127.0.0.1:{n}",), (), False, incarnation if n == PEER else 0)
+        for n in (ME, PEER, OTHER)
+    )
+
+
+def peer(kind="raft", *frames, **wrong):
+    header = {
+        "version": 1, "cluster": CLUSTER, "from": PEER, "to": ME, "incarnation": THEIRS,
+        "epoch": 9, "sent": 0, "my_epoch": 0, "received": 0, "kind": kind,
+    } | wrong  # fmt: skip
+    return "peerc", (pack(tuple(header.values())), *frames)
+
+
+def sent(out):
+    """(peer, kind, frames) of what left."""
+    return [(to, unpack(header)[9], frames) for to, (header, *frames) in out.on("linkc")]
+
+
+def test_it_links_to_the_configured_peers_and_then_to_the_members(transport):
+    assert take(transport).on("linksc") == [{PEER: "127.0.0.1:2", OTHER: "127.0.0.1:3"}]
+    assert turn(transport, ("membersc", members())).on("linksc") == []
+    out = turn(transport, ("membersc", members()[:2]))
+    assert out.on("linksc") == [{PEER: "127.0.0.1:2"}]
+
+
+def test_messages_of_a_turn_for_one_peer_leave_together(transport):
+    out = turn(
+        transport, ("sendc", (PEER, b"a")), ("sendc", (OTHER, b"b")), ("sendc", (PEER, b"c"))
+    )
+    assert sent(out) == [(PEER, "raft", [b"a", b"c"]), (OTHER, "raft", [b"b"])]
+
+
+def test_never_more_frames_than_a_peer_takes(transport):
+    count = limits.PEER_FRAMES_MAX + 1
+    out = turn(transport, *(("sendc", (PEER, b"m")) for _ in range(count)))
+    assert [len(frames) for _, _, frames in sent(out)] == [limits.PEER_FRAMES_MAX, 1]
+
+
+def test_a_removed_member_gets_nothing(transport):
+    turn(transport, ("membersc", members()[:2]))
+    assert sent(turn(transport, ("sendc", (OTHER, b"m")))) == []
+
+
+def test_a_peers_messages_reach_the_core_in_order(transport):
+    out = turn(transport, peer("raft", b"one", b"two"))
+    assert out.on("recvc") == [(PEER, [b"one", b"two"], "")]
+
+
+def test_a_full_window_drops_and_reports_but_lets_small_messages_pass(transport):
+    chunk = bytes(1 << 20)
+    for _ in range(limits.PEER_QUEUE_BYTES // len(chunk)):
+        assert len(sent(turn(transport, ("sendc", (PEER, chunk))))) == 1
+    out = turn(transport, ("sendc", (PEER, chunk)))
+    assert sent(out) == []
+    assert out.on("reportc") == [("unreachable", PEER)]
+    assert len(sent(turn(transport, ("sendc", (PEER, bytes(SMALL_BYTES)))))) == 1
+    assert len(sent(turn(transport, ("sendc", (OTHER, chunk))))) == 1, "one peer's queue is its own"
+
+
+def test_the_window_opens_when_the_peer_says_what_it_received(transport):
+    chunk = bytes(1 << 20)
+    for _ in range(limits.PEER_QUEUE_BYTES // len(chunk)):
+        turn(transport, ("sendc", (PEER, chunk)))
+    turn(transport, peer(my_epoch=4, received=10 << 20))
+    assert sent(turn(transport, ("sendc", (PEER, chunk)))) == [], "a count of an earlier life"
+    turn(transport, peer(my_epoch=5, received=10 << 20))
+    assert len(sent(turn(transport, ("sendc", (PEER, chunk))))) == 1
+
+
+def test_a_peer_cannot_acknowledge_more_than_was_sent(transport):
+    turn(transport, peer(my_epoch=5, received=2**63))
+    for _ in range(limits.PEER_QUEUE_BYTES >> 20):
+        turn(transport, ("sendc", (PEER, bytes(1 << 20))))
+    assert sent(turn(transport, ("sendc", (PEER, bytes(1 << 20))))) == []
+
+
+def test_headers_tell_what_arrived(transport):
+    turn(transport, peer(sent=4321, epoch=66))
+    ((_, (header, *_)),) = turn(transport, ("sendc", (PEER, b"m"))).on("linkc")
+    assert unpack(header)[6:9] == (1, 66, 4321)
+
+
+def test_an_away_peer_is_reported_but_not_for_every_message(transport):
+    out = turn(transport, ("linkfullc", PEER), ("linkfullc", PEER))
+    assert out.on("reportc") == [("unreachable", PEER)]
+    assert turn(transport, ("linkfullc", PEER), now=101.0).on("reportc") == [("unreachable", PEER)]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"version": 2}, {"cluster": 78}, {"to": OTHER}, {"from": 99}, {"from": ME}]
+)
+def test_who_is_not_a_peer_is_refused_and_counted(transport, wrong):
+    assert turn(transport, peer("raft", b"m", **wrong)).on("recvc") == []
+    assert transport.counts["refused"] == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        (),
+        (b"",),
+        (b"\xc1", b"m"),
+        (pack(5),),
+        (pack((1, 2)),),
+        peer("raft", epoch=None)[1],
+        peer("raft", **{"from": {}})[1],
+        peer("raft", sent="much")[1],
+        peer("nonsense", b"m")[1],
+        peer([], b"m")[1],
+        peer("refuse")[1],
+        peer("refuse", b"\xc1")[1],
+        peer("refuse", pack(5))[1],
+        peer("snap", b"\xc1")[1],
+        peer("snap", pack(({},)))[1],
+        peer("raft", *([b"m"] * (limits.PEER_FRAMES_MAX + 1)))[1],
+    ],
+)
+def test_what_makes_no_sense_is_dropped_and_counted(transport, message):
+    take(transport)
+    assert turn(transport, ("peerc", message)) == []
+    assert transport.counts["malformed"] == 1
+
+
+def test_a_member_that_lost_its_data_dir_is_not_heard_and_told(transport):
+    turn(transport, ("membersc", members()))
+    out = turn(transport, peer("raft", b"vote for me", incarnation=9))
+    assert out.on("recvc") == []
+    ((to, kind, (frame,)),) = sent(out)
+    assert (to, kind, unpack(frame)[0]) == (PEER, "refuse", 9)
+    assert turn(transport, peer("raft", b"m")).on("recvc") != [], "the true one is heard"
+
+
+def test_being_told_so_stops_this_member_only_when_it_is_meant(transport):
+    out = turn(transport, peer("refuse", pack((9, "another data dir"))))
+    assert out.on("fatalc") == []
+    out = turn(transport, peer("refuse", pack((MINE, "this data dir"))))
+    assert out.on("fatalc") == ["this data dir"]
+
+
+def test_status_counts_the_peers_that_were_heard(transport):
+    turn(transport, peer("raft", b"m"))
+    ((_, _, status),) = turn(transport, ("statusc", 1)).on("statusrc")
+    assert status["peers_heard"] == 1
+    assert tick(transport, 200.0).on("recvc") == []
+    ((_, _, status),) = turn(transport, ("statusc", 2)).on("statusrc")
+    assert status["peers_heard"] == 0
+
+
+def test_a_snapshot_that_does_not_exist_is_reported_failed(transport):
+    name = "snap-0000000000000001-0000000000000001"
+    out = turn(transport, ("snapsendc", (PEER, name, b"raft message")))
+    assert out.on("reportc") == [("snapshot", PEER, False)]
