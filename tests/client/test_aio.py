@@ -522,7 +522,7 @@ def test_writes_and_linearizable_reads_prefer_the_leader(node, other):
 
 
 def test_nothing_is_sent_to_a_node_that_still_believes_in_the_leader_that_died(node, other):
-    node.leader_id = other.leader_id = 2
+    node.leader_id, other.leader_id = 0, 2  # as before an election, when the client connects
 
     async def probed(times):
         target = len(node.requests("maintenance")) + times
@@ -533,6 +533,8 @@ def test_nothing_is_sent_to_a_node_that_still_believes_in_the_leader_that_died(n
     async def scenario(client):
         for each in (node, other):
             await client.status(each.endpoint)
+        await client.get("k")
+        node.leader_id = 2
         other.kill()
         get = asyncio.ensure_future(client.get("k"))
         await probed(2)  # so the client knows
@@ -557,9 +559,12 @@ def test_a_leader_that_only_this_client_lost_is_reached_through_another_node(nod
     run([node, other], scenario, timeout_s=LONG_S)
 
 
-def test_a_node_that_refuses_is_passed_over_for_one_that_does_not(node, other):
-    node.leader_id = other.leader_id = 1
-    node.behave = fail_first(10**9, STOPPED)
+@pytest.mark.parametrize("believed", [0, 1])
+def test_a_leader_that_stops_is_passed_over_for_a_node_that_does_not(node, other, believed):
+    node.leader_id, other.leader_id = 1, believed
+    node.behave = lambda header, requests: (
+        None if header[2] == "maintenance" else [STOPPED] * len(requests)
+    )
 
     async def scenario(client):
         for each in (node, other):
@@ -567,6 +572,7 @@ def test_a_node_that_refuses_is_passed_over_for_one_that_does_not(node, other):
         assert (await client.put("k", "v")).header.member_id == 2
 
     run([node, other], scenario, timeout_s=LONG_S)
+    assert len(node.requests("write")) <= 1
 
 
 def test_a_node_that_comes_back_is_used_again(node):
