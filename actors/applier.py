@@ -116,14 +116,20 @@ class Applier(Actor):
             self._results.clear()
             self._maybe_flush_state()
             if self._waiting_conf or self._bytes_unsaid > limits.APPLIED_UNSAID_BYTES_MAX:
-                self.on_wake()
-            elif self.wake_at is None:
+                self._say_applied()
+            if self.wake_at is None and (self._applied_unsaid or self._state.compacting):
                 self.wake_at = self.now + limits.HOLD_S
         self._serve_reads()
         self._maybe_make_snapshot()
 
     def on_wake(self) -> None:
-        """Tell the core how far entries were applied."""
+        """Tell the core how far entries were applied, and forget some compacted history."""
+        self._say_applied()
+        if self._state.compacting:
+            self._state.compact_step(limits.COMPACT_STEP_EVENTS)
+            self.wake_at = self.now + limits.COMPACT_PAUSE_S
+
+    def _say_applied(self) -> None:
         if self._applied_unsaid:
             self.emit("advancec", ("applied", self._applied_unsaid))
             self._applied_unsaid = self._bytes_unsaid = 0
@@ -214,9 +220,7 @@ class Applier(Actor):
                 continue
             result = self._state.range(request)
             results.append(result)
-            if result[0] == 0:
-                for kv in result[4]:
-                    room -= len(kv[0]) + len(kv[5])
+            room -= _answer_bytes(request, result)
         return codec.pack(results)
 
     # -- durability
@@ -305,3 +309,13 @@ class Applier(Actor):
     def close(self) -> None:
         """Close the state database."""
         self._state.close()
+
+
+def _answer_bytes(request: tuple[Any, ...], result: tuple[Any, ...]) -> int:
+    """Bytes of the keys and values in a read's result; a transaction's are those of its parts."""
+    if result[0] != 0:
+        return 0
+    if request[0] == "txn":
+        branch = request[2] if result[2] else request[3]
+        return sum(map(_answer_bytes, branch, result[3]))
+    return sum(len(kv[0]) + len(kv[5]) for kv in result[4])

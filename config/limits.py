@@ -89,6 +89,11 @@ would cost a wake-up an entry, and on a busy machine wake-ups are what an entry 
 APPLIED_UNSAID_BYTES_MAX = COMMITTED_BYTES_PER_READY // 4
 """Applied bytes whose news is not held back: the core waits for it before it hands out more."""
 
+COMPACT_STEP_EVENTS = 256
+COMPACT_PAUSE_S = 0.01
+"""Compacted history goes in steps of about 2 ms with pauses between (etcd: 1,000 and 10 ms), so
+that nothing that is under way notices it: 25,000 events a second."""
+
 # -- the log
 
 LOG_ENTRIES_MAX = 40_000

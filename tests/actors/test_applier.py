@@ -69,6 +69,15 @@ def test_each_message_of_an_entry_gets_its_own_results(applier):
     assert results(out) == [(9, [((0, 2), (0, 3)), ((0, 4),)])]
 
 
+def test_a_transaction_that_reads_is_a_read(applier):
+    turn(applier, committed(entry(1, [put(b"a")])))
+    both = ("txn", [], [("range", b"a"), ("txn", [], [("range", b"b")], [])], [])
+    out = turn(applier, ("readc", (5, 1, [pack([both, both])])))
+    for code, revision, succeeded, parts in results(out, "read")[0][1][0]:
+        assert (code, revision, succeeded) == (0, 2, True)
+        assert parts[0][4][0][:2] == (b"a", 2)
+
+
 def applied(applier):
     """What the core is told when the news is no longer held back."""
     assert applier.wake_at is not None
@@ -242,3 +251,21 @@ def test_what_was_flushed_survives_and_the_rest_comes_again(open_applier):
     turn(again, committed(*(entry(n, [put(b"c")]) for n in range(applied + 1, 4))))
     out = turn(again, ("readc", (5, 3, [pack([("range", b"a", b"d")])])))
     assert results(out, "read")[0][1][0][0][4][0][0] == b"a"
+
+
+def test_compacted_history_goes_step_by_step_between_the_turns(applier):
+    count = 3 * limits.COMPACT_STEP_EVENTS
+    turn(applier, committed(entry(1, [put(b"k", b"%d" % n) for n in range(count)])))
+    out = turn(applier, committed(entry(2, [("compact", count)])))
+    assert results(out) == [(9, [((0, count + 1),)])]
+    steps = 0
+    while applier.wake_at is not None:
+        applier.wake_at = None  # as a host does
+        applier.on_wake()
+        steps += 1
+    assert steps > 2
+    old = ("range", b"k", b"", 0, count - 1)
+    out = turn(applier, ("readc", (5, 2, [pack([old, ("range", b"k", b"", 0, count)])])))
+    refused, found = results(out, "read")[0][1][0]
+    assert refused == tuple(errors.COMPACTED)
+    assert found[4][0][5] == b"%d" % (count - 2)
