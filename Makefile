@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 MYPY_PACKAGES := -m sampan -m sampan.__main__ $(addprefix -p sampan.,\
     actors bench client config raft storage transport)
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench mutants clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,15 @@ check: $(BIN)/.installed
 
 test: check
 	$(BIN)/pytest
+
+# Beside a real etcd; needs h2load (Debian: nghttp2-client, Homebrew: nghttp2).
+bench: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/sampan bench compare
+
+# Hours: changes the raft core one operator at a time and sees whether a test notices.
+mutants: $(BIN)/.installed
+	nice -n 19 $(BIN)/python tests/raft/mutants.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

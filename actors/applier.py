@@ -57,7 +57,8 @@ class Applier(Actor):
         self._log = log
         self._todo: deque[Any] = deque()  # entries and snapshots not applied yet
         self._waiting_conf = 0  # index of the change that the core is applying
-        self._applied_unsaid = 0
+        self._applied_unsaid = 0  # the last applied index that the core has not heard of
+        self._bytes_unsaid = 0
         self._results: list[tuple[int, list[bytes]]] = []
         self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
         self._read_after = 0.0  # when what was read has had time to leave
@@ -111,15 +112,23 @@ class Applier(Actor):
         """Apply what is committed, then read what was waiting for it."""
         self._apply_entries()
         if self._applied_unsaid:
-            self._state.commit()
-            self.emit("advancec", ("applied", self._applied_unsaid))
-            self._applied_unsaid = 0
             for result in self._results:
                 self.emit("resultc", ("write", *result))
             self._results.clear()
             self._maybe_flush_state()
+            if self._waiting_conf or self._bytes_unsaid > limits.APPLIED_UNSAID_BYTES_MAX:
+                self.on_wake()
+            elif self.wake_at is None:
+                self.wake_at = self.now + limits.HOLD_S
         self._serve_reads()
         self._maybe_make_snapshot()
+
+    def on_wake(self) -> None:
+        """Tell the core how far entries were applied."""
+        if self._applied_unsaid:
+            self.emit("advancec", ("applied", self._applied_unsaid))
+            self._applied_unsaid = self._bytes_unsaid = 0
+            self.wake_at = None
 
     def _apply_entries(self) -> None:
         while self._todo and not self._waiting_conf:
@@ -140,6 +149,7 @@ class Applier(Actor):
             self._apply_entry(term, index, data)
             self._applied_unsaid = index
             self._bytes_since_flush += len(data)
+            self._bytes_unsaid += len(data)
 
     def _apply_entry(self, term: int, index: int, data: bytes) -> None:
         if not data:  # a new leader's first entry
@@ -225,6 +235,7 @@ class Applier(Actor):
 
     def _begin_flush(self) -> None:
         self._flushing = True
+        self._state.commit()  # here: the flush's thread may not
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
         self.emit("jobc", "flush")

@@ -47,6 +47,7 @@ class Asked(NamedTuple):
 
     client: bytes  # empty: has been answered
     message_id: int
+    kind: str
     body: bytes
     refused: dict[int, WireError]  # requests of the message that were not let in, by position
     deadline: float
@@ -125,7 +126,7 @@ class Node(Actor):
             return
         timeout_s = timeout_ms / 1000 if timeout_ms else self._settings.request_timeout_s
         deadline = self.now + min(timeout_s, self._settings.request_timeout_s)
-        asked = Asked(client, message_id, body, {}, deadline)
+        asked = Asked(client, message_id, str(kind), body, {}, deadline)
         take = self._kinds.get(kind) if type(kind) is str else None
         if self._stopping:
             self._fail(asked, errors.STOPPED)
@@ -158,7 +159,8 @@ class Node(Actor):
         if type(decoded) is not tuple or not decoded:
             self._fail(asked, errors.malformed("the body is an array of requests"))
             return
-        self.requests += len(decoded)
+        if asked.kind != requests.KIND_MAINTENANCE:  # `requests` is the clients' work
+            self.requests += len(decoded)
         take(asked, decoded)
 
     def _window_open(self, client: bytes, received: int) -> bool:
@@ -178,10 +180,15 @@ class Node(Actor):
         if len(asked.body) <= limits.REQUEST_BYTES_MAX and requests.all_plain_puts(decoded, checks):
             return asked
         good = []
+        large = 0
         for position, request in enumerate(decoded):
             error = requests.check_request(request, checks)
             if error is None and requests.size(request) > limits.REQUEST_BYTES_MAX:
                 error = errors.REQUEST_TOO_LARGE
+            if error is None and checks is requests.WRITE_CHECKS:
+                large += requests.answers_much(request)
+                if large > limits.LARGE_ANSWERS_MAX:
+                    error = errors.TOO_MANY_REQUESTS
             if error is None:
                 good.append(request)
             else:
@@ -324,10 +331,11 @@ class Node(Actor):
         window = self._windows.get(asked.client)
         if window is not None:
             window[0] += len(body)
+        self._log.debug("client rpc", kind=asked.kind, message=asked.message_id, reply=len(body))
         self.emit("replyc", (asked.client, pack((*header, self._term, self._leader)), body))
 
     def _fail(self, asked: Asked, error: WireError) -> None:
-        self._log.debug("request failed", error=error.text, outcome=error.outcome)
+        self._log.debug("client rpc failed", error=error.text, outcome=error.outcome)
         self._reply(asked, pack(error))
 
     # -- raft and the members

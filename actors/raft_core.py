@@ -41,10 +41,6 @@ from . import channels
 from .actor import Actor, Impossible
 from .log_tail import LogTail
 
-COMMIT_HOLD_S = 0.005
-"""How long a MsgApp that only tells the commit index waits for one with entries, which tells it,
-too. No client waits for it; a message of its own costs every busy node a wake-up an entry."""
-
 ROLES = {
     StateType.StateFollower: "follower",
     StateType.StateCandidate: "candidate",
@@ -96,7 +92,8 @@ class RaftCore(Actor):
         self._durable_applied = 0
         self._snapshot_asked = False
         self._eager = False
-        # The newest MsgApp without entries to each peer, held back for a moment.
+        # The newest MsgApp without entries to each peer, held back for a moment: the next one with
+        # entries tells the commit index, too.
         self._commits: dict[int, Message] = {}
         self._soft: tuple[int, int, str] = (0, 0, "follower")
         self.dropped = 0  # messages from peers that made no sense
@@ -127,7 +124,7 @@ class RaftCore(Actor):
             # longer log holds there was never committed.
             start, entries, last = (applied, applied_term), [], applied
             self._seq += 1
-            self.emit("readyc", ("append", self._seq, (), None, start, True, ()))
+            self.emit("readyc", ("append", self._seq, (), None, start, True, (), True))
             self._appends.append(_Append(self._seq, self.now, []))
         if applied < start[0]:
             raise Impossible(
@@ -199,17 +196,23 @@ class RaftCore(Actor):
         for frame in frames:
             try:
                 m = decode_message(frame)
-                if m.from_ != peer or m.to != self._settings.member_id:
-                    raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
-                named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
-                if named != snapshot:
-                    raise CodecError(
-                        f"{m.type.name} names snapshot {named!r}, here is {snapshot!r}"
-                    )
+                self._check_envelope(m, peer, snapshot)
                 self._node.step(m)
+                self._log.debug("raft rpc", type=m.type.name, peer=peer, term=m.term, index=m.index)
             except (CodecError, RaftError) as error:
                 self.dropped += 1
-                self._log.debug("raft message dropped", peer=peer, error=str(error))
+                self._log.debug("raft rpc dropped", peer=peer, error=str(error))
+
+    def _check_envelope(self, m: Message, peer: int, snapshot: str) -> None:
+        """What the link knows of a message must agree with it; raises CodecError."""
+        if m.from_ != peer or m.to != self._settings.member_id:
+            raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
+        # Term 0 marks what a core tells itself; of peers' messages only these two have no term.
+        if not m.term and m.type not in (MessageType.MsgProp, MessageType.MsgReadIndex):
+            raise CodecError(f"{m.type.name} without a term")
+        named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
+        if named != snapshot:
+            raise CodecError(f"{m.type.name} names snapshot {named!r}, here is {snapshot!r}")
 
     def on_readindexc(self, context: bytes) -> None:
         """A fresh context: answered on readstatec, or never (then the node asks again)."""
@@ -367,7 +370,7 @@ class RaftCore(Actor):
         elif m.type is MessageType.MsgApp and not m.entries:
             self._commits[m.to] = m
             if self.wake_at is None:
-                self.wake_at = self.now + COMMIT_HOLD_S
+                self.wake_at = self.now + limits.HOLD_S
         else:
             if m.type is MessageType.MsgApp:
                 self._commits.pop(m.to, None)
@@ -425,7 +428,12 @@ class RaftCore(Actor):
         hard_state = (m.term, m.vote, m.commit) if m.term and must_sync else None
         self._seq += 1
         self._appends.append(_Append(self._seq, self.now, local))
-        self.emit("readyc", ("append", self._seq, entries, hard_state, start, must_sync, remote))
+        # More than MsgStorageAppendResp: its own vote or acknowledgement, which a quorum waits for.
+        awaited = len(local) > 1 or start is not None
+        self.emit(
+            "readyc",
+            ("append", self._seq, entries, hard_state, start, must_sync, remote, awaited),
+        )
 
     def _apply(self, m: Message) -> None:
         entries = [(e.term, e.index, int(e.type), e.data) for e in m.entries]

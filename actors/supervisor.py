@@ -171,15 +171,22 @@ class NodeSupervisor:
         self._children.clear()
         shutil.rmtree(self._runtime_dir, ignore_errors=True)
 
-    def stop(self) -> None:
-        """End the node's processes in order, then let go of the data dir."""
+    def ask_to_stop(self, label: str) -> None:
+        """Ask one of the node's processes to end."""
         self.restart_at = None
-        for label in (*STOP_ORDER, "fused"):
-            child = self._children.get(label)
-            if child is None or child.exitcode is not None:
-                continue
+        child = self._children.get(label)
+        if child is not None and child.exitcode is None:
             os.kill(child.pid, signal.SIGTERM)
+
+    def wait_for_stop(self, label: str) -> None:
+        """Wait for what was asked, but not for ever."""
+        child = self._children.get(label)
+        if child is not None:
             child.join(STOP_S)
+
+    def close(self) -> None:
+        """Kill what is left of the node's processes and let go of the data dir."""
+        self.restart_at = None
         self._kill()
         for name in ("pids.json", "runtime"):
             (self._data.path / name).unlink(missing_ok=True)
@@ -203,7 +210,7 @@ class Supervisor:
                 node.check_ports()
         except BaseException:
             for node in self.nodes:
-                node.stop()
+                node.close()
             raise
         self._signals_in, self._signals_out = socket.socketpair()
         self._signals_in.setblocking(False)
@@ -228,9 +235,18 @@ class Supervisor:
                     on_tick()
         finally:
             signal.set_wakeup_fd(-1)
-            for node in self.nodes:
-                node.stop()
+            self._stop()
         return 0 if self._stopping else 1
+
+    def _stop(self) -> None:
+        """All nodes side by side, each in order."""
+        for label in (*STOP_ORDER, "fused"):
+            for node in self.nodes:
+                node.ask_to_stop(label)
+            for node in self.nodes:
+                node.wait_for_stop(label)
+        for node in self.nodes:
+            node.close()
 
     def _on_signal(self, number: int, _frame: Any) -> None:
         self._stopping = True

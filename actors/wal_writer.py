@@ -8,6 +8,7 @@ the last durable write on advancec.
 from collections.abc import Callable
 from typing import Any
 
+from ..config import limits
 from ..storage.log_store import LogStore
 from . import channels
 from .actor import Actor
@@ -21,9 +22,11 @@ class WalWriter(Actor):
     def __init__(self, store: LogStore) -> None:
         super().__init__()
         self._store = store
-        self._written: list[tuple[int, Any]] = []  # (seq, messages) not yet covered by a sync
-        self._syncing: list[tuple[int, Any]] = []
+        # (seq, messages, awaited) not yet covered by a sync, and of the sync under way
+        self._written: list[tuple[int, Any, bool]] = []
+        self._syncing: list[tuple[int, Any, bool]] = []
         self._dirty = False  # something was written that must be durable
+        self._unsaid = 0  # the last durable write that the core has not heard of
 
     def start(self) -> None:
         """Tell the core what the log holds."""
@@ -32,18 +35,19 @@ class WalWriter(Actor):
         self.emit("logc", (store.hard_state(), store.start, entries))
 
     def on_readyc(self, message: Any) -> None:
-        """("append", seq, entries, hard_state, start, must_sync, messages) or ("compact", …)."""
+        """("append", seq, entries, hard_state, start, must_sync, messages, awaited), or
+        ("compact", index, term). `awaited`: the core has something to do once it is durable."""
         if message[0] == "compact":
             _, index, term = message
             self._store.compact(index, term)
             return
-        _, seq, entries, hard_state, start, must_sync, messages = message
+        _, seq, entries, hard_state, start, must_sync, messages, awaited = message
         if start is not None:
             self._store.reset(*start)
         if entries or hard_state is not None:
             self._store.save(entries, hard_state)
         self._dirty = self._dirty or must_sync
-        self._written.append((seq, messages))
+        self._written.append((seq, messages, awaited))
 
     def flush(self) -> None:
         """Begin a sync of everything written so far, unless one is under way: the next takes it."""
@@ -62,11 +66,21 @@ class WalWriter(Actor):
         self.flush()
 
     def _release(self) -> None:
-        for _, messages in self._syncing:
+        synced, self._syncing = self._syncing, []
+        for _, messages, _ in synced:
             for message in messages:
                 self.emit("sendc", message)
-        self.emit("advancec", ("durable", self._syncing[-1][0]))
-        self._syncing = []
+        self._unsaid = synced[-1][0]
+        if any(awaited for _, _, awaited in synced):
+            self.on_wake()
+        elif self.wake_at is None:
+            self.wake_at = self.now + limits.HOLD_S
+
+    def on_wake(self) -> None:
+        """Tell the core how far the log is durable."""
+        if self._unsaid:
+            self.emit("advancec", ("durable", self._unsaid))
+            self._unsaid, self.wake_at = 0, None
 
     @property
     def jobs(self) -> dict[str, Callable[..., Any]]:

@@ -49,8 +49,8 @@ def _notes(options: CompareOptions, etcd: Etcd, sampans: Sequence[Sampan]) -> li
         f"etcd runs with its defaults, driven by h2load (C) at raw gRPC at the leader ({splits}).",
         "h2load repeats one request: etcd overwrites and reads one key, the best case for its "
         f"index, while Sampan's clients choose among {options.keys:,} keys and vary the values.",
-        f"Sampan is driven by its public Python client in at most {options.processes} processes, "
-        f"with these connections, row by row ({connections}).",
+        "Sampan is driven by its public Python client, on so many connections, row by row: "
+        f"{connections}; worker processes: {options.processes}.",
         "The drivers share the machine with the nodes. Three nodes each, fresh data directories "
         "on the same disk, every write fsynced by a majority, one system at a time.",
         "Every put was executed: the store's revision rose by exactly the number of puts. Every "

@@ -26,6 +26,7 @@ from .spec import LoadResult, LoadSpec
 
 PROGRESS_S = 0.2
 _VALUE_POOL = 1 << 20
+_CATCH_UP_S = 10
 _FILLING_TASKS = 256
 """Few clients fill in the keys as fast as many."""
 
@@ -78,10 +79,22 @@ class Load:
         """Do as the measured part does, and forget it.
 
         Raises:
-            BenchError: when a request fails.
+            BenchError: when a request fails, or a node that is read locally stays behind.
         """
+        if self._spec.serializable:
+            await asyncio.gather(*map(self._until_caught_up, self._clients))
         await self._run(self._work(self._spec.warmup), self._spec.clients)
         self._refuse_errors("warming up")
+
+    async def _until_caught_up(self, client: AsyncClient) -> None:
+        """Local reads may be stale: wait until the client's node has what was filled in."""
+        key = self._keys[0]
+        newest = (await client.get(key)).header.revision
+        give_up = time.monotonic() + _CATCH_UP_S
+        while (await client.get(key, serializable=True)).header.revision < newest:
+            if time.monotonic() > give_up:
+                raise BenchError(f"a node is still behind revision {newest} after {_CATCH_UP_S} s")
+            await asyncio.sleep(0.005)
 
     def _refuse_errors(self, doing: str) -> None:
         if self._errors:

@@ -27,6 +27,12 @@ def _header(reply: Reply, revision: int) -> ResponseHeader:
     return _new(ResponseHeader, (reply[0], reply[1], revision, reply[2]))
 
 
+def _kv(kv: tuple[Any, ...]) -> KeyValue:
+    if type(kv) is not tuple or len(kv) != len(KeyValue._fields):
+        raise TypeError("a kv has six elements")
+    return _new(KeyValue, kv)
+
+
 def _malformed(result: Any) -> MalformedReplyError:
     return MalformedReplyError(wire.INTERNAL, f"sampan: malformed result: {str(result)[:80]}")
 
@@ -35,7 +41,7 @@ def put_response(answer: Answer) -> PutResponse:
     """Of `[0, revision]` or `[0, revision, kv or nil]`."""
     reply, result = answer
     try:
-        prev_kv = KeyValue(*result[2]) if len(result) > 2 and result[2] is not None else None
+        prev_kv = _kv(result[2]) if len(result) > 2 and result[2] is not None else None
         return _new(PutResponse, (_header(reply, result[1]), prev_kv))
     except (IndexError, TypeError) as error:
         raise _malformed(result) from error
@@ -46,8 +52,8 @@ def range_response(answer: Answer) -> RangeResponse:
     reply, result = answer
     try:
         _, revision, count, more, kvs = result
-        header = _header(reply, revision)
-        return RangeResponse(header, [KeyValue(*kv) for kv in kvs], count, more)
+        found = [_kv(kv) for kv in kvs]
+        return _new(RangeResponse, (_header(reply, revision), found, count, more))
     except (ValueError, TypeError) as error:
         raise _malformed(result) from error
 
@@ -57,7 +63,7 @@ def delete_response(answer: Answer) -> DeleteResponse:
     reply, result = answer
     try:
         header = _header(reply, result[1])
-        prev_kvs = [KeyValue(*kv) for kv in result[3]] if len(result) > 3 else []
+        prev_kvs = [_kv(kv) for kv in result[3]] if len(result) > 3 else []
         return DeleteResponse(header, result[2], prev_kvs)
     except (IndexError, TypeError) as error:
         raise _malformed(result) from error

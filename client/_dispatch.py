@@ -43,9 +43,10 @@ RETRY_S_MAX = 0.5
 _new_call = tuple.__new__  # half the cost of calling a NamedTuple
 AVOID_S = 1.0
 """How long an endpoint that refused or did not answer is passed over: about an election."""
-HOLD_S = 2.0
+HOLD_S = 3.0
 """How long, at most, after the leader's connection broke, nothing is sent to nodes that believe in
-that leader still: they would forward a write to it, and nobody could tell what became of it."""
+that leader still: they would forward a write to it, and nobody could tell what became of it. They
+notice within two election timeouts."""
 PROBE_S = 0.1
 """How often they are asked meanwhile."""
 ANSWER_SHARE = 0.95
@@ -241,8 +242,10 @@ class Dispatcher:
             for link in usable:
                 if link.member_id == self._leader_id != 0:
                     return link
+        if not usable:
+            return None
         if self._home not in usable:
-            self._home = usable[0] if usable else None
+            self._home = usable[0]
         return self._home
 
     def _flush_soon(self) -> None:
@@ -298,13 +301,20 @@ class Dispatcher:
 
     def on_lost(self, link: Link, messages: list[Message], error: errors.SampanError) -> None:
         """Writes under way are unknown now; everything else goes elsewhere."""
-        if link.member_id == self._leader_id and len(self._links) > 1:
-            self._lost_leader, self._lost_leader_id = link, link.member_id
-            self._hold_until = self._loop.time() + HOLD_S
-            self._probe_all()
+        self._lose_leader(link)
         for message in messages:
             self._abandon(message, error)
         self._flush_soon()
+
+    def _lose_leader(self, link: Link) -> None:
+        """If `link` leads to the leader, begin to wait for the next one."""
+        if link.member_id == self._leader_id != 0 and len(self._links) > 1:
+            self._lost_leader, self._lost_leader_id = link, link.member_id
+            self._leader_id = 0
+            self._hold_until = self._loop.time() + HOLD_S
+            for each in self._links:
+                each.leader_id = link.member_id  # what they said before may be from any time
+            self._probe_all()
 
     def _flush_wanted(self) -> bool:
         return any(lane.queue for lane in self.lanes.values())
@@ -326,6 +336,9 @@ class Dispatcher:
             return
         now = self._loop.time()
         link.avoid_until = now + AVOID_S
+        if error.text == wire.STOPPED.text:
+            link.avoid_until = now + 2 * HOLD_S  # it stays so, until it is a new connection
+            self._lose_leader(link)
         delay = min(RETRY_S_MIN * 2**call.attempt, RETRY_S_MAX) * random.uniform(0.5, 1)
         due = min(now + delay, call.deadline)
         self._retry_count += 1

@@ -127,6 +127,7 @@ class Link:
         """Begin to connect."""
         self._reopening = None
         self.received_bytes = self.member_id = self.leader_id = 0
+        self.avoid_until = 0.0
         self._socket = sockets.client_dealer(self._context, self.endpoint)
         self._monitor = self._socket.get_monitor_socket(_MONITOR_EVENTS)
         self._loop.add_reader(self._socket.fileno(), self._drain)

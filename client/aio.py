@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from ..transport.requests import KIND_MAINTENANCE, KIND_READ, KIND_SERIALIZABLE, KIND_WRITE
+from ..transport.requests import (
+    KIND_MAINTENANCE,
+    KIND_READ,
+    KIND_SERIALIZABLE,
+    KIND_WRITE,
+    is_read_only,
+)
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
@@ -131,10 +137,13 @@ class AsyncClient:
         *,
         timeout_s: float | None = None,
     ) -> TxnResponse:
-        """Run one of two branches, atomically. `ops` has what the three are made of."""
+        """Run one of two branches, atomically. `ops` has what the three are made of.
+
+        A transaction that only reads costs what a read costs, and is sent again like one.
+        """
         request = ops.txn(compares, success, failure)
-        answer = await self._submit(KIND_WRITE, request, timeout_s)
-        return _decode.txn_response(answer, request)
+        kind = KIND_READ if is_read_only(request) else KIND_WRITE
+        return _decode.txn_response(await self._submit(kind, request, timeout_s), request)
 
     async def status(
         self, endpoint: str | None = None, *, timeout_s: float | None = None

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from ..transport.requests import KIND_MAINTENANCE, KIND_READ, KIND_SERIALIZABLE, KIND_WRITE
+from ..transport.requests import (
+    KIND_MAINTENANCE,
+    KIND_READ,
+    KIND_SERIALIZABLE,
+    KIND_WRITE,
+    is_read_only,
+)
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from ._thread import PollLoop, Waiter
@@ -134,9 +140,13 @@ class Client:
         *,
         timeout_s: float | None = None,
     ) -> TxnResponse:
-        """Run one of two branches, atomically. `ops` has what the three are made of."""
+        """Run one of two branches, atomically. `ops` has what the three are made of.
+
+        A transaction that only reads costs what a read costs, and is sent again like one.
+        """
         request = ops.txn(compares, success, failure)
-        return _decode.txn_response(self._call(KIND_WRITE, request, timeout_s), request)
+        kind = KIND_READ if is_read_only(request) else KIND_WRITE
+        return _decode.txn_response(self._call(kind, request, timeout_s), request)
 
     def status(
         self, endpoint: str | None = None, *, timeout_s: float | None = None

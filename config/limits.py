@@ -23,6 +23,10 @@ that a message slightly too large gets etcd's error instead of a silent disconne
 BODY_REQUESTS_MAX = 10_000
 """Requests in one message: bounds what one frame can make the decoder allocate."""
 
+LARGE_ANSWERS_MAX = 128
+"""Writes in one message that may be answered with many keys (transactions, deletions of ranges with
+prev_kv): as many as operations in a transaction. Reads are bounded by what they read."""
+
 REPLY_WINDOW_BYTES = 64 * MIB
 """Replies one connection may leave unread; six ranges of 10 MB."""
 
@@ -78,6 +82,14 @@ ELECTION_MS_MAX = 50_000
 
 TICKS_CAUGHT_UP_MAX = 128
 """Ticks made up after a pause, as etcd's buffered tickc; more would only repeat elections."""
+
+HOLD_S = 0.005
+"""How long news that nobody waits for is held back, in case other news leaves in the same message:
+that a follower's write is durable, that entries were applied, that the commit index moved. Each
+would cost a wake-up an entry, and on a busy machine wake-ups are what an entry costs."""
+
+APPLIED_UNSAID_BYTES_MAX = COMMITTED_BYTES_PER_READY // 4
+"""Applied bytes whose news is not held back: the core waits for it before it hands out more."""
 
 # -- the log
 

@@ -13,6 +13,7 @@ Source: etcd-io/raft, raft.go; the Raft paper and thesis where named.
 """
 
 import random
+from collections.abc import Callable
 
 from . import confchange, election, follower, leader, replication
 from .config import Config, Logger, NullLogger
@@ -32,7 +33,6 @@ from .types import (
     MessageType,
     Snapshot,
     StateType,
-    entries_size,
     payloads_size,
 )
 
@@ -44,14 +44,14 @@ _AFTER_APPEND = frozenset(
     {MessageType.MsgAppResp, MessageType.MsgVoteResp, MessageType.MsgPreVoteResp}
 )
 _FORWARDED = frozenset({MessageType.MsgProp, MessageType.MsgReadIndex})
-_FROM_LEADER = frozenset({MessageType.MsgApp, MessageType.MsgHeartbeat, MessageType.MsgSnap})
 
 
 class Raft:
     """One node's protocol state. `RawNode` is the way to use it."""
 
     __slots__ = (
-        "_rand", "check_quorum", "disable_conf_change_validation", "disable_proposal_forwarding",
+        "_rand", "_step_role", "check_quorum", "disable_conf_change_validation",
+        "disable_proposal_forwarding",
         "election_elapsed", "election_timeout", "heartbeat_elapsed", "heartbeat_timeout", "id",
         "is_learner", "lead", "lead_transferee", "log", "logger", "max_msg_size",
         "max_uncommitted_size", "msgs", "msgs_after_append", "pending_conf_index",
@@ -66,6 +66,7 @@ class Raft:
         self.vote = NONE
         self.lead = NONE
         self.state = StateType.StateFollower
+        self._step_role: Callable[[Raft, Message], None] = follower.step_follower
         self.is_learner = False
         self.logger: Logger = config.logger or NullLogger()
         self.log = RaftLog(storage, self.logger, config.applying_size_max())
@@ -102,7 +103,7 @@ class Raft:
             self._load_state(hard_state)
         if applied > 0:
             self.log.applied_to(applied, 0)
-        self.become_follower(self.term, NONE)
+        self.become_follower(self.term)
         self.logger.info(
             "newRaft %x [peers: [%s], term: %d, commit: %d, applied: %d, lastindex: %d, "
             "lastterm: %d]",
@@ -162,8 +163,7 @@ class Raft:
             self.election_elapsed = 0
             if self.check_quorum:
                 leader.check_quorum(self)
-            if self.state == StateType.StateLeader:
-                self.lead_transferee = NONE  # a transfer has one election timeout to succeed
+            self.lead_transferee = NONE  # a transfer has one election timeout to succeed
         if self.state == StateType.StateLeader and self.heartbeat_elapsed >= self.heartbeat_timeout:
             self.heartbeat_elapsed = 0
             replication.bcast_heartbeat(self)
@@ -193,11 +193,11 @@ class Raft:
         self.uncommitted_size = 0
         self.read_only = ReadOnly(self.read_only.option)
 
-    def become_follower(self, term: int, lead: int) -> None:
-        """Follow `lead`, or nobody yet, in `term`."""
+    def become_follower(self, term: int) -> None:
+        """Follow in `term`, and nobody until a leader is heard from."""
         self.reset(term)
-        self.lead = lead
         self.state = StateType.StateFollower
+        self._step_role = follower.step_follower
         self.logger.info("%x became follower at term %d", self.id, self.term)
 
     def become_candidate(self) -> None:
@@ -207,6 +207,7 @@ class Raft:
         self.reset(self.term + 1)
         self.vote = self.id
         self.state = StateType.StateCandidate
+        self._step_role = election.step_candidate
         self.logger.info("%x became candidate at term %d", self.id, self.term)
 
     def become_pre_candidate(self) -> None:
@@ -216,6 +217,7 @@ class Raft:
         self.tracker.votes = {}
         self.lead = NONE
         self.state = StateType.StatePreCandidate
+        self._step_role = election.step_candidate
         self.logger.info("%x became pre-candidate at term %d", self.id, self.term)
 
     def become_leader(self) -> None:
@@ -225,6 +227,7 @@ class Raft:
         self.reset(self.term)
         self.lead = self.id
         self.state = StateType.StateLeader
+        self._step_role = leader.step_leader
         own = self.tracker.progress[self.id]
         own.become_replicate()
         own.recent_active = True
@@ -254,27 +257,24 @@ class Raft:
                 return
             if not self._accept_higher_term(m):
                 return
-        match m.type:
-            case MessageType.MsgHup:
-                election.hup(self, election.timeout_campaign(self))
-            case MessageType.MsgVote | MessageType.MsgPreVote:
-                election.handle_vote(self, m)
-            case MessageType.MsgStorageAppendResp:
-                if m.index:
-                    self.log.unstable.stable_to(m.index, m.log_term)
-                if m.snapshot is not None:
-                    self._applied_snapshot(m.snapshot)
-            case MessageType.MsgStorageApplyResp:
-                if m.entries:
-                    self.applied_to(m.entries[-1].index, self.applying_size(m.entries))
-                    size = payloads_size(m.entries)
-                    self.uncommitted_size = max(self.uncommitted_size - size, 0)
-            case _ if self.state == StateType.StateLeader:
-                leader.step_leader(self, m)
-            case _ if self.state == StateType.StateFollower:
-                follower.step_follower(self, m)
-            case _:
-                election.step_candidate(self, m)
+        handler = _EVERY_ROLE.get(m.type)
+        if handler is not None:
+            handler(self, m)
+        else:
+            self._step_role(self, m)
+
+    def _storage_appended(self, m: Message) -> None:
+        if m.index:
+            self.log.unstable.stable_to(m.index, m.log_term)
+        if m.snapshot is not None:
+            self._applied_snapshot(m.snapshot)
+
+    def _storage_applied(self, m: Message) -> None:
+        if m.entries:
+            self.applied_to(m.entries[-1].index, self.log.page_size(m.entries))
+            if self.uncommitted_size:
+                size = payloads_size(m.entries)
+                self.uncommitted_size = max(self.uncommitted_size - size, 0)
 
     def _accept_higher_term(self, m: Message) -> bool:
         """Follow a message into its term; False if it must be ignored because of the lease."""
@@ -297,7 +297,7 @@ class Raft:
             "%x [term: %d] received a %s message with higher term from %x [term: %d]",
             self.id, self.term, m.type.name, m.from_, m.term,
         )  # fmt: skip
-        self.become_follower(m.term, m.from_ if m.type in _FROM_LEADER else NONE)
+        self.become_follower(m.term)
         return True
 
     def _in_lease(self) -> bool:
@@ -358,7 +358,7 @@ class Raft:
             Entry(term, index, e.type, e.data)
             for index, e in enumerate(entries, self.log.last_index() + 1)
         ]
-        last = self.log.append(fresh)
+        last = self.log.append_own(fresh, size)
         # Acknowledged to oneself only once it is durable here.
         self.send(Message(MessageType.MsgAppResp, to=self.id, index=last))
         return True
@@ -370,10 +370,6 @@ class Raft:
     def committed_in_current_term(self) -> bool:
         """True if this leader knows what is committed (thesis, 6.4)."""
         return self.log.term_or_zero(self.log.committed) == self.term
-
-    def applying_size(self, entries: list[Entry]) -> int:
-        """What entries count towards the bound on application; 0 if there is none."""
-        return entries_size(entries) if self.log.max_applying_size < NO_LIMIT else 0
 
     def applied_to(self, index: int, size: int) -> None:
         """Entries up to `index` are applied; a leader may now end a joint configuration."""
@@ -450,7 +446,7 @@ class Raft:
             return conf_state
         if own is None or own.is_learner:
             if self.step_down_on_removal:
-                self.become_follower(self.term, NONE)
+                self.become_follower(self.term)
             return conf_state
         if self.maybe_commit():
             replication.bcast_append(self)
@@ -461,3 +457,13 @@ class Raft:
         if self.lead_transferee not in config.voters.ids():
             self.lead_transferee = NONE
         return conf_state
+
+
+# What a node does whatever its role; the rest is for `election`, `follower` and `leader`.
+_EVERY_ROLE: dict[MessageType, Callable[[Raft, Message], None]] = {
+    MessageType.MsgHup: lambda r, _: election.hup(r, election.timeout_campaign(r)),
+    MessageType.MsgVote: election.handle_vote,
+    MessageType.MsgPreVote: election.handle_vote,
+    MessageType.MsgStorageAppendResp: Raft._storage_appended,
+    MessageType.MsgStorageApplyResp: Raft._storage_applied,
+}

@@ -125,7 +125,7 @@ def step_candidate(r: "Raft", m: Message) -> None:
             r.logger.info("%x no leader at term %d; dropping proposal", r.id, r.term)
             raise ProposalDropped
         case MessageType.MsgApp | MessageType.MsgHeartbeat | MessageType.MsgSnap:
-            r.become_follower(m.term, m.from_)
+            r.become_follower(m.term)
             follower.step_follower(r, m)
         case MessageType.MsgPreVoteResp if is_pre:
             _count_vote(r, m)
@@ -153,7 +153,7 @@ def _count_vote(r: "Raft", m: Message) -> None:
     if result == VoteResult.VoteLost or (
         result == VoteResult.VoteWon and r.id not in r.tracker.progress
     ):
-        r.become_follower(r.term, NONE)
+        r.become_follower(r.term)
     elif result == VoteResult.VoteWon and m.type == MessageType.MsgPreVoteResp:
         _campaign(r, Campaign.ELECTION)
     elif result == VoteResult.VoteWon:

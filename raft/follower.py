@@ -1,5 +1,6 @@
 """What a follower does (raft paper, 5.3, and 7 for snapshots). Source: etcd-io/raft, raft.go."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import election
@@ -14,52 +15,9 @@ if TYPE_CHECKING:
 
 def step_follower(r: "Raft", m: Message) -> None:
     """A message of the current term, for a follower."""
-    match m.type:
-        case MessageType.MsgApp:
-            _heard_from_leader(r, m)
-            _handle_append(r, m)
-        case MessageType.MsgHeartbeat:
-            _heard_from_leader(r, m)
-            r.log.commit_to(m.commit)
-            r.send(Message(MessageType.MsgHeartbeatResp, to=m.from_, context=m.context))
-        case MessageType.MsgSnap:
-            _heard_from_leader(r, m)
-            _handle_snapshot(r, m)
-        case MessageType.MsgProp:
-            _forward_proposal(r, m)
-        case MessageType.MsgTransferLeader:
-            if r.lead == NONE:
-                r.logger.info("%x no leader at term %d; dropping leader transfer msg", r.id, r.term)
-            else:
-                r.send(Message(m.type, to=r.lead, from_=m.from_))
-        case MessageType.MsgForgetLeader:
-            _forget_leader(r)
-        case MessageType.MsgTimeoutNow:
-            r.logger.info(
-                "%x [term %d] received MsgTimeoutNow from %x and starts an election to get "
-                "leadership.",
-                r.id, r.term, m.from_,
-            )  # fmt: skip
-            # No pre-vote: the leader itself asks for this election.
-            election.hup(r, election.Campaign.TRANSFER)
-        case MessageType.MsgReadIndex:
-            if r.lead == NONE:
-                r.logger.info("%x no leader at term %d; dropping index reading msg", r.id, r.term)
-            else:
-                r.send(Message(m.type, to=r.lead, from_=m.from_, entries=m.entries))
-        case MessageType.MsgReadIndexResp:
-            if len(m.entries) == 1:
-                r.read_states.append(ReadState(m.index, m.entries[0].data))
-            else:
-                r.logger.error(
-                    "%x invalid format of MsgReadIndexResp from %x, entries count: %d",
-                    r.id, m.from_, len(m.entries),
-                )  # fmt: skip
-
-
-def _heard_from_leader(r: "Raft", m: Message) -> None:
-    r.election_elapsed = 0
-    r.lead = m.from_
+    handler = _HANDLERS.get(m.type)
+    if handler is not None:
+        handler(r, m)
 
 
 def _forward_proposal(r: "Raft", m: Message) -> None:
@@ -74,7 +32,40 @@ def _forward_proposal(r: "Raft", m: Message) -> None:
     r.send(Message(m.type, to=r.lead, from_=m.from_, entries=m.entries))
 
 
-def _forget_leader(r: "Raft") -> None:
+def _forward_transfer(r: "Raft", m: Message) -> None:
+    if r.lead == NONE:
+        r.logger.info("%x no leader at term %d; dropping leader transfer msg", r.id, r.term)
+    else:
+        r.send(Message(m.type, to=r.lead, from_=m.from_))
+
+
+def _forward_read(r: "Raft", m: Message) -> None:
+    if r.lead == NONE:
+        r.logger.info("%x no leader at term %d; dropping index reading msg", r.id, r.term)
+    else:
+        r.send(Message(m.type, to=r.lead, from_=m.from_, entries=m.entries))
+
+
+def _take_read(r: "Raft", m: Message) -> None:
+    if len(m.entries) == 1:
+        r.read_states.append(ReadState(m.index, m.entries[0].data))
+    else:
+        r.logger.error(
+            "%x invalid format of MsgReadIndexResp from %x, entries count: %d",
+            r.id, m.from_, len(m.entries),
+        )  # fmt: skip
+
+
+def _take_over(r: "Raft", m: Message) -> None:
+    r.logger.info(
+        "%x [term %d] received MsgTimeoutNow from %x and starts an election to get leadership.",
+        r.id, r.term, m.from_,
+    )  # fmt: skip
+    # No pre-vote: the leader itself asks for this election.
+    election.hup(r, election.Campaign.TRANSFER)
+
+
+def _forget_leader(r: "Raft", _: Message) -> None:
     if r.read_only.option == ReadOnlyOption.ReadOnlyLeaseBased:
         r.logger.error("ignoring MsgForgetLeader due to ReadOnlyLeaseBased")
     elif r.lead != NONE:
@@ -83,6 +74,8 @@ def _forget_leader(r: "Raft") -> None:
 
 
 def _handle_append(r: "Raft", m: Message) -> None:
+    r.election_elapsed = 0
+    r.lead = m.from_
     log = r.log
     if m.index < log.committed:
         r.send(Message(MessageType.MsgAppResp, to=m.from_, index=log.committed))
@@ -106,7 +99,16 @@ def _handle_append(r: "Raft", m: Message) -> None:
     )  # fmt: skip
 
 
+def _handle_heartbeat(r: "Raft", m: Message) -> None:
+    r.election_elapsed = 0
+    r.lead = m.from_
+    r.log.commit_to(m.commit)
+    r.send(Message(MessageType.MsgHeartbeatResp, to=m.from_, context=m.context))
+
+
 def _handle_snapshot(r: "Raft", m: Message) -> None:
+    r.election_elapsed = 0
+    r.lead = m.from_
     snapshot = m.snapshot or Snapshot()
     index, term = snapshot.metadata.index, snapshot.metadata.term
     restored = _restore(r, snapshot)
@@ -148,3 +150,16 @@ def _restore(r: "Raft", snapshot: Snapshot) -> bool:
         r.id, r.log.committed, r.log.last_index(), r.log.last_term(), meta.index, meta.term,
     )  # fmt: skip
     return True
+
+
+_HANDLERS: dict[MessageType, Callable[["Raft", Message], None]] = {
+    MessageType.MsgApp: _handle_append,
+    MessageType.MsgHeartbeat: _handle_heartbeat,
+    MessageType.MsgSnap: _handle_snapshot,
+    MessageType.MsgProp: _forward_proposal,
+    MessageType.MsgReadIndex: _forward_read,
+    MessageType.MsgReadIndexResp: _take_read,
+    MessageType.MsgTransferLeader: _forward_transfer,
+    MessageType.MsgTimeoutNow: _take_over,
+    MessageType.MsgForgetLeader: _forget_leader,
+}

@@ -5,6 +5,7 @@ may stop this node, so whatever would lead into an impossible state is refused h
 state is changed; the caller drops the message and counts it.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from .confchange import Changer, ConfChangeError, restore
@@ -12,15 +13,16 @@ from .errors import InvalidMessage, StepLocalMsg, StepPeerNotFound, UnsafeMessag
 from .leader import decode_conf_change
 from .tracker import ProgressTracker
 from .types import (
+    LOCAL_APPLY_THREAD,
+    LOCAL_MESSAGES,
     NONE,
+    RESPONSE_MESSAGES,
     Entry,
     EntryType,
     Message,
     MessageType,
     Snapshot,
-    is_local_msg,
-    is_local_msg_target,
-    is_response_msg,
+    has_conf_change,
 )
 
 if TYPE_CHECKING:
@@ -46,66 +48,72 @@ def check(r: "Raft", m: Message) -> None:
     """Raise StepLocalMsg, StepPeerNotFound, InvalidMessage or UnsafeMessage, or do nothing."""
     if not isinstance(m.type, MessageType):
         raise InvalidMessage(f"unknown message type {m.type!r}")
-    local = is_local_msg_target(m.from_)
-    if is_local_msg(m.type) and not (local and m.type in _FROM_STORAGE):
-        raise StepLocalMsg
-    if is_response_msg(m.type) and not local and m.from_ not in r.tracker.progress:
-        raise StepPeerNotFound
     try:
-        _check_numbers(r, m)
-        _check_content(r, m)
+        _check_numbers(m)
+        _check_sender(r, m)
+        check_content = _CONTENT.get(m.type)
+        if check_content is not None:
+            check_content(r, m)
     except (TypeError, AttributeError) as error:
         raise InvalidMessage(f"malformed {m.type.name}: {error}") from error
 
 
-def _check_numbers(r: "Raft", m: Message) -> None:
+def _check_numbers(m: Message) -> None:
     bits = m.term | m.log_term | m.index | m.commit | m.reject_hint
     if not 0 <= bits < _NUMBER_MAX or (m.from_ | m.to | m.vote) >> 64:
         raise InvalidMessage(
             f"number out of range in {m.type.name} from {m.from_}: term {m.term}, log term "
             f"{m.log_term}, index {m.index}, commit {m.commit}, hint {m.reject_hint}"
         )
+
+
+def _check_sender(r: "Raft", m: Message) -> None:
+    from_storage = m.from_ >= LOCAL_APPLY_THREAD
+    if m.type in LOCAL_MESSAGES and not (from_storage and m.type in _FROM_STORAGE):
+        raise StepLocalMsg
+    if m.type in RESPONSE_MESSAGES and not from_storage and m.from_ not in r.tracker.progress:
+        raise StepPeerNotFound
     wrong_request = m.type in _REQUESTS and (m.term == 0 or m.from_ == NONE)
     from_itself = m.from_ == r.id and (m.reject or m.type not in _FROM_ITSELF)
-    if wrong_request or from_itself:
+    if wrong_request or from_itself or (from_storage and m.type not in _FROM_STORAGE):
         raise InvalidMessage(f"{m.type.name} from {m.from_:x} to {r.id:x} at term {m.term}")
 
 
-def _check_content(r: "Raft", m: Message) -> None:
-    match m.type:
-        case MessageType.MsgApp:
-            _check_append(m)
-        case MessageType.MsgAppResp:
-            last = r.log.last_index()
-            if not m.reject and m.term in (0, r.term) and m.index > last:
-                raise InvalidMessage(
-                    f"{m.from_:x} acknowledges index {m.index}, last index is {last}"
-                )
-        case MessageType.MsgHeartbeat:
-            last = r.log.last_index()
-            if m.term >= r.term and m.commit > last:
-                raise UnsafeMessage(
-                    f"tocommit({m.commit}) is out of range [lastIndex({last})]. "
-                    "Was the raft log corrupted, truncated, or lost?"
-                )
-        case MessageType.MsgSnap:
-            _check_snapshot(m, m.snapshot or Snapshot())
-        case MessageType.MsgProp:
-            if not m.entries:
-                raise InvalidMessage(f"{r.id:x} stepped empty MsgProp")
-            for e in m.entries:
-                _check_entry(e)
-        case MessageType.MsgReadIndex:
-            if len(m.entries) != 1:
-                raise InvalidMessage(f"MsgReadIndex with {len(m.entries)} entries, not 1")
-        case MessageType.MsgStorageAppendResp | MessageType.MsgStorageApplyResp:
-            written = m.snapshot.metadata.index if m.snapshot else 0
-            applied = m.entries[-1].index if m.entries else 0
-            if max(written, applied) > r.log.committed:
-                raise InvalidMessage(
-                    f"{m.type.name} for index {max(written, applied)}, "
-                    f"committed is {r.log.committed}"
-                )
+def _check_append_response(r: "Raft", m: Message) -> None:
+    last = r.log.last_index()
+    if not m.reject and m.index > last and m.term in (0, r.term):
+        raise InvalidMessage(f"{m.from_:x} acknowledges index {m.index}, last index is {last}")
+
+
+def _check_heartbeat(r: "Raft", m: Message) -> None:
+    last = r.log.last_index()
+    if m.commit > last and m.term >= r.term:
+        raise UnsafeMessage(
+            f"tocommit({m.commit}) is out of range [lastIndex({last})]. "
+            "Was the raft log corrupted, truncated, or lost?"
+        )
+
+
+def _check_proposal(r: "Raft", m: Message) -> None:
+    if not m.entries:
+        raise InvalidMessage(f"{r.id:x} stepped empty MsgProp")
+    if has_conf_change(m.entries):
+        for e in m.entries:
+            _check_entry(e)
+
+
+def _check_read(_: "Raft", m: Message) -> None:
+    if len(m.entries) != 1:
+        raise InvalidMessage(f"MsgReadIndex with {len(m.entries)} entries, not 1")
+
+
+def _check_storage_response(r: "Raft", m: Message) -> None:
+    written = m.snapshot.metadata.index if m.snapshot else 0
+    applied = m.entries[-1].index if m.entries else 0
+    if max(written, applied) > r.log.committed:
+        raise InvalidMessage(
+            f"{m.type.name} for index {max(written, applied)}, committed is {r.log.committed}"
+        )
 
 
 def _check_entry(e: Entry) -> None:
@@ -116,7 +124,7 @@ def _check_entry(e: Entry) -> None:
     decode_conf_change(e)
 
 
-def _check_append(m: Message) -> None:
+def _check_append(_: "Raft", m: Message) -> None:
     """Entries follow one another, and terms never fall nor exceed the sender's."""
     index, term = m.index, m.log_term
     for e in m.entries:
@@ -127,21 +135,34 @@ def _check_append(m: Message) -> None:
                 "not consistent"
             )
         term = e.term
-        _check_entry(e)
+        if e.type:
+            _check_entry(e)
     if term > m.term:
         raise InvalidMessage(f"leader term {m.term}: entry {term}/{index} has a newer term")
 
 
-def _check_snapshot(m: Message, snapshot: Snapshot) -> None:
-    meta = snapshot.metadata
+def _check_snapshot(_: "Raft", m: Message) -> None:
+    meta = (m.snapshot or Snapshot()).metadata
     if not 0 <= meta.index < _NUMBER_MAX or not 0 <= meta.term <= m.term:
         raise InvalidMessage(f"leader term {m.term}: snapshot {meta.term}/{meta.index}")
     tracker = ProgressTracker(max_inflight=1)
     try:
-        tracker.config, _ = restore(Changer(tracker, meta.index), meta.conf_state)
+        tracker.config, _progress = restore(Changer(tracker, meta.index), meta.conf_state)
     except ConfChangeError as error:
         raise InvalidMessage(f"snapshot with config {meta.conf_state}: {error}") from error
     if not tracker.conf_state().equivalent(meta.conf_state):
         raise InvalidMessage(
             f"snapshot with config {meta.conf_state}, of which {tracker.conf_state()} is possible"
         )
+
+
+_CONTENT: Final[dict[MessageType, Callable[["Raft", Message], None]]] = {
+    MessageType.MsgApp: _check_append,
+    MessageType.MsgAppResp: _check_append_response,
+    MessageType.MsgHeartbeat: _check_heartbeat,
+    MessageType.MsgSnap: _check_snapshot,
+    MessageType.MsgProp: _check_proposal,
+    MessageType.MsgReadIndex: _check_read,
+    MessageType.MsgStorageAppendResp: _check_storage_response,
+    MessageType.MsgStorageApplyResp: _check_storage_response,
+}

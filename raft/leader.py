@@ -3,6 +3,7 @@
 Source: etcd-io/raft, raft.go.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .confchange import ConfChangeError
@@ -20,6 +21,7 @@ from .types import (
     EntryType,
     Message,
     MessageType,
+    has_conf_change,
 )
 
 if TYPE_CHECKING:
@@ -28,48 +30,24 @@ if TYPE_CHECKING:
 
 def step_leader(r: "Raft", m: Message) -> None:
     """A message of the current term, for the leader."""
-    match m.type:
-        case MessageType.MsgProp:
-            _propose(r, m)
-            return
-        case MessageType.MsgReadIndex:
-            if r.committed_in_current_term():
-                _start_read(r, m)
-            else:
-                # The commit index may still be behind what an earlier leader acknowledged.
-                r.postponed_reads.append(m)
-            return
-        case MessageType.MsgForgetLeader:
-            return
+    handler = _FROM_ANYBODY.get(m.type)
+    if handler is not None:
+        handler(r, m)
+        return
     pr = r.tracker.progress.get(m.from_)
     if pr is None:
         r.logger.debug("%x no progress available for %x", r.id, m.from_)
         return
-    match m.type:
-        case MessageType.MsgAppResp if m.reject:
-            _handle_rejection(r, m, pr)
-        case MessageType.MsgAppResp:
-            _handle_append_response(r, m, pr)
-        case MessageType.MsgHeartbeatResp:
-            _handle_heartbeat_response(r, m, pr)
-        case MessageType.MsgSnapStatus:
-            _handle_snapshot_status(r, m, pr)
-        case MessageType.MsgUnreachable:
-            # An append message was probably lost: stop pipelining.
-            if pr.state == ProgressState.StateReplicate:
-                pr.become_probe()
-            r.logger.debug(
-                "%x failed to send message to %x because it is unreachable [%s]", r.id, m.from_, pr
-            )
-        case MessageType.MsgTransferLeader:
-            _handle_transfer(r, m, pr)
+    peer_handler = _FROM_MEMBERS.get(m.type)
+    if peer_handler is not None:
+        peer_handler(r, m, pr)
 
 
 def check_quorum(r: "Raft") -> None:
     """Step down unless a quorum was heard from since the last time (thesis, 6.2)."""
     if not r.tracker.quorum_active():
         r.logger.warning("%x stepped down to follower since quorum is not active", r.id)
-        r.become_follower(r.term, NONE)
+        r.become_follower(r.term)
     for _, pr in r.tracker.others(r.id):
         pr.recent_active = False
 
@@ -86,11 +64,13 @@ def _propose(r: "Raft", m: Message) -> None:
             r.id, r.term, r.lead_transferee,
         )  # fmt: skip
         raise ProposalDropped
-    # The caller's list stays as it is: the message may be proposed again.
-    entries = [
-        e if e.type == EntryType.EntryNormal else _admit_conf_change(r, e, offset)
-        for offset, e in enumerate(m.entries, start=1)
-    ]
+    entries = m.entries
+    if has_conf_change(entries):
+        # A list of its own: the caller may propose the same message again.
+        entries = [
+            _admit_conf_change(r, e, offset) if e.type else e
+            for offset, e in enumerate(entries, start=1)
+        ]
     if not r.append_entries(entries):
         raise ProposalDropped
     bcast_append(r)
@@ -142,7 +122,6 @@ def _refusal(r: "Raft", cc: ConfChangeV2) -> str:
 
 
 def _handle_rejection(r: "Raft", m: Message, pr: Progress) -> None:
-    pr.recent_active = True
     r.logger.debug(
         "%x received MsgAppResp(rejected, hint: (index %d, term %d)) from %x for index %d",
         r.id, m.reject_hint, m.log_term, m.from_, m.index,
@@ -161,6 +140,9 @@ def _handle_rejection(r: "Raft", m: Message, pr: Progress) -> None:
 
 def _handle_append_response(r: "Raft", m: Message, pr: Progress) -> None:
     pr.recent_active = True
+    if m.reject:
+        _handle_rejection(r, m, pr)
+        return
     # A repeated acknowledgement still ends probing: the logs do agree there.
     known = m.index == pr.match and pr.state == ProgressState.StateProbe
     if not pr.maybe_update(m.index) and not known:
@@ -221,7 +203,24 @@ def _handle_snapshot_status(r: "Raft", m: Message, pr: Progress) -> None:
     pr.msg_app_flow_paused = True
 
 
+def _handle_unreachable(r: "Raft", m: Message, pr: Progress) -> None:
+    # An append message was probably lost: stop pipelining.
+    if pr.state == ProgressState.StateReplicate:
+        pr.become_probe()
+    r.logger.debug(
+        "%x failed to send message to %x because it is unreachable [%s]", r.id, m.from_, pr
+    )
+
+
 # --- reads
+
+
+def _read(r: "Raft", m: Message) -> None:
+    if r.committed_in_current_term():
+        _start_read(r, m)
+    else:
+        # The commit index may still be behind what an earlier leader acknowledged.
+        r.postponed_reads.append(m)
 
 
 def _start_read(r: "Raft", m: Message) -> None:
@@ -290,3 +289,17 @@ def _handle_transfer(r: "Raft", m: Message, pr: Progress) -> None:
         )  # fmt: skip
     else:
         maybe_send_append(r, target, pr)
+
+
+_FROM_ANYBODY: dict[MessageType, Callable[["Raft", Message], None]] = {
+    MessageType.MsgProp: _propose,
+    MessageType.MsgReadIndex: _read,
+    MessageType.MsgForgetLeader: lambda _r, _m: None,
+}
+_FROM_MEMBERS: dict[MessageType, Callable[["Raft", Message, Progress], None]] = {
+    MessageType.MsgAppResp: _handle_append_response,
+    MessageType.MsgHeartbeatResp: _handle_heartbeat_response,
+    MessageType.MsgSnapStatus: _handle_snapshot_status,
+    MessageType.MsgUnreachable: _handle_unreachable,
+    MessageType.MsgTransferLeader: _handle_transfer,
+}

@@ -9,7 +9,9 @@ from .config import Logger
 from .errors import ErrCompacted, ErrUnavailable, RaftPanic, StorageError, UnsafeMessage
 from .log_unstable import Unstable
 from .storage import Storage
-from .types import NO_LIMIT, Entry, Snapshot, entries_size, limit_size
+from .types import NO_LIMIT, Entry, Snapshot, entries_size, limit_size, payloads_size, surely_fits
+
+_NO_BATCH: tuple[int, list[Entry], int, int] = (0, [], 0, -1)  # no entry 0, no bound -1
 
 
 class RaftLog:
@@ -20,8 +22,8 @@ class RaftLog:
     """
 
     __slots__ = (
-        "_applying_paused", "_applying_size", "_logger", "_storage", "applied", "applying",
-        "committed", "max_applying_size", "unstable",
+        "_applying_paused", "_applying_size", "_batch", "_logger", "_page_sizes", "_storage",
+        "applied", "applying", "committed", "max_applying_size", "unstable",
     )  # fmt: skip
 
     def __init__(self, storage: Storage, logger: Logger, max_applying_size: int = NO_LIMIT) -> None:
@@ -30,6 +32,8 @@ class RaftLog:
         self.max_applying_size = max_applying_size
         self._applying_size = 0
         self._applying_paused = False
+        self._page_sizes: dict[int, int] = {}  # by the last index of a page that is being applied
+        self._batch: tuple[int, list[Entry], int, int] = _NO_BATCH
         self.unstable = Unstable(storage.last_index() + 1, logger)
         self.committed = self.applying = self.applied = storage.first_index() - 1
 
@@ -51,7 +55,10 @@ class RaftLog:
 
     def last_index(self) -> int:
         """The index of the last entry, or of the snapshot before any."""
-        last = self.unstable.maybe_last_index()
+        unstable = self.unstable
+        if unstable.entries:
+            return unstable.offset + len(unstable.entries) - 1
+        last = unstable.maybe_last_index()
         return self._storage.last_index() if last is None else last
 
     def term(self, index: int) -> int:
@@ -59,14 +66,17 @@ class RaftLog:
 
         The term of the entry before the first one is known too.
         """
-        term = self.unstable.maybe_term(index)
-        if term is not None:
-            return term
-        if index + 1 < self.first_index():
-            raise ErrCompacted
-        if index > self.last_index():
+        unstable = self.unstable
+        at = index - unstable.offset
+        if at >= 0:
+            if at < len(unstable.entries):
+                return unstable.entries[at].term
             raise ErrUnavailable
-        return self._storage.term(index)
+        if unstable.snapshot is None:
+            return self._storage.term(index)
+        if index == unstable.snapshot.metadata.index:
+            return unstable.snapshot.metadata.term
+        raise ErrCompacted  # whatever storage holds, the snapshot is about to replace it
 
     def term_or_zero(self, index: int) -> int:
         """The term of entry `index`, 0 if it is not in the log."""
@@ -99,14 +109,27 @@ class RaftLog:
         last = self.last_index()
         return [] if lo > last else self.slice(lo, last + 1, max_size)
 
+    def batch(self, lo: int, max_size: int) -> tuple[list[Entry], int]:
+        """`entries(lo, max_size)` and the bytes of their data. For a leader; the list is shared.
+
+        Peers mostly need the same entries, those just appended, so the last answer is kept.
+        """
+        kept_lo, entries, size, kept_max = self._batch
+        if kept_lo == lo and (max_size == kept_max or surely_fits(entries, size, max_size)):
+            return entries, size
+        entries = self.entries(lo, max_size)
+        size = payloads_size(entries)
+        self._batch = (lo, entries, size, max_size)
+        return entries, size
+
     def slice(self, lo: int, hi: int, max_size: int) -> list[Entry]:
         """Entries [lo, hi) within `max_size` bytes but at least one; ErrCompacted."""
+        offset = self.unstable.offset
+        if offset <= lo < hi:
+            return limit_size(self.unstable.slice(lo, hi), max_size)
         self._check_bounds(lo, hi)
         if lo == hi:
             return []
-        offset = self.unstable.offset
-        if lo >= offset:
-            return limit_size(self.unstable.slice(lo, hi), max_size)
         cut = min(hi, offset)
         try:
             entries = self._storage.entries(lo, cut, max_size)
@@ -177,6 +200,15 @@ class RaftLog:
                 raise RaftPanic(f"after({after}) is out of range [committed({self.committed})]")
             self.unstable.truncate_and_append(entries)
         return self.last_index()
+
+    def append_own(self, entries: list[Entry], payload: int) -> int:
+        """A leader's append of entries with `payload` bytes of data: nothing is replaced.
+
+        A leader begins with one, so `batch` never sees what was there before.
+        """
+        last = self.append(entries)
+        self._batch = (entries[0].index, entries, payload, _NO_BATCH[3])
+        return last
 
     def find_conflict(self, entries: list[Entry]) -> int:
         """The first index whose entry differs from or is missing in this log, 0 if none is."""
@@ -280,11 +312,17 @@ class RaftLog:
             )
         self.applying = index
         self._applying_size += size
+        self._page_sizes[index] = size
         # Fewer entries than there are: the next one did not fit, so wait for room for it too.
         self._applying_paused = (
             self._applying_size >= self.max_applying_size
             or index < self.max_appliable_index(allow_unstable)
         )
+
+    def page_size(self, entries: list[Entry]) -> int:
+        """The encoded bytes of entries that were applied, as when they were handed out."""
+        size = self._page_sizes.pop(entries[-1].index, None)
+        return entries_size(entries) if size is None else size
 
     def applied_to(self, index: int, size: int) -> None:
         """Entries up to `index` are applied, `size` encoded bytes of them newly."""

@@ -13,7 +13,6 @@ from .tracker import Progress, TrackerConfig
 from .types import (
     LOCAL_APPEND_THREAD,
     LOCAL_APPLY_THREAD,
-    NONE,
     ConfChange,
     ConfChangeV2,
     ConfState,
@@ -24,7 +23,7 @@ from .types import (
     MessageType,
     Snapshot,
     StateType,
-    is_empty_hard_state,
+    entries_size,
 )
 
 
@@ -63,8 +62,9 @@ class Ready:
     """Work for the host. None means unchanged; the lists are the host's own.
 
     `messages` go out after `entries`, `hard_state` and `snapshot` are durable (asynchronous mode:
-    at once, the storage messages among them say what must wait). `must_sync`: that write matters
-    for safety; otherwise only the commit index moved.
+    at once, the storage messages among them say what must wait). `must_sync`: entries, term or
+    vote changed, so the write must be durable; a snapshot must be as well, a new commit index by
+    itself need not.
     """
 
     soft_state: SoftState | None
@@ -147,7 +147,7 @@ class RawNode:
         if r.log.last_index() != 0:
             raise ValueError("can't bootstrap a nonempty Storage")
         self._hard_state = HardState()
-        r.become_follower(1, NONE)
+        r.become_follower(1)
         changes = [ConfChange(node_id=peer.id, context=peer.context) for peer in peers]
         r.log.append([
             Entry(1, index, EntryType.EntryConfChange, change.marshal())
@@ -234,7 +234,6 @@ class RawNode:
         """True if `ready` has work."""
         r = self._raft
         log = r.log
-        hard_state = self._current_hard_state()
         return bool(
             r.msgs
             or r.msgs_after_append
@@ -242,8 +241,8 @@ class RawNode:
             or log.unstable.has_next_entries()
             or log.has_next_committed(not self._async)
             or log.unstable.next_snapshot() is not None
-            or (hard_state != self._hard_state and not is_empty_hard_state(hard_state))
-            or self._current_soft_state() != self._soft_state
+            or self._hard_state_changed()
+            or self._soft_state_changed()
         )
 
     def ready(self) -> Ready:
@@ -252,19 +251,18 @@ class RawNode:
         RaftPanic if the previous one is not finished.
         """
         r = self._raft
-        soft_state, hard_state = self._current_soft_state(), self._current_hard_state()
         entries = r.log.unstable.next_entries()
         rd = Ready(
-            soft_state=soft_state if soft_state != self._soft_state else None,
-            hard_state=hard_state if hard_state != self._hard_state else None,
+            soft_state=self._current_soft_state() if self._soft_state_changed() else None,
+            hard_state=self._current_hard_state() if self._hard_state_changed() else None,
             read_states=r.read_states,
             entries=entries,
             snapshot=r.log.unstable.next_snapshot(),
             committed_entries=r.log.next_committed(not self._async),
             messages=r.msgs,
             must_sync=bool(entries)
-            or hard_state.term != self._hard_state.term
-            or hard_state.vote != self._hard_state.vote,
+            or r.term != self._hard_state.term
+            or r.vote != self._hard_state.vote,
         )
         if self._async:
             self._add_storage_messages(rd)
@@ -285,7 +283,7 @@ class RawNode:
         r = self._raft
         if rd.soft_state is not None:
             self._soft_state = SoftState(rd.soft_state.lead, rd.soft_state.raft_state)
-        if rd.hard_state is not None and not is_empty_hard_state(rd.hard_state):
+        if rd.hard_state is not None:
             self._hard_state = self._current_hard_state()
         if not self._async:
             if self._steps_on_advance:
@@ -300,7 +298,7 @@ class RawNode:
         r.log.unstable.accept_in_progress()
         if rd.committed_entries:
             last = rd.committed_entries[-1].index
-            size = r.applying_size(rd.committed_entries)
+            size = entries_size(rd.committed_entries)
             r.log.accept_applying(last, size, not self._async)
 
     def _add_storage_messages(self, rd: Ready) -> None:
@@ -349,6 +347,14 @@ class RawNode:
             MessageType.MsgStorageApplyResp, self._raft.id, LOCAL_APPLY_THREAD,
             entries=committed[:],
         )  # fmt: skip
+
+    def _hard_state_changed(self) -> bool:
+        r, seen = self._raft, self._hard_state
+        return r.log.committed != seen.commit or r.term != seen.term or r.vote != seen.vote
+
+    def _soft_state_changed(self) -> bool:
+        r, seen = self._raft, self._soft_state
+        return r.lead != seen.lead or r.state != seen.raft_state
 
     # --- looking inside
 

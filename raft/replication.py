@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ErrCompacted, ErrSnapshotTemporarilyUnavailable, ErrUnavailable, RaftPanic
 from .tracker import Progress, ProgressState
-from .types import Entry, Message, MessageType, is_empty_snap, payloads_size
+from .types import Entry, Message, MessageType, is_empty_snap
 
 if TYPE_CHECKING:
     from .core import Raft
@@ -24,11 +24,12 @@ def maybe_send_append(r: "Raft", to: int, pr: Progress, *, send_if_empty: bool =
     except (ErrCompacted, ErrUnavailable):
         return _maybe_send_snapshot(r, to, pr)
     entries: list[Entry] = []
+    size = 0
     # With a full window only empty messages go out: should everything in it be lost, their
     # answers are what empties it.
     if pr.state != ProgressState.StateReplicate or not pr.window().full():
         try:
-            entries = log.entries(pr.next, r.max_msg_size)
+            entries, size = log.batch(pr.next, r.max_msg_size)
         except ErrCompacted:
             return send_if_empty and _maybe_send_snapshot(r, to, pr)
     if not entries and not send_if_empty:
@@ -39,7 +40,7 @@ def maybe_send_append(r: "Raft", to: int, pr: Progress, *, send_if_empty: bool =
             commit=log.committed,
         )
     )  # fmt: skip
-    pr.sent_entries(len(entries), payloads_size(entries))
+    pr.sent_entries(len(entries), size)
     pr.sent_commit = log.committed
     return True
 

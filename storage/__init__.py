@@ -1,7 +1,8 @@
 """What a node keeps on disk: the format, and what is true after a crash.
 
 A data directory (data_dir.py) holds two RocksDB databases, each opened by one owner only, and
-snapshots. All integers are big-endian, so that the order of bytes is the order of numbers.
+snapshots (snapshot_store.py). A database has one column family; the first byte of a key tells what
+it is (rocks.py says why). Numbers in keys are big-endian, so that the order of bytes is theirs.
 
 Log database (log_store.py, owner: the WAL writer)
 --------------------------------------------------
@@ -12,4 +13,37 @@ Log database (log_store.py, owner: the WAL writer)
 - `save` is one atomic batch; it is durable when a later `sync` returned, and so is all before it.
 - After a crash the log holds all that was synced and possibly a prefix of what was saved since.
   A torn tail of RocksDB's own log is cut off; damage anywhere else refuses to open.
+
+State database (state_store.py, owner: the applier)
+---------------------------------------------------
+    "k" key                         record          newest version of a key that exists
+    "e" revision:u64 sub:u32        [event, …]      history: a chunk of at most 128 events or about
+                                                    64 KiB, under its first event's revision and
+                                                    number within that revision
+    "d" escaped key, revision:u64   header          the last version of a key deleted at revision
+    "o" revision:u64 key            record          a version that compaction must not lose
+    "l" lease:u64                   [ttl_s]
+    "n" lease:u64 key               nothing         the lease holds the key
+    "mapplied"       index:u64 term:u64 revision:u64 compact_revision:u64 history_crc:u32
+    "mconfiguration"                [conf state, members]
+    "mcompacted"     revision:u64   compaction has removed all it could up to here
+
+    record   header value
+    header   create mod version lease prev skip_1 skip_2, each u64 little-endian
+    event    [revision, key, record], of a deletion [revision, key, mod:u64 of what was deleted]
+    escaped  every 0x00 as 0x00 0xff, then 0x00 0x01
+
+Brackets are msgpack arrays. A put writes two values: the record under "k", and the record again in
+the chunk of its revision. `prev`, `skip_1` and `skip_2` (records.py) lead from a version to earlier
+ones; a read in the past starts at "k" or "d" and follows them through the chunks (mvcc.py).
+
+- All that an entry changed, and its index in "mapplied", are in one batch, always (overlay.py).
+  RocksDB keeps no log of it: after a crash the state is that of the last flush, at an index that
+  it knows, and the raft log is applied again from there. The log must not be compacted past the
+  index that `flush` returned.
+- Applying depends on nothing but the state and the entry. Members at the same applied index have
+  equal records, revisions, answers and hashes; where chunks end, and how much of the history below
+  the compact revision is gone yet, is each member's own affair (compaction.py).
+- The newest version at the compact revision stays readable as long as reads may ask for it: in
+  "k", or in "o" from when it is replaced.
 """

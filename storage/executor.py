@@ -15,7 +15,6 @@ from ..transport.requests import (
     PUT_IGNORE_LEASE,
     PUT_IGNORE_VALUE,
     PUT_PREV_KV,
-    is_read_only,
 )
 from . import keys
 from .errors import StorageError
@@ -140,8 +139,7 @@ class Executor:
         refusal = self._check(request, iter(taken))
         if refusal is not None:
             return refusal
-        if is_read_only(request):
-            self._begin = len(self._versions.recent)
+        self._begin = len(self._versions.recent)
         return self._run(request, iter(taken))
 
     def _choose(self, request: Request, taken: list[bool]) -> None:

@@ -48,7 +48,8 @@ class Versions:
         self.compact_revision = 0
         """Reads below it are refused; 0 before the first compaction."""
         self.recent: list[Event] = []
-        """Events whose chunks are not in the database yet."""
+        """Events whose chunks are not in the database yet: whole revisions, between requests."""
+        self._before: list[Event] = []  # those just before `recent`, for watches that follow
         # (first revision, last revision, events) of the chunk read last: neighbours are often next
         self._chunk: tuple[int, int, Sequence[Event]] = (1, 0, ())
         # Searching below the first chunk would pass all that compaction deleted.
@@ -57,7 +58,7 @@ class Versions:
 
     def current(self, key: bytes) -> bytes | None:
         """The newest record of `key`, None when it does not exist now."""
-        return self.overlay.get(keys.KV + key)
+        return self.overlay.get_again(keys.KV + key)
 
     def record_at(self, revision: int, key: bytes) -> bytes | None:
         """The record that a put of `key` at exactly `revision` made; None when there was none or
@@ -96,22 +97,37 @@ class Versions:
 
     def _walk(self, revision: int, key: bytes, head: Header) -> int:
         """The mod revision of that record."""
-        older = head.mod_revision
-        while older > revision:
-            if head.skip_2 > revision:
-                older = head.skip_2
-            elif head.skip_1 > revision:
-                older = head.skip_1
-            elif head.prev > revision:
-                older = head.prev
-            else:
-                return head.prev
+        while (older := _older(head, revision)) > revision:
             head = read_header(self._existing(older, key))
         return older
 
+    def _versions_at(self, revision: int, live: list[tuple[bytes, bytes | Header]]) -> list[bytes]:
+        """The records at `revision` of what `live_at` found there.
+
+        All go back together, one pointer at a time and in the order of revisions, so that each
+        chunk is read once for all keys in it.
+        """
+        records = [b"" if isinstance(newest, Header) else newest for _, newest in live]
+        todo = [
+            (_older(newest, revision), position)
+            for position, (_, newest) in enumerate(live)
+            if isinstance(newest, Header)
+        ]
+        while todo:
+            todo.sort()
+            further = []
+            for older, position in todo:
+                record = self._existing(older, live[position][0])
+                if older <= revision:
+                    records[position] = record
+                else:
+                    further.append((_older(read_header(record), revision), position))
+            todo = further
+        return records
+
     def revision_at(self, revision: int, key: bytes) -> int:
         """The mod revision of the version of `key` at `revision`, 0 when it did not exist."""
-        record = self.current(key)
+        record = self.overlay.get(keys.KV + key)
         if record is not None:
             head = read_header(record)
             if head.create_revision <= revision:
@@ -225,12 +241,9 @@ class Versions:
         self, revision: int, key: bytes, range_end: bytes, fetch: int
     ) -> tuple[list[KeyValue], int]:
         live = self.live_at(revision, key, range_end)
-        found = []
-        for name, newest in live[: fetch or None]:
-            if isinstance(newest, Header):
-                found.append(key_value(name, self.version_at(revision, name, newest)))
-            else:
-                found.append(key_value(name, newest))
+        shown = live[: fetch or None]
+        records = self._versions_at(revision, shown)
+        found = [key_value(name, record) for (name, _), record in zip(shown, records, strict=True)]
         return found, len(live)
 
     def hash_at(self, revision: int) -> int:
@@ -254,11 +267,16 @@ class Versions:
     # -- history -------------------------------------------------------------------------------
 
     def history(self, first_revision: int, chunks_max: int = 16) -> list[Event]:
-        """Committed events in order from `first_revision` on: all up to the newest revision, or
-        those of about `chunks_max` chunks. Never a part of a revision; empty at the end.
+        """Events in order from `first_revision` on: all up to the newest revision, or those of
+        about `chunks_max` chunks. Never a part of a revision; empty at the end.
 
-        Below `compact_revision` events are missing: ask `check_revision` first.
+        Costs next to nothing for who follows. Below `compact_revision` events are missing: ask
+        `check_revision` first.
         """
+        if self.recent and self.recent[0][0] <= first_revision:
+            return list(_from(self.recent, first_revision))
+        if self._before and self._before[0][0] <= first_revision:
+            return [*_from(self._before, first_revision), *self.recent]
         db = self.overlay.db
         before = db.last(keys.chunk_key(0, 0), keys.chunk_key(first_revision, 0))
         start = before[0] if before else keys.chunk_key(0, 0)
@@ -267,7 +285,13 @@ class Versions:
             if number >= chunks_max and keys.parse_chunk_key(stored)[1] == 0:
                 break  # a chunk with a sub goes on with the revision before it
             events += decode_chunk(chunk)
-        return events[bisect_left(events, (first_revision,)) :]
+        else:
+            events += self.recent
+        return list(_from(events, first_revision))
+
+    def committed(self) -> None:
+        """The chunks of `recent` are in the database now."""
+        self._before, self.recent = self.recent, []
 
     def previous(self, event: Event) -> KeyValue | None:
         """What the event's key was just before it, None when it was absent or compacted."""
@@ -275,6 +299,15 @@ class Versions:
         prev = keys.U64.unpack(record)[0] if len(record) == 8 else read_header(record).prev
         old = self.record_at(prev, key) if prev else None
         return None if old is None else key_value(key, old)
+
+
+def _older(head: Header, revision: int) -> int:
+    """Where to go next from a version on the way back to `revision`."""
+    if head.mod_revision <= revision:
+        return head.mod_revision
+    if head.skip_2 > revision:
+        return head.skip_2
+    return head.skip_1 if head.skip_1 > revision else head.prev
 
 
 def _first(pair: tuple[bytes, bytes | Header]) -> bytes:

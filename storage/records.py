@@ -5,7 +5,7 @@ version before, and two skip pointers let a reader in the past leave out 64 or 4
 so that a key that was written a million times costs a few hundred steps at worst.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple, cast
 
@@ -24,6 +24,7 @@ HEADER = Struct("<QQQQQQQ")
 HEADER_SIZE = HEADER.size
 PUBLIC = Struct("<QQQQ")
 """The part of the header that clients see."""
+_unpack_public: Callable[[bytes], tuple[int, int, int, int]] = PUBLIC.unpack_from
 
 SKIP_1 = 64
 """Versions between the targets of `skip_1`; a power of two, as SKIP_2."""
@@ -56,7 +57,7 @@ def read_header(record: bytes) -> Header:
 
 def key_value(key: bytes, record: bytes) -> KeyValue:
     """What a client sees of a record."""
-    return cast("KeyValue", (key, *PUBLIC.unpack_from(record), record[HEADER_SIZE:]))
+    return (key, *_unpack_public(record), record[HEADER_SIZE:])
 
 
 def is_deletion(event: Event) -> bool:
@@ -65,10 +66,7 @@ def is_deletion(event: Event) -> bool:
 
 
 def encode_chunks(events: Sequence[Event]) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of one raft entry's events, with their keys.
-
-    The split depends on nothing but the events, so that every member writes the same bytes.
-    """
+    """The chunks, with their keys, of events of which the first begins a revision."""
     start = sub = 0
     while start < len(events):
         end = min(start + CHUNK_EVENTS_MAX, len(events))
@@ -84,6 +82,12 @@ def encode_chunks(events: Sequence[Event]) -> Iterator[tuple[bytes, bytes]]:
             first -= 1
         sub = end - first + (sub if first == start else 0)
         start = end
+
+
+def chunk_body(chunk: bytes) -> memoryview:
+    """The packed events of a chunk one after the other, without what depends on their number."""
+    # msgpack: an array of up to 15 elements begins with one byte, of up to 65,535 with three
+    return memoryview(chunk)[3 if chunk[0] == 0xDC else 1 :]
 
 
 def decode_chunk(chunk: bytes) -> tuple[Event, ...]:

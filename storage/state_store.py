@@ -1,10 +1,12 @@
 """The state machine: applies raft entries to the state database (format: package docstring).
 
-One owner. `flush` alone may be called from another thread. What `apply` did is visible to the
-requests after it at once, in the database after `commit`, durable after `flush`.
+One owner. `flush` alone may be called from another thread. What `apply` did is visible at once; it
+is in the database after the next `commit`, and durable after the next `flush`. Commits are rare: a
+key that is written often meanwhile is written to the database once.
 """
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from struct import Struct
 from typing import Any, cast
@@ -18,9 +20,15 @@ from .executor import Executor
 from .leases import Leases
 from .mvcc import Result, Versions
 from .overlay import Overlay
-from .records import Event, encode_chunks
+from .records import Event, chunk_body, encode_chunks, key_value
 from .rocks import open_state
 from .writer import Writer
+
+COMMIT_KEYS = 4096
+"""Uncommitted keys that start a commit: it takes about 5 ms, in which nothing else happens."""
+COMMIT_BYTES = 1 << 20
+"""Uncommitted bytes of records that start a commit. More would not be faster: they leave the
+processor's cache before they are written."""
 
 _APPLIED_KEY = keys.META + b"applied"
 _APPLIED = Struct(">QQQQI")  # index, term, revision, compact revision, history hash
@@ -45,6 +53,7 @@ class StateStore:
         self._term: int = term
         self._history_hash: int = history_hash
         self._committed_index: int = index
+        self._uncommitted_bytes = 0
         self._versions.revision = revision
         self._versions.compact_revision = compact_revision
         self._compaction = Compaction(self._versions)
@@ -76,7 +85,9 @@ class StateStore:
 
     @property
     def history_hash(self) -> int:
-        """CRC-32 of all events ever applied: equal on all members at the same applied index."""
+        """CRC-32 of all events ever applied: equal on all members at the same applied index.
+        Commits."""
+        self.commit()
         return self._history_hash
 
     @property
@@ -90,22 +101,19 @@ class StateStore:
     def apply(self, index: int, term: int, requests: Sequence[tuple[Any, ...]]) -> list[Result]:
         """Apply the raft entry `index`: its requests in order, each by itself. They passed
         transport/requests.py's checks. Returns a result (or WireError) for each."""
-        self._advance(index, term)
-        versions = self._versions
-        put = self._writer.put
-        begin = len(versions.recent)
+        self._check_next(index, term)
+        if len(self._overlay.writes) > COMMIT_KEYS or self._uncommitted_bytes > COMMIT_BYTES:
+            self.commit()  # before the entry: a commit never holds a part of one
+        self._index, self._term = index, term
         results: list[Result] = []
-        for request in requests:
-            if request[0] == "put" and (len(request) == 3 or not (request[3] or request[-1])):
-                versions.revision = revision = versions.revision + 1
-                put(revision, request[1], request[2])
-                results.append((0, revision))
-            else:
-                results.append(self._executor.execute(request))
-        events = versions.recent[begin:] if begin else versions.recent
-        for stored, chunk in encode_chunks(events):
-            self._overlay.writes[stored] = chunk
-            self._history_hash = crc32(chunk, self._history_hash)
+        recent = self._versions.recent
+        begin, position = len(recent), 0
+        while position < len(requests):
+            position = self._writer.plain_puts(requests, position, results)
+            if position < len(requests):
+                results.append(self._executor.execute(requests[position]))
+                position += 1
+        self._uncommitted_bytes += sum([len(event[2]) for event in islice(recent, begin, None)])
         return results
 
     def apply_conf_state(self, index: int, term: int, conf_state: Any, members: Any) -> None:
@@ -113,24 +121,30 @@ class StateStore:
 
         Both are kept as they are, made of tuples, integers, str and bytes.
         """
-        self._advance(index, term)
+        self._check_next(index, term)
+        self._index, self._term = index, term
         self._overlay.writes[_CONFIGURATION_KEY] = pack((conf_state, members))
 
-    def _advance(self, index: int, term: int) -> None:
+    def _check_next(self, index: int, term: int) -> None:
         if index != self._index + 1 or term < self._term:
             raise StorageError(
                 f"entry {index} of term {term} applied after entry {self._index} of term "
                 f"{self._term}: entries were lost or repeated on their way to the state"
             )
-        self._index = index
-        self._term = term
 
-    def commit(self) -> list[Event]:
-        """Write all that was applied, with the applied index, in one batch.
+    def commit(self) -> None:
+        """Write what was applied, with the applied index, in one batch, if there is anything.
 
-        Returns its events in order of revision. Raises StorageError, which is final.
+        Happens by itself when much was applied and before what needs it. Call it before `flush`,
+        whose thread may not, and when there is time. Raises StorageError, which is final.
         """
         versions = self._versions
+        if self._committed_index == self._index:
+            return
+        for stored, chunk in encode_chunks(versions.recent):
+            self._overlay.writes[stored] = chunk
+            # Without the array's head: chunks may end elsewhere on another member.
+            self._history_hash = crc32(chunk_body(chunk), self._history_hash)
         self._overlay.writes[_APPLIED_KEY] = _APPLIED.pack(
             self._index,
             self._term,
@@ -140,25 +154,37 @@ class StateStore:
         )
         self._overlay.commit()
         self._committed_index = self._index
-        events = versions.recent
-        versions.recent = []
+        self._uncommitted_bytes = 0
+        versions.committed()
         self._writer.trim()
-        return events
 
     # -- reading -------------------------------------------------------------------------------
 
     def range(self, request: tuple[Any, ...]) -> Result:
         """The result of a checked read request, a range or a transaction that only reads, on what
         was applied; a WireError when a revision was compacted or is not there yet."""
+        if len(request) == 2:  # the newest version of a key: most reads
+            key = request[1]
+            record = self._versions.current(key)
+            found = () if record is None else (key_value(key, record),)
+            return (0, self._versions.revision, len(found), False, found)
         if request[0] == "txn":
+            self._commit_before_scan()
             return self._executor.transaction(request)
+        if request[2:3] > (b"",) or request[4:5] > (0,):  # more than a key, or in the past
+            self._commit_before_scan()
         return self._versions.range(request)
+
+    def _commit_before_scan(self) -> None:
+        if len(self._overlay.writes) > self._overlay.SCAN_MAX:
+            self.commit()
 
     def hash_kv(self, revision: int = 0) -> Result:
         """(0, revision, hash, compact revision, revision hashed), 0 for the newest; etcd's HashKV.
 
-        Reads the whole state: about 2 µs a key. After a commit only.
+        Reads the whole state: about 2 µs a key.
         """
+        self.commit()
         refusal = self._versions.check_revision(revision)
         if refusal is not None:
             return refusal
@@ -183,10 +209,9 @@ class StateStore:
     def compact_step(self, budget: int) -> bool:
         """Remove some history that compact requests cut off; True while more is left.
 
-        See Compaction.step. After a commit only.
+        See Compaction.step. Commits.
         """
-        if self._overlay.writes:
-            raise StorageError("compact_step between apply and commit")
+        self.commit()
         return self._compaction.step(budget)
 
     # -- durability ----------------------------------------------------------------------------
@@ -201,11 +226,10 @@ class StateStore:
     def checkpoint(self, path: Path) -> None:
         """A copy of the database in the new directory `path`, at the applied index exactly.
 
-        Call `commit` before, and `flush` shortly before in another thread: this call flushes what
-        is left and lets no other thread run meanwhile.
+        Commits. Call `flush` shortly before in another thread: this call flushes what is left and
+        lets no other thread run meanwhile.
         """
-        if self._overlay.writes:
-            raise StorageError("checkpoint between apply and commit")
+        self.commit()
         self._db.checkpoint(path)
 
     def size_bytes(self) -> int:

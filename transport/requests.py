@@ -229,9 +229,12 @@ WRITE_CHECKS: dict[str, Check] = {
     "delete": check_delete,
     "txn": check_txn,
     "compact": check_compact,
+}
+LEASE_CHECKS: dict[str, Check] = {
     "lease_grant": check_lease_grant,
     "lease_revoke": check_lease_revoke,
 }
+"""Not among the writes until a node ends leases: one that never ends is none."""
 READ_CHECKS: dict[str, Check] = {"range": check_range, "txn": check_read_txn}
 
 
@@ -261,6 +264,15 @@ def all_plain_puts(decoded: tuple[Any, ...], checks: dict[str, Check]) -> bool:
         ):
             return False
     return True
+
+
+def answers_much(request: tuple[Any, ...]) -> bool:
+    """Whether a checked request may be answered with more than one key: nothing in its own size
+    bounds that, and a write that was applied must be answered."""
+    if request[0] == "txn":
+        return any(answers_much(op) for branch in request[2:4] for op in branch)
+    ranged = len(request) > 2 and bool(request[2]) and request[0] in ("range", "delete")
+    return ranged and (request[0] == "range" or (len(request) == 4 and request[3] == 1))
 
 
 def size(request: tuple[Any, ...]) -> int:

@@ -3,14 +3,15 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
 
 from ... import __version__
 from ...transport import errors as wire
 from .. import errors
+from ..ops import DeleteOptions, PutOptions, RangeOptions
 from . import gofmt
-from .flags import Flag, bool_flag, int_flag, list_flag, string_flag
+from .flags import bool_flag, int_flag, string_flag
 from .gofmt import GoError
 from .printers import PRINTERS, FieldsPrinter, Health, Printer, SimplePrinter
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 EXIT_ERROR = 1
 EXIT_BAD_CONNECTION = 2
+EXIT_INVALID_INPUT = 3
 EXIT_BAD_FEATURE = 4
 EXIT_BAD_ARGUMENTS = 128
 """etcdctl's exit codes (`pkg/cobrautl/error.go`)."""
@@ -76,19 +78,6 @@ class Run(NamedTuple):
             self.stderr.write(b"warning: --user is ignored: authentication is not enabled\n")
 
 
-class Command(NamedTuple):
-    """One command. Without `run` it only groups others, and shows its help."""
-
-    path: tuple[str, ...]
-    summary: str
-    usage: str = ""
-    flags: tuple[Flag, ...] = ()
-    run: Callable[[Run], None] | None = None
-    persistent_flags: tuple[Flag, ...] = ()
-    """Flags of it and of the commands under it."""
-    description: str = ""
-
-
 def bad_arguments(text: str) -> NoReturn:
     """Arguments that do not fit the command."""
     raise CommandError(text, EXIT_BAD_ARGUMENTS)
@@ -115,8 +104,18 @@ PUT_FLAGS = (
 
 
 def put(run: Run) -> None:
-    """`put <key> <value>`."""
-    flags, args = run.flags, run.args
+    """`put <key> [value]`."""
+    key, value, options = put_call(run.flags, run.args, run.stdin)
+    printer = run.printer()
+    with run.client() as client:
+        response = client.put(key, value, **options)
+    printer.put(response)
+
+
+def put_call(
+    flags: dict[str, Any], args: list[str], stdin: BinaryIO
+) -> tuple[bytes, bytes, PutOptions]:
+    """(key, value, options) of a put's command line."""
     usage = "put command needs 1 argument and input from stdin or 2 arguments"
     if not args:
         bad_arguments(usage)
@@ -124,7 +123,7 @@ def put(run: Run) -> None:
         bad_arguments("put command needs only 1 argument when 'ignore-value' is set")
     value = b""
     if not flags["ignore-value"]:
-        value = _key(args[1]) if len(args) > 1 else run.stdin.read()
+        value = _key(args[1]) if len(args) > 1 else stdin.read()
         if len(args) < 2 and not value:
             bad_arguments(usage)
     try:
@@ -133,17 +132,13 @@ def put(run: Run) -> None:
         bad_arguments(f"bad lease ID ({error}), expecting ID in Hex")
     if lease < 0:
         raise CommandError(wire.LEASE_NOT_FOUND.text)
-    printer = run.printer()
-    with run.client() as client:
-        response = client.put(
-            _key(args[0]),
-            value,
-            lease=lease,
-            prev_kv=flags["prev-kv"],
-            ignore_value=flags["ignore-value"],
-            ignore_lease=flags["ignore-lease"],
-        )
-    printer.put(response)
+    options: PutOptions = {
+        "lease": lease,
+        "prev_kv": flags["prev-kv"],
+        "ignore_value": flags["ignore-value"],
+        "ignore_lease": flags["ignore-lease"],
+    }
+    return _key(args[0]), value, options
 
 
 RANGE_FLAGS = (
@@ -169,10 +164,10 @@ _SORT_ORDERS = {"": None, "ASCEND": "ascend", "DESCEND": "descend"}
 def get(run: Run) -> None:
     """`get <key> [range_end]`."""
     flags = run.flags
-    options = _get_options(flags, run.args)
+    key, options = get_call(flags, run.args)
     printer = run.printer()
     with run.client() as client:
-        response = client.get(_key(run.args[0]), **options)
+        response = client.get(key, serializable=flags["consistency"] == "s", **options)
     if flags["count-only"] and not isinstance(printer, FieldsPrinter):
         bad_arguments("--count-only is only for `--write-out=fields`")
     if flags["print-value-only"]:
@@ -182,7 +177,8 @@ def get(run: Run) -> None:
     printer.range(response)
 
 
-def _get_options(flags: dict[str, Any], args: list[str]) -> dict[str, Any]:
+def get_call(flags: dict[str, Any], args: list[str]) -> tuple[bytes, RangeOptions]:
+    """(key, options) of a get's command line."""
     if not args:
         bad_arguments("get command needs one argument as key and an optional argument as range_end")
     _one_of_prefix_and_from_key(flags)
@@ -191,14 +187,16 @@ def _get_options(flags: dict[str, Any], args: list[str]) -> dict[str, Any]:
     if flags["consistency"] not in ("l", "s"):
         consistency = gofmt.quote(flags["consistency"].encode())
         raise CommandError(f"unknown consistency flag {consistency}", EXIT_BAD_FEATURE)
-    bounds = _bounds(flags, args)
+    range_end = _range_end(flags, args)
     order, target = flags["order"].upper(), flags["sort-by"].upper()
     if order not in _SORT_ORDERS:
         raise CommandError(f"bad sort order {flags['order']}", EXIT_BAD_FEATURE)
     if target not in _SORT_TARGETS:
         raise CommandError(f"bad sort target {flags['sort-by']}", EXIT_BAD_FEATURE)
-    return bounds | {
-        "serializable": flags["consistency"] == "s",
+    options: RangeOptions = {
+        "range_end": range_end,
+        "prefix": flags["prefix"],
+        "from_key": flags["from-key"],
         "limit": max(0, flags["limit"]),
         "revision": max(0, flags["rev"]),
         "sort_by": _SORT_TARGETS[target],
@@ -206,6 +204,7 @@ def _get_options(flags: dict[str, Any], args: list[str]) -> dict[str, Any]:
         "keys_only": flags["keys-only"],
         "count_only": flags["count-only"],
     }
+    return _key(args[0]), options
 
 
 DEL_FLAGS = (*RANGE_FLAGS, bool_flag("prev-kv", "print what was deleted"))
@@ -213,15 +212,25 @@ DEL_FLAGS = (*RANGE_FLAGS, bool_flag("prev-kv", "print what was deleted"))
 
 def delete(run: Run) -> None:
     """`del <key> [range_end]`."""
-    flags, args = run.flags, run.args
+    key, options = delete_call(run.flags, run.args)
+    printer = run.printer()
+    with run.client() as client:
+        response = client.delete(key, **options)
+    printer.delete(response)
+
+
+def delete_call(flags: dict[str, Any], args: list[str]) -> tuple[bytes, DeleteOptions]:
+    """(key, options) of a del's command line."""
     if not 1 <= len(args) <= 2:
         bad_arguments("del command needs one argument as key and an optional argument as range_end")
     _one_of_prefix_and_from_key(flags)
-    bounds = _bounds(flags, args)
-    printer = run.printer()
-    with run.client() as client:
-        response = client.delete(_key(args[0]), **bounds, prev_kv=flags["prev-kv"])
-    printer.delete(response)
+    options: DeleteOptions = {
+        "range_end": _range_end(flags, args),
+        "prefix": flags["prefix"],
+        "from_key": flags["from-key"],
+        "prev_kv": flags["prev-kv"],
+    }
+    return _key(args[0]), options
 
 
 def _one_of_prefix_and_from_key(flags: dict[str, Any]) -> None:
@@ -229,15 +238,14 @@ def _one_of_prefix_and_from_key(flags: dict[str, Any]) -> None:
         bad_arguments("`--prefix` and `--from-key` cannot be set at the same time, choose one")
 
 
-def _bounds(flags: dict[str, Any], args: list[str]) -> dict[str, Any]:
-    prefix, from_key = flags["prefix"], flags["from-key"]
+def _range_end(flags: dict[str, Any], args: list[str]) -> bytes | None:
     if len(args) == 1:
-        return {"prefix": prefix, "from_key": from_key}
-    if prefix or from_key:
+        return None
+    if flags["prefix"] or flags["from-key"]:
         bad_arguments(
             "too many arguments, only accept one argument when `--prefix` or `--from-key` is set"
         )
-    return {"range_end": _key(args[1])}
+    return _key(args[1])
 
 
 # ---- endpoint, member, version ------------------------------------------------------------------
@@ -313,62 +321,3 @@ def member_list(run: Run) -> None:
 def version(run: Run) -> None:
     """`version`, whatever the arguments."""
     run.stdout.write(f"sampanctl version: {__version__}\nAPI version: {API_VERSION}\n".encode())
-
-
-# ---- the table of commands ----------------------------------------------------------------------
-
-GLOBAL_FLAGS = (
-    string_flag("cacert", "not supported"),
-    string_flag("cert", "not supported"),
-    Flag("command-timeout", 5.0, "how long a command may take", gofmt.parse_duration),
-    bool_flag("debug", "no effect"),
-    Flag("dial-timeout", 2.0, "no effect: --command-timeout covers it", gofmt.parse_duration),
-    string_flag("discovery-srv", "not supported", shorthand="d"),
-    string_flag("discovery-srv-name", "no effect"),
-    list_flag("endpoints", "nodes to talk to, with commas", ["127.0.0.1:2379"]),
-    bool_flag("hex", "print keys and values as hexadecimal"),
-    bool_flag("insecure-discovery", "no effect", default=True),
-    bool_flag("insecure-skip-tls-verify", "no effect"),
-    bool_flag("insecure-transport", "false is not supported", default=True),
-    Flag("keepalive-time", 2.0, "no effect", gofmt.parse_duration),
-    Flag("keepalive-timeout", 6.0, "no effect", gofmt.parse_duration),
-    string_flag("key", "not supported"),
-    string_flag("password", "no effect without --user"),
-    string_flag("user", "not supported"),
-    string_flag("write-out", "fields, json, protobuf, simple or table", "simple", "w"),
-)
-
-ROOT = Command((), "a shell client that takes etcdctl's commands", "[flags]")
-COMMANDS = (
-    Command(
-        ("put",),
-        "Set a key",
-        "put <key> [value]",
-        PUT_FLAGS,
-        put,
-        description="Without a value it is read from standard input. A value that begins with a\n"
-        "dash goes after --: put key -- -value",
-    ),
-    Command(("get",), "Read a key or a range of keys", "get <key> [range_end]", GET_FLAGS, get),
-    Command(
-        ("del",), "Delete a key or a range of keys", "del <key> [range_end]", DEL_FLAGS, delete
-    ),
-    Command(
-        ("endpoint",), "Ask endpoints", "endpoint <subcommand>", persistent_flags=(CLUSTER_FLAG,)
-    ),
-    Command(
-        ("endpoint", "health"),
-        "Tell which endpoints answer a linearizable read",
-        "endpoint health",
-        run=endpoint_health,
-    ),
-    Command(
-        ("endpoint", "status"),
-        "Tell each endpoint's id, version, size, leader, term and indexes",
-        "endpoint status",
-        run=endpoint_status,
-    ),
-    Command(("member",), "Ask about members", "member <subcommand>"),
-    Command(("member", "list"), "List the members", "member list", run=member_list),
-    Command(("version",), "Print the version", "version", run=version),
-)

@@ -1,12 +1,17 @@
 """How Go writes and reads what etcdctl prints and takes: quoting, durations, numbers, sizes."""
 
 import math
+import os
 import re
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
 
 _ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r"}
 _ESCAPES |= {ord('"'): '\\"', ord("\\"): "\\\\"}
+_UNESCAPES = {text[1]: bytes([code]) for code, text in _ESCAPES.items()}
+_ESCAPE = re.compile(
+    r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.?))", re.DOTALL
+)
 _UNIT_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9}
 _UNIT_NS |= {"m": 60 * 10**9, "h": 3600 * 10**9}
 _DURATION = re.compile(r"(\d*)\.?(\d*)([^\d.]*)")
@@ -33,6 +38,37 @@ def quote(data: bytes) -> str:
         else:
             quoted.append(f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
     return f'"{"".join(quoted)}"'
+
+
+def unquote(text: str) -> bytes:
+    """strconv.Unquote of a string in double quotes or backquotes."""
+    if len(text) < 2 or text[0] != text[-1] or text[0] not in '"`':
+        raise GoError("invalid syntax")
+    body = text[1:-1]
+    if text[0] == "`":
+        return os.fsencode(body)
+    unquoted, position = b"", 0
+    for escape in _ESCAPE.finditer(body):
+        unquoted += os.fsencode(body[position : escape.start()]) + _unescape(escape)
+        position = escape.end()
+    return unquoted + os.fsencode(body[position:])
+
+
+def _unescape(escape: re.Match[str]) -> bytes:
+    byte, octal, short, long, letter = escape.groups()
+    if byte or octal:
+        code = int(byte, 16) if byte else int(octal, 8)
+        if code > 0xFF:
+            raise GoError("invalid syntax")
+        return bytes([code])
+    if short or long:
+        code = int(short or long, 16)
+        if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
+            raise GoError("invalid syntax")
+        return chr(code).encode()
+    if letter not in _UNESCAPES:
+        raise GoError("invalid syntax")
+    return _UNESCAPES[letter]
 
 
 def parse_bool(text: str) -> bool:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .commands import API_VERSION, COMMANDS, ROOT, Command
+from .commands import API_VERSION
 from .flags import HELP, Flag
+from .table import COMMANDS, ROOT, Command
 
 
 def _default(flag: Flag) -> str:

@@ -6,20 +6,11 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from ..errors import SampanError
-from .commands import (
-    COMMANDS,
-    EXIT_BAD_FEATURE,
-    EXIT_ERROR,
-    GLOBAL_FLAGS,
-    ROOT,
-    Command,
-    CommandError,
-    Run,
-    describe,
-)
+from .commands import EXIT_BAD_FEATURE, EXIT_ERROR, CommandError, Run, describe
 from .flags import HELP, Flag, FlagSet, UsageError, from_environment
 from .help import help_text
 from .printers import Unsupported
+from .table import COMMANDS, GLOBAL_FLAGS, ROOT, Command
 
 _TREE = {command.path: command for command in COMMANDS} | {(): ROOT}
 

@@ -13,6 +13,7 @@ from ..types import (
     RangeResponse,
     ResponseHeader,
     StatusResponse,
+    TxnResponse,
 )
 from . import gofmt, protobuf
 
@@ -65,6 +66,19 @@ class Printer:
         """Print a del's response."""
         self._none()
 
+    def txn(self, response: TxnResponse) -> None:
+        """Print a transaction's response."""
+        self._none()
+
+    def operation(self, response: Any) -> None:
+        """Print the response of one of a transaction's operations."""
+        if isinstance(response, PutResponse):
+            self.put(response)
+        elif isinstance(response, RangeResponse):
+            self.range(response)
+        else:
+            self.delete(response)
+
     def members(self, response: MemberListResponse) -> None:
         """Print the members."""
         self._none()
@@ -116,6 +130,11 @@ def _member_row(member: Member) -> list[str]:
     ]
 
 
+def _inner(response: Any) -> Any:
+    """An operation's response as etcd gives it: of its header only the revision is there."""
+    return response._replace(header=ResponseHeader(0, 0, response.header.revision, 0))
+
+
 class SimplePrinter(Printer):
     """Keys and values, a line each."""
 
@@ -139,6 +158,12 @@ class SimplePrinter(Printer):
         self.line(str(response.deleted))
         for kv in response.prev_kvs:
             self._kv(kv)
+
+    def txn(self, response: TxnResponse) -> None:
+        self.line("SUCCESS" if response.succeeded else "FAILURE")
+        for each in response.responses:
+            self.line("")
+            self.operation(each)
 
     def members(self, response: MemberListResponse) -> None:
         for member in response.members:
@@ -202,6 +227,12 @@ class FieldsPrinter(Printer):
         for kv in response.prev_kvs:
             self._kv(kv, "Prev")
 
+    def txn(self, response: TxnResponse) -> None:
+        self._header(response.header)
+        self._field("Succeeded", response.succeeded)
+        for each in response.responses:
+            self.operation(_inner(each))
+
     def members(self, response: MemberListResponse) -> None:
         self._header(response.header)
         for member in response.members:
@@ -258,6 +289,32 @@ def _json_kv(kv: KeyValue) -> dict[str, Any]:
     )
 
 
+def _json_put(response: PutResponse) -> dict[str, Any]:
+    prev_kv = response.prev_kv
+    rest = {"prev_kv": _json_kv(prev_kv)} if prev_kv is not None else {}
+    return {"header": _json_header(response.header), **rest}
+
+
+def _json_range(response: RangeResponse) -> dict[str, Any]:
+    kvs = [_json_kv(kv) for kv in response.kvs]
+    rest = _present(kvs=kvs, more=bool(response.more), count=response.count)
+    return {"header": _json_header(response.header), **rest}
+
+
+def _json_delete(response: DeleteResponse) -> dict[str, Any]:
+    prev_kvs = [_json_kv(kv) for kv in response.prev_kvs]
+    rest = _present(deleted=response.deleted, prev_kvs=prev_kvs)
+    return {"header": _json_header(response.header), **rest}
+
+
+def _json_operation(response: Any) -> dict[str, Any]:
+    if isinstance(response, PutResponse):
+        return {"response_put": _json_put(response)}
+    if isinstance(response, RangeResponse):
+        return {"response_range": _json_range(response)}
+    return {"response_delete_range": _json_delete(response)}
+
+
 def _json_status(endpoint: str, status: StatusResponse) -> dict[str, Any]:
     fields = status.fields
     known = _present(
@@ -287,18 +344,17 @@ class JsonPrinter(Printer):
         self.line(text)
 
     def put(self, response: PutResponse) -> None:
-        prev_kv = response.prev_kv
-        rest = {"prev_kv": _json_kv(prev_kv)} if prev_kv is not None else {}
-        self._json({"header": _json_header(response.header), **rest})
+        self._json(_json_put(response))
 
     def range(self, response: RangeResponse) -> None:
-        kvs = [_json_kv(kv) for kv in response.kvs]
-        rest = _present(kvs=kvs, more=bool(response.more), count=response.count)
-        self._json({"header": _json_header(response.header), **rest})
+        self._json(_json_range(response))
 
     def delete(self, response: DeleteResponse) -> None:
-        prev_kvs = [_json_kv(kv) for kv in response.prev_kvs]
-        rest = _present(deleted=response.deleted, prev_kvs=prev_kvs)
+        self._json(_json_delete(response))
+
+    def txn(self, response: TxnResponse) -> None:
+        responses = [{"Response": _json_operation(_inner(each))} for each in response.responses]
+        rest = _present(succeeded=bool(response.succeeded), responses=responses)
         self._json({"header": _json_header(response.header), **rest})
 
     def members(self, response: MemberListResponse) -> None:
@@ -407,6 +463,10 @@ class ProtobufPrinter(Printer):
 
     def delete(self, response: DeleteResponse) -> None:
         self.out.write(protobuf.delete_response(response))
+
+    def txn(self, response: TxnResponse) -> None:
+        inner = [_inner(each) for each in response.responses]
+        self.out.write(protobuf.txn_response(response._replace(responses=inner)))
 
     def members(self, response: MemberListResponse) -> None:
         self.out.write(protobuf.member_list_response(response))

@@ -9,6 +9,7 @@ from ..types import (
     PutResponse,
     RangeResponse,
     ResponseHeader,
+    TxnResponse,
 )
 
 _VARINT, _BYTES = 0, 2
@@ -63,6 +64,20 @@ def range_response(response: RangeResponse) -> bytes:
 def delete_response(response: DeleteResponse) -> bytes:
     """etcdserverpb.DeleteRangeResponse."""
     return _header(response.header) + _number(2, response.deleted) + _kvs(3, response.prev_kvs)
+
+
+def txn_response(response: TxnResponse) -> bytes:
+    """etcdserverpb.TxnResponse."""
+    encoded = _header(response.header) + _number(2, response.succeeded)
+    for each in response.responses:
+        if isinstance(each, RangeResponse):
+            operation = _message(1, range_response(each))
+        elif isinstance(each, PutResponse):
+            operation = _message(2, put_response(each))
+        else:
+            operation = _message(3, delete_response(each))
+        encoded += _message(3, operation)
+    return encoded
 
 
 def member_list_response(response: MemberListResponse) -> bytes:

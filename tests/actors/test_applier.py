@@ -67,13 +67,33 @@ def results(out, what="write"):
 def test_each_message_of_an_entry_gets_its_own_results(applier):
     out = turn(applier, committed(entry(1, [put(b"a"), put(b"b")], [put(b"c")])))
     assert results(out) == [(9, [((0, 2), (0, 3)), ((0, 4),)])]
-    assert out.on("advancec") == [("applied", 1)]
+
+
+def applied(applier):
+    """What the core is told when the news is no longer held back."""
+    assert applier.wake_at is not None
+    applier.on_wake()
+    assert applier.wake_at is None
+    return take(applier).on("advancec")
+
+
+def test_the_core_is_told_once_of_all_that_was_applied_in_a_moment(applier):
+    assert turn(applier, committed(entry(1, [put(b"a")]))).on("advancec") == []
+    assert turn(applier, committed(entry(2, [put(b"a")]))).on("advancec") == []
+    assert applied(applier) == [("applied", 2)]
+
+
+def test_news_of_many_bytes_is_not_held_back(applier):
+    half = put(b"a", b"v" * (limits.APPLIED_UNSAID_BYTES_MAX // 2))
+    assert turn(applier, committed(entry(1, [half]))).on("advancec") == []
+    assert turn(applier, committed(entry(2, [half]))).on("advancec") == [("applied", 2)]
+    assert applier.wake_at is None
 
 
 def test_entries_of_other_members_are_applied_and_not_answered(applier):
     out = turn(applier, committed(entry(1, [put(b"a")], origin=OTHER), entry(2)))
     assert results(out) == []
-    assert out.on("advancec") == [("applied", 2)]
+    assert applied(applier) == [("applied", 2)]
     out = turn(applier, ("readc", (5, 2, [pack([("range", b"a")])])))
     assert results(out, "read")[0][1][0][0][2] == 1
 
@@ -129,7 +149,7 @@ def test_a_configuration_change_waits_for_the_core(applier):
     conf_state = ((1, 2, 4), (), (), (), False)
     out = turn(applier, ("confstatec", (1, conf_state, added, pack(("n4", "127.0.0.1:4")))))
     assert out.on("membersc") == [((4, "n4", ("127.0.0.1:4",), (), False, 0),)]
-    assert out.on("advancec") == [("applied", 2)]
+    assert applied(applier) == [("applied", 2)]
     with pytest.raises(Impossible):
         turn(applier, ("confstatec", (7, conf_state, added, b"")))
 

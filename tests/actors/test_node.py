@@ -3,7 +3,7 @@
 import pytest
 from sampan.actors.node import READ_INDEX_RETRY_S, Node, NodeSettings
 from sampan.config import limits
-from sampan.transport import errors
+from sampan.transport import errors, requests
 from sampan.transport.codec import pack, unpack
 
 from .helpers import take, tick, turn
@@ -299,6 +299,20 @@ def test_reads_under_way_cannot_overflow_the_window_of_a_client_that_does_not_re
     executed = [("resultc", ("read", read_id, [result])) for read_id, _, _ in out.on("readc")]
     bodies = [body for _, _, body in turn(node, *executed).on("replyc")]
     assert bodies == [result, *[pack(errors.TOO_MANY_REQUESTS)] * 3]
+
+
+def test_writes_with_answers_of_any_size_are_bounded_in_one_message(node):
+    everything = ("delete", b"a", b"\0", requests.DELETE_PREV_KV)
+    branches = ([], [("put", b"k", b"v"), ("txn", [], [("range", b"a", b"\0")], [])], [])
+    for large in (everything, ("txn", *branches)):
+        many = [large] * (limits.LARGE_ANSWERS_MAX + 1)
+        out = turn(node, ask("write", [PUT, *many]))
+        ((_, payload),) = out.on("propc")
+        (body,) = unpack(payload)[2]
+        assert len(unpack(body)) == 1 + limits.LARGE_ANSWERS_MAX
+    small = [("delete", b"a", b"\0"), ("txn", [], [PUT], [])] * limits.LARGE_ANSWERS_MAX
+    ((_, payload),) = turn(node, ask("write", small)).on("propc")
+    assert len(unpack(unpack(payload)[2][0])) == len(small)
 
 
 def test_a_long_range_beside_a_refused_request(node):

@@ -71,7 +71,7 @@ def leader(log):
 
 def test_a_new_member_of_a_new_cluster_bootstraps(log):
     core, out = started(log, NEW_LOG, NEW_STATE, members=3)
-    ((_, _, appended, _, start, must_sync, _),) = out.on("readyc")
+    ((_, _, appended, _, start, must_sync, _, _),) = out.on("readyc")
     assert [index for _, index, _, _ in appended] == [1, 2, 3]
     assert start is None
     assert must_sync
@@ -145,7 +145,7 @@ def test_without_a_leader_a_batch_comes_back(log):
 
 def test_a_batch_becomes_one_entry(leader):
     out = turn(leader, ("propc", (7, b"payload")))
-    ((_, _, appended, _, _, must_sync, _),) = out.on("readyc")
+    ((_, _, appended, _, _, must_sync, _, _),) = out.on("readyc")
     assert [data for _, _, _, data in appended] == [b"payload"]
     assert must_sync
 
@@ -196,6 +196,7 @@ def test_a_heartbeat_makes_a_leader_known(follower):
         message(MessageType.MsgHeartbeat, term=3, commit=1000),
         message(MessageType.MsgApp, term=2**63, index=4, log_term=1),
         message(MessageType.MsgHup, term=3),
+        message(MessageType.MsgTimeoutNow),
         message(MessageType.MsgStorageAppendResp, term=3, index=4),
         message(
             MessageType.MsgSnap,

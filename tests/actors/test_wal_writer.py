@@ -38,9 +38,10 @@ def wal(disk):
     return writer
 
 
-def append(seq, *indexes, hard_state=None, start=None, must_sync=True, messages=()):
+def append(seq, *indexes, hard_state=None, start=None, must_sync=True, messages=(), awaited=True):
     entries = [(1, index, 0, b"data") for index in indexes]
-    return "readyc", ("append", seq, entries, hard_state, start, must_sync, list(messages))
+    what = (seq, entries, hard_state, start, must_sync, list(messages), awaited)
+    return "readyc", ("append", *what)
 
 
 def test_at_start_it_tells_what_the_log_holds(disk):
@@ -57,6 +58,24 @@ def test_one_sync_for_all_that_came(wal, disk):
     assert disk.calls == ["save"] * 3
     out = turn(wal, ("donec", ("sync", None)))
     assert out.on("advancec") == [("durable", 3)]
+
+
+def test_news_that_the_core_does_not_wait_for_is_held_back(wal):
+    turn(wal, append(1, 1, messages=[(2, b"acknowledged")], awaited=False))
+    out = turn(wal, ("donec", ("sync", None)))
+    assert out.on("sendc") == [(2, b"acknowledged")], "the leader waits for this"
+    assert out.on("advancec") == []
+    assert wal.wake_at is not None
+    wal.on_wake()
+    assert take(wal).on("advancec") == [("durable", 1)]
+    assert wal.wake_at is None
+
+
+def test_held_news_travels_with_the_next(wal):
+    turn(wal, append(1, 1, awaited=False))
+    turn(wal, append(2, 2), ("donec", ("sync", None)))
+    assert turn(wal, ("donec", ("sync", None))).on("advancec") == [("durable", 2)]
+    assert wal.wake_at is None
 
 
 def test_nothing_leaves_before_its_sync(wal):

@@ -20,6 +20,7 @@ class EchoNode:
         self.served = {"write": 0, "read": 0, "serializable": 0}
         self.written = threading.Event()
         self.refuse = refuse
+        self.stale_reads = 0
         self._context = sockets.context()
         self._router = sockets.client_router(self._context, self.endpoint)
         self._stop = threading.Event()
@@ -56,6 +57,9 @@ class EchoNode:
             self.written.set()
             self.store[request[1]] = request[2]
             return (0, self.revision)
+        if kind == "serializable" and self.stale_reads:
+            self.stale_reads -= 1
+            return (0, 1, 0, False, [])
         value = self.store.get(request[1])
         kvs = [] if value is None else [(request[1], 1, 1, 1, 0, value)]
         return (0, self.revision, len(kvs), False, kvs)

@@ -48,6 +48,13 @@ def test_mixed_is_told_apart(node):
     assert node.served["serializable"] > 0
 
 
+def test_local_reads_begin_when_the_node_has_caught_up(node):
+    node.stale_reads = 5
+    result = run_load(small(node, "range", serializable=True))
+    assert result.succeeded == 200
+    assert node.stale_reads == 0
+
+
 def test_the_same_seed_writes_the_same_keys(node):
     run_load(small(node, "put", keys=10_000, total=8, warmup=0))
     first = set(node.store)

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 
 from .fake_node import FakeNode
+from .real_node import real_node
 
 
 @pytest.fixture
@@ -15,3 +16,10 @@ def node() -> Iterator[FakeNode]:
 def other() -> Iterator[FakeNode]:
     with FakeNode(member_id=2) as fake:
         yield fake
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of a real node, the same one for a whole file of tests."""
+    with real_node(tmp_path_factory.mktemp("real")) as endpoint:
+        yield endpoint

@@ -138,6 +138,8 @@ def test_a_transaction_runs_one_branch_and_types_each_response(node):
         assert nested.responses[0].responses[0].count == 0
 
     run([node], scenario)
+    assert [request[0] for request in node.requests("write")] == ["txn", "txn"]
+    assert [request[0] for request in node.requests("read")] == ["txn"]  # it only reads
 
 
 def test_compares_travel_as_the_protocol_orders_them():
@@ -387,6 +389,19 @@ def test_malformed_replies_fail_the_write_and_nothing_else(node, reply):
     run([node], scenario, timeout_s=LONG_S)
 
 
+@pytest.mark.parametrize(
+    "result", [[0], [0, 1, 1, False], [0, 1, 1, False, [[b"k", 1, 1, 1, 0]]], [0, 1, 1, False, 7]]
+)
+def test_a_malformed_result_of_a_read(node, result):
+    node.behave = lambda header, requests: [result] * len(requests)
+
+    async def scenario(client):
+        with pytest.raises(errors.MalformedReplyError):
+            await client.get("k")
+
+    run([node], scenario, timeout_s=LONG_S)
+
+
 def test_a_reply_to_nothing_is_passed_over(node):
     node.raw_reply = lambda header: [msgpack.packb([1, 999, 1, 1, 1, 1]), msgpack.packb([[0, 1]])]
 
@@ -507,7 +522,7 @@ def test_writes_and_linearizable_reads_prefer_the_leader(node, other):
 
 
 def test_nothing_is_sent_to_a_node_that_still_believes_in_the_leader_that_died(node, other):
-    node.leader_id = other.leader_id = 2
+    node.leader_id, other.leader_id = 0, 2  # as before an election, when the client connects
 
     async def probed(times):
         target = len(node.requests("maintenance")) + times
@@ -518,6 +533,8 @@ def test_nothing_is_sent_to_a_node_that_still_believes_in_the_leader_that_died(n
     async def scenario(client):
         for each in (node, other):
             await client.status(each.endpoint)
+        await client.get("k")
+        node.leader_id = 2
         other.kill()
         get = asyncio.ensure_future(client.get("k"))
         await probed(2)  # so the client knows
@@ -542,9 +559,12 @@ def test_a_leader_that_only_this_client_lost_is_reached_through_another_node(nod
     run([node, other], scenario, timeout_s=LONG_S)
 
 
-def test_a_node_that_refuses_is_passed_over_for_one_that_does_not(node, other):
-    node.leader_id = other.leader_id = 1
-    node.behave = fail_first(10**9, STOPPED)
+@pytest.mark.parametrize("believed", [0, 1])
+def test_a_leader_that_stops_is_passed_over_for_a_node_that_does_not(node, other, believed):
+    node.leader_id, other.leader_id = 1, believed
+    node.behave = lambda header, requests: (
+        None if header[2] == "maintenance" else [STOPPED] * len(requests)
+    )
 
     async def scenario(client):
         for each in (node, other):
@@ -552,6 +572,7 @@ def test_a_node_that_refuses_is_passed_over_for_one_that_does_not(node, other):
         assert (await client.put("k", "v")).header.member_id == 2
 
     run([node, other], scenario, timeout_s=LONG_S)
+    assert len(node.requests("write")) <= 1
 
 
 def test_a_node_that_comes_back_is_used_again(node):

@@ -10,14 +10,25 @@ import sampan
 TEXT = (Path(sampan.__file__).parent / "docs" / "protocol.md").read_text()
 
 
-def test_the_example_puts_two_keys_and_reads_one_back(node):
-    example = re.search(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)[1]
+EXAMPLE = re.search(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)[1]
+
+
+def run(endpoint: str) -> str:
     ran = subprocess.run(
-        [sys.executable, "-c", example, f"tcp://{node.endpoint}"],
+        [sys.executable, "-c", EXAMPLE, f"tcp://{endpoint}"],
         check=True,
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert ran.stdout == "put: revision 2\nput: revision 3\nget: sampan\n"
-    assert node.requests("write") == [["put", b"ship", b"sampan"], ["put", b"river", b"pearl"]]
+    return ran.stdout
+
+
+def test_it_puts_two_keys_and_reads_one_back(real):
+    assert run(real) == "put: revision 2\nput: revision 3\nget: sampan\n"
+
+
+def test_it_prints_an_error(node):
+    compacted = [11, "etcdserver: mvcc: required revision has been compacted", "not applied"]
+    node.behave = lambda header, requests: compacted
+    assert run(node.endpoint).count(f"put: error {compacted[1]} not applied") == 2

@@ -1,22 +1,12 @@
-import json
 import os
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from sampan.client import Client
 
-BIN = Path(sys.executable).parent
+from ..client.real_node import BIN, free_port, real_node
+
 ETCDCTL, SAMPANCTL = BIN / "etcdctl", BIN / "sampanctl"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +38,5 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def sampan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The client endpoint of a Sampan node that is its whole cluster."""
-    directory = tmp_path_factory.mktemp("sampan")
-    endpoint = f"127.0.0.1:{free_port()}"
-    config = directory / "cluster.json"
-    member = {"id": 1, "name": "a", "client": endpoint, "peer": f"127.0.0.1:{free_port()}"}
-    cluster = {"cluster": "ctl", "data_dir": str(directory), "members": [member]}
-    config.write_text(json.dumps(cluster | {"placement": "fused"}))
-    process = subprocess.Popen(
-        [BIN / "sampan", "node", "--config", config, "--name", "a"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with Client([endpoint], timeout_s=60) as client:
-            client.get("a leader answers this")
+    with real_node(tmp_path_factory.mktemp("sampan")) as endpoint:
         yield endpoint
-    finally:
-        process.terminate()
-        process.wait()

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +38,8 @@ class Line(NamedTuple):
 
 def parse(line: str) -> Line:
     before, bar, after = line.partition(" | ")
-    stdin, words = (before + "\n", shlex.split(after)) if bar else ("", shlex.split(line))
+    stdin = before.replace("⏎", "\n") + "\n" if bar else ""
+    words = shlex.split(after if bar else line)
     environ = {}
     while words and re.match(r"[A-Z_]+=", words[0]):
         name, _, value = words.pop(0).partition("=")
@@ -81,13 +83,15 @@ def normal(ran: Ran, args: list[str]) -> Ran:
 def test_the_whole_script(etcd, sampan):
     """One test, because each line stands on the ones before it."""
     differences = []
-    for text in LINES:
-        line = parse(text)
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            ours = normal(sampanctl(sampan, line, monkeypatch), line.args)
-        theirs = normal(etcdctl(etcd, line), line.args)
-        if ours != theirs:
-            differences.append(f"{text}\n  etcdctl:   {theirs}\n  sampanctl: {ours}")
+    with ThreadPoolExecutor(1) as beside:
+        for text in LINES:
+            line = parse(text)
+            running = beside.submit(etcdctl, etcd, line)
+            with pytest.MonkeyPatch.context() as monkeypatch:
+                ours = normal(sampanctl(sampan, line, monkeypatch), line.args)
+            theirs = normal(running.result(), line.args)
+            if ours != theirs:
+                differences.append(f"{text}\n  etcdctl:   {theirs}\n  sampanctl: {ours}")
     assert not differences, "\n".join(differences)
 
 

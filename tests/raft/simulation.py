@@ -37,7 +37,7 @@ from sampan.raft import (
 
 BASE = (2, 1)  # index and term of the snapshot that the first members start from
 ACTIONS = {  # weights
-    "deliver": 60, "work": 60, "tick": 40, "propose": 8, "lose": 2, "repeat": 2, "read": 3,
+    "deliver": 60, "work": 60, "tick": 50, "propose": 10, "lose": 2, "repeat": 2, "read": 5,
     "change": 3, "crash": 0.8, "restart": 8, "partition": 0.7, "heal": 0.5, "compact": 1.5,
     "transfer": 0.6, "campaign": 0.6, "unreachable": 0.5, "forget": 0.2, "snapshot_report": 0.5,
 }  # fmt: skip
@@ -172,7 +172,7 @@ class Host:
         self.applies: list[Message] = []
         rng = self.sim.rng
         config = Config(
-            id=self.peer, election_tick=5, heartbeat_tick=1, storage=self.storage,
+            id=self.peer, election_tick=6, heartbeat_tick=2, storage=self.storage,
             applied=self.machine.index, rand=rng.randrange, **self.sim.options,
         )  # fmt: skip
         hard_state = self.storage.initial_state()[0]
@@ -220,6 +220,10 @@ class Host:
         if snapshot is not None:
             self.machine = Machine.from_snapshot(snapshot)
             self.sim.history.saw_applied(self.machine, self.peer)
+
+    def leads(self) -> bool:
+        """True if this host thinks so."""
+        return self.raw is not None and self.raw._raft.state == StateType.StateLeader
 
     def busy(self) -> bool:
         """True if there is something to do for this host."""
@@ -370,12 +374,11 @@ class Simulation:
 
     # --- actions; each gives the host it touched, if not the one it was given
 
-    def deliver(self, host: Host) -> Host | None:
-        if not self.network:
-            return None
-        at = min(int(self.rng.expovariate(0.5)), len(self.network) - 1)  # mostly in order
-        m = self.network.pop(at)
-        return self.receive(m)
+    def deliver(self, host: Host) -> None:
+        for _ in range(min(self.rng.randrange(1, 7), len(self.network))):
+            at = min(int(self.rng.expovariate(0.7)), len(self.network) - 1)  # mostly in order
+            if touched := self.receive(self.network.pop(at)):
+                touched.observe()
 
     def receive(self, m: Message) -> Host | None:
         target = self.hosts[m.to]
@@ -391,16 +394,15 @@ class Simulation:
     def repeat(self, host: Host) -> Host | None:
         return self.receive(self.rng.choice(self.network)) if self.network else None
 
-    def work(self, host: Host) -> Host | None:
+    def work(self, host: Host) -> None:
         busy = [h for h in self.hosts.values() if h.busy()]
-        if not busy:
-            return None
-        busy_host = self.rng.choice(busy)
-        busy_host.work()
-        return busy_host
+        for worker in self.rng.sample(busy, min(self.rng.randrange(1, 5), len(busy))):
+            worker.work()
+            worker.observe()
 
     def tick(self, host: Host) -> None:
-        host.raw.tick()
+        for _ in range(self.rng.choice([1, 1, 1, 4])):
+            host.raw.tick()
 
     def campaign(self, host: Host) -> None:
         host.raw.campaign()
@@ -416,6 +418,9 @@ class Simulation:
             self.refused += 1
 
     def read(self, host: Host) -> None:
+        leading = [h for h in self.hosts.values() if h.leads()]
+        if leading and self.rng.random() < 0.5:
+            host = self.rng.choice(leading)
         context = b"read%d" % len(self.history.read_floors)
         self.history.read_floors[context] = self.history.acknowledged
         host.raw.read_index(context)
@@ -443,6 +448,8 @@ class Simulation:
     def partition(self, host: Host) -> None:
         """Cut a host off from some or all others, in one or both directions."""
         rng = self.rng
+        if rng.random() < 0.5 and self.history.leaders:
+            host = self.hosts[self.history.leaders[max(self.history.leaders)]]
         others = [peer for peer in self.hosts if peer != host.peer]
         if rng.random() < 0.4:
             others = rng.sample(others, rng.randrange(1, len(others)))
@@ -507,7 +514,7 @@ class Simulation:
         raise ViolationError("no progress although every node is up and connected")
 
     def _converged(self) -> bool:
-        leaders = [h for h in self.hosts.values() if h.raw._raft.state == StateType.StateLeader]
+        leaders = [h for h in self.hosts.values() if h.leads()]
         if not leaders:
             return False
         leader = max(leaders, key=lambda h: h.raw._raft.term)

@@ -170,7 +170,7 @@ def test_013_timeouts_are_spread_and_drawn_anew(campaigns):
             node.raw.campaign()
             node.drain()
         else:
-            node.raw._raft.become_follower(node.state.term + 1, 2)
+            node.raw._raft.become_follower(node.state.term + 1)
         seen[node.state.randomized_election_timeout] += 1
     assert set(asked) == {10}
     assert seen == dict.fromkeys(range(10, 20), 2)
@@ -180,7 +180,7 @@ def test_013_a_timeout_is_drawn_even_if_the_term_stays():
     draws = iter([1, 2, 3])
     node = Node(rand=lambda n: next(draws))
     assert node.state.randomized_election_timeout == 11
-    node.raw._raft.become_follower(0, 2)
+    node.raw._raft.become_follower(0)
     assert node.state.randomized_election_timeout == 12
     node.raw._raft.become_pre_candidate()
     assert node.state.randomized_election_timeout == 12
@@ -190,9 +190,17 @@ def test_013_the_default_spread_uses_all_of_the_range():
     node = Node(election_tick=3, rand=None)
     drawn = set()
     for _ in range(200):
-        node.raw._raft.become_follower(0, 0)
+        node.raw._raft.become_follower(0)
         drawn.add(node.state.randomized_election_timeout)
     assert drawn == {3, 4, 5}
+
+
+def test_013_the_timeout_can_be_set_until_it_is_drawn_again():
+    node = Node()
+    node.raw.set_randomized_election_timeout(2)
+    node.tick(2)
+    assert node.role() == "Candidate"
+    assert node.state.randomized_election_timeout == 10
 
 
 def test_013_the_timeout_counts_ticks_since_the_leader_was_heard():
@@ -357,6 +365,23 @@ def test_021_a_late_pre_vote_of_ones_own_is_no_vote():
     node.drain()
     node.step(M.MsgVoteResp, 3)
     assert node.role() == "Leader"
+
+
+def test_021_a_late_pre_vote_of_a_peer_is_no_vote_either():
+    node = Node(pre_vote=True)
+    node.raw.campaign()
+    node.drain()
+    node.step(M.MsgPreVoteResp, 2, term=1)
+    node.drain()
+    assert (node.role(), node.state.term) == ("Candidate", 1)
+    node.step(M.MsgPreVoteResp, 3, term=1)
+    node.step(M.MsgPreVoteResp, 2, term=1)
+    assert (node.role(), node.state.term) == ("Candidate", 1)
+    pre = Node(pre_vote=True, term=1)
+    pre.raw.campaign()
+    pre.drain()
+    pre.step(M.MsgVoteResp, 2)
+    assert pre.role() == "PreCandidate", "nor is a late vote a pre-vote"
 
 
 def test_022_a_node_of_a_smaller_term_completes_the_election():

@@ -293,6 +293,7 @@ def test_encodings_are_raftpbs():
     assert ConfChangeV2.unmarshal(b"") == ConfChangeV2()
     conf_state = ConfState([1, 300], [2], [3], [4], True)
     assert conf_state.marshal().hex() == "080108ac021002180320042801"
+    assert Snapshot().marshal().hex() == "12020a00"
     assert snapshot(ConfState([1]), 9, 3).marshal().hex() == "12080a02080110091803"
 
 

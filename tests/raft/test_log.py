@@ -41,7 +41,7 @@ from sampan.raft.config import NullLogger
 from sampan.raft.log import RaftLog
 from sampan.raft.log_unstable import Unstable
 from sampan.raft.quorum import JointConfig, MajorityConfig
-from sampan.raft.types import limit_size
+from sampan.raft.types import entries_size, limit_size
 from sampan.tests.raft.harness import M
 
 
@@ -181,6 +181,17 @@ def test_110_sizes():
     for limit, count in [(0, 1), (size, 1), (2 * size - 1, 1), (2 * size, 2), (3 * size, 3)]:
         assert limit_size(entries, limit) == entries[:count]
     assert limit_size([], 0) == []
+    assert entries_size([]) == 0
+    for lengths in ([1, 1], [127, 127], [127, 128], [200, 300], [0, 5], [5, 0]):
+        for terms in ([1, 1], [127, 128]):
+            for start in (1, 127):
+                log = [
+                    Entry(t, start + i, data=b"x" * n)
+                    for i, (t, n) in enumerate(zip(terms, lengths, strict=True))
+                ]
+                assert entries_size(log) == sum(map(entry_size, log))
+    mixed = [Entry(1, 1, data=b"x"), Entry(1, 2, EntryType.EntryConfChange, b"x")]
+    assert entries_size(mixed) == sum(map(entry_size, mixed)) == 16
 
 
 def test_111_the_commit_index_stays_within_the_log():

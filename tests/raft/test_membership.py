@@ -76,6 +76,9 @@ def test_069_impossible_changes_stop_the_node():
         node.raw.apply_conf_change(ConfChange(REMOVE, 1))
     with pytest.raises(RaftPanic, match="can't leave a non-joint config"):
         node.raw.apply_conf_change(ConfChangeV2())
+    node.raw.apply_conf_change(v2("v2 v3"))
+    with pytest.raises(RaftPanic, match="config is already joint"):
+        node.raw.apply_conf_change(v2("v4 v5"))
 
 
 def test_070_only_one_change_at_a_time():
@@ -259,6 +262,19 @@ def test_073_the_leave_is_proposed_once():
         "initiating automatic transition out of joint configuration "
         "voters=(1)&&(1) learners=(2) autoleave"
     ]
+
+
+def test_073_the_leave_is_not_repeated_while_it_is_under_way():
+    node = Node(voters=(1, 2), max_committed_size_per_ready=1).lead_and_commit()
+    node.raw.propose_conf_change(v2("l3", IMPLICIT))
+    node.raw.propose(b"x")
+    node.raw.propose(b"y")
+    node.drain()
+    node.step(M.MsgAppResp, 2, index=4)
+    node.drain()
+    assert (node.state.applied, node.state.last_index) == (4, 5)
+    assert node.state.pending_conf_index == 5
+    assert members(node) == "(1 2)&&(1 2) learners=(3) autoleave"
 
 
 def test_073_only_the_leader_proposes_to_leave():

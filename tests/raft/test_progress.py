@@ -270,6 +270,16 @@ def test_057_messages_are_bounded_but_carry_at_least_one_entry():
         assert [got[i] for i in sorted(got)] == want
 
 
+def test_057_a_proposal_of_several_entries_is_split_too():
+    node = Node(voters=(1, 2), max_size_per_msg=0).lead()
+    node.step(M.MsgAppResp, index=1)
+    node.drain()
+    node.raw.step(Message(M.MsgProp, from_=1, entries=[Entry(data=b"x")] * 3))
+    assert [len(m.entries) for m in node.drain()] == [1]
+    node.step(M.MsgAppResp, index=2)
+    assert [(m.index, len(m.entries)) for m in node.drain() if m.entries] == [(2, 1), (3, 1)]
+
+
 def test_058_an_unreachable_peer_is_probed():
     node = leader_of_two("replicate")
     for _ in range(3):

@@ -154,6 +154,18 @@ def test_092_five_nodes_need_two_answers():
     assert answered(node) == [(b"a", 1)]
 
 
+def test_093_a_late_answer_takes_no_confirmation_back():
+    node = leader(voters=(1, 2, 3, 4, 5))
+    contexts = []
+    for name in (b"a", b"b"):
+        node.raw.read_index(name)
+        contexts.append(heartbeats(node)[2])
+    node.step(M.MsgHeartbeatResp, 2, context=contexts[1])
+    node.step(M.MsgHeartbeatResp, 2, context=contexts[0])
+    node.step(M.MsgHeartbeatResp, 3, context=contexts[1])
+    assert answered(node) == [(b"a", 1), (b"b", 1)]
+
+
 def test_093_equal_contexts_are_separate_reads():
     node = leader()
     node.raw.read_index(b"same")

@@ -66,6 +66,22 @@ def test_options_are_validated(options, text):
         RawNode(config(**options))
 
 
+def test_options_default_to_off():
+    c = Config()
+    assert (c.id, c.election_tick, c.heartbeat_tick, c.storage, c.applied) == (0, 0, 0, None, 0)
+    assert (c.max_size_per_msg, c.max_committed_size_per_ready) == (0, 0)
+    assert (c.max_uncommitted_entries_size, c.max_inflight_msgs, c.max_inflight_bytes) == (0, 0, 0)
+    flags = (
+        c.async_storage_writes, c.check_quorum, c.pre_vote, c.disable_proposal_forwarding,
+        c.disable_conf_change_validation, c.step_down_on_removal,
+    )  # fmt: skip
+    assert flags == (False,) * 6
+    assert c.read_only_option == ReadOnlyOption.ReadOnlySafe
+    assert c.applying_size_max() == NO_LIMIT
+    assert Config(max_size_per_msg=7).applying_size_max() == 7
+    assert Config(max_size_per_msg=7, max_committed_size_per_ready=3).applying_size_max() == 3
+
+
 def test_options_at_their_limits_are_valid():
     RawNode(config(election_tick=2, max_inflight_msgs=1, max_size_per_msg=100,
                    max_inflight_bytes=100))  # fmt: skip

@@ -179,6 +179,17 @@ def test_039_a_conflicting_suffix_is_replaced_a_matching_one_kept(
     assert node.state.last_index == len(log)
 
 
+def test_039_only_what_is_new_is_written():
+    node = Node(terms=[1, 1], term=1)
+    node.step(M.MsgApp, entries=[Entry(1, 1), Entry(1, 2), Entry(1, 3)])
+    rd = node.raw.ready()
+    assert rd.entries == [Entry(1, 3)]
+    node.persist(rd.hard_state, rd.entries, None)
+    node.raw.advance(rd)
+    node.step(M.MsgApp, entries=[Entry(1, 1), Entry(1, 2), Entry(1, 3)])
+    assert node.raw.ready().entries == []
+
+
 def test_039_a_stale_message_does_not_truncate_what_was_acknowledged():
     cluster = Cluster(3)
     cluster.elect()

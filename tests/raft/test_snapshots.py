@@ -4,6 +4,7 @@ import pytest
 from sampan.raft import (
     ConfState,
     Entry,
+    ErrCompacted,
     ErrSnapshotTemporarilyUnavailable,
     MemoryStorage,
     RaftPanic,
@@ -115,6 +116,29 @@ def test_061_an_empty_snapshot_is_never_sent():
     node.raw._raft.tracker.progress[2].next = 1
     with pytest.raises(RaftPanic, match="need non-empty snapshot"):
         node.step(M.MsgHeartbeatResp)
+
+
+@pytest.mark.parametrize("status", [True, False])
+def test_061_a_log_that_is_compacted_meanwhile_needs_a_snapshot(status):
+    class Racing(MemoryStorage):
+        gone = False
+
+        def entries(self, lo, hi, max_size):
+            if self.gone:
+                raise ErrCompacted
+            return super().entries(lo, hi, max_size)
+
+    storage = Racing()
+    storage.apply_snapshot(snapshot())
+    storage.append([Entry(11, 12), Entry(11, 13)])
+    node = Node(storage=storage, applied=11).lead()
+    storage.gone = True
+    if status:
+        node.step(M.MsgAppResp, 2, index=13, reject=True, reject_hint=11)
+        assert [m.type for m in node.drain()] == [M.MsgSnap]
+    else:
+        node.step(M.MsgAppResp, 2, index=11)
+        assert [m for m in node.drain() if m.to == 2] == []
 
 
 def pending(index=11) -> Node:

@@ -73,6 +73,17 @@ def test_080_to_a_slow_node_after_it_has_caught_up():
     assert node.log.has("1 sent MsgTimeoutNow to 3 after received MsgAppResp")
 
 
+def test_080_catching_up_half_way_is_not_enough():
+    node = Node().lead_and_commit()
+    for _ in range(2):
+        node.raw.propose(b"x")
+    node.drain()
+    node.raw.transfer_leadership(3)
+    for index, sent in ((2, False), (3, True)):
+        node.step(M.MsgAppResp, 3, index=index)
+        assert (M.MsgTimeoutNow in {m.type for m in node.drain()}) == sent
+
+
 def test_080_a_request_wakes_a_slow_node():
     node = Node().lead_and_commit()
     node.raw.report_unreachable(3)

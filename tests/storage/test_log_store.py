@@ -129,8 +129,8 @@ operations = st.lists(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(operations)
-def test_disk_and_memory_agree_after_any_history(tmp_path_factory, history):
-    path = tmp_path_factory.mktemp("log")
+def test_disk_and_memory_agree_after_any_history(fast_directories, history):
+    path = next(fast_directories)
     disk, memory = LogStore.open(path), MemoryLogStore()
     for term, operation in enumerate(history, start=1):
         if operation[0] == "save":

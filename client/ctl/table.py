@@ -1,0 +1,103 @@
+"""Every command that `sampanctl` has, and the flags of each."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from . import commands, gofmt, txn
+from .commands import Run
+from .flags import Flag, bool_flag, list_flag, string_flag
+
+
+class Command(NamedTuple):
+    """One command. Without `run` it only groups others, and shows its help."""
+
+    path: tuple[str, ...]
+    summary: str
+    usage: str = ""
+    flags: tuple[Flag, ...] = ()
+    run: Callable[[Run], None] | None = None
+    persistent_flags: tuple[Flag, ...] = ()
+    """Flags of it and of the commands under it."""
+    description: str = ""
+
+
+GLOBAL_FLAGS = (
+    string_flag("cacert", "not supported"),
+    string_flag("cert", "not supported"),
+    Flag("command-timeout", 5.0, "how long a command may take", gofmt.parse_duration),
+    bool_flag("debug", "no effect"),
+    Flag("dial-timeout", 2.0, "no effect: --command-timeout covers it", gofmt.parse_duration),
+    string_flag("discovery-srv", "not supported", shorthand="d"),
+    string_flag("discovery-srv-name", "no effect"),
+    list_flag("endpoints", "nodes to talk to, with commas", ["127.0.0.1:2379"]),
+    bool_flag("hex", "print keys and values as hexadecimal"),
+    bool_flag("insecure-discovery", "no effect", default=True),
+    bool_flag("insecure-skip-tls-verify", "no effect"),
+    bool_flag("insecure-transport", "false is not supported", default=True),
+    Flag("keepalive-time", 2.0, "no effect", gofmt.parse_duration),
+    Flag("keepalive-timeout", 6.0, "no effect", gofmt.parse_duration),
+    string_flag("key", "not supported"),
+    string_flag("password", "no effect without --user"),
+    string_flag("user", "not supported"),
+    string_flag("write-out", "fields, json, protobuf, simple or table", "simple", "w"),
+)
+
+ROOT = Command((), "a shell client that takes etcdctl's commands", "[flags]")
+COMMANDS = (
+    Command(
+        ("put",),
+        "Set a key",
+        "put <key> [value]",
+        commands.PUT_FLAGS,
+        commands.put,
+        description="Without a value it is read from standard input. A value that begins with a\n"
+        "dash goes after --: put key -- -value",
+    ),
+    Command(
+        ("get",),
+        "Read a key or a range of keys",
+        "get <key> [range_end]",
+        commands.GET_FLAGS,
+        commands.get,
+    ),
+    Command(
+        ("del",),
+        "Delete a key or a range of keys",
+        "del <key> [range_end]",
+        commands.DEL_FLAGS,
+        commands.delete,
+    ),
+    Command(
+        ("endpoint",),
+        "Ask endpoints",
+        "endpoint <subcommand>",
+        persistent_flags=(commands.CLUSTER_FLAG,),
+    ),
+    Command(
+        ("endpoint", "health"),
+        "Tell which endpoints answer a linearizable read",
+        "endpoint health",
+        run=commands.endpoint_health,
+    ),
+    Command(
+        ("endpoint", "status"),
+        "Tell each endpoint's id, version, size, leader, term and indexes",
+        "endpoint status",
+        run=commands.endpoint_status,
+    ),
+    Command(("member",), "Ask about members", "member <subcommand>"),
+    Command(("member", "list"), "List the members", "member list", run=commands.member_list),
+    Command(
+        ("txn",),
+        "Run one of two lists of requests, atomically, read from standard input",
+        "txn",
+        (bool_flag("interactive", "ask for each part", shorthand="i"),),
+        txn.run,
+        description="Three parts, each ended by an empty line: conditions, requests if all hold,\n"
+        "requests if not:\n\n"
+        '\tmod("key") > "0"\n\n\tput key "new"\n\tget other --prefix\n\n\tput key "first"\n\n'
+        "Conditions look at value, version (ver), create (c), mod (m) or lease,\n"
+        "and compare with =, !=, < or >.",
+    ),
+    Command(("version",), "Print the version", "version", run=commands.version),
+)

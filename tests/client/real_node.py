@@ -1,0 +1,43 @@
+"""A real Sampan node that is its whole cluster, in processes of its own."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sampan.client import Client
+
+BIN = Path(sys.executable).parent
+START_S = 60.0
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def real_node(directory: Path) -> Iterator[str]:
+    """Its client endpoint, from its first answer on."""
+    endpoint = f"127.0.0.1:{free_port()}"
+    member = {"id": 1, "name": "a", "client": endpoint, "peer": f"127.0.0.1:{free_port()}"}
+    cluster = {"cluster": "one", "data_dir": str(directory), "members": [member]}
+    config = directory / "cluster.json"
+    config.write_text(json.dumps(cluster | {"placement": "fused"}))
+    process = subprocess.Popen(
+        [BIN / "sampan", "node", "--config", config, "--name", "a"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with Client([endpoint], timeout_s=START_S) as client:
+            client.get("a leader answers this")
+        yield endpoint
+    finally:
+        process.terminate()
+        process.wait()

@@ -1,0 +1,80 @@
+"""The client and a real node: what a node of the tests' own cannot show."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sampan.client import AsyncClient, Client, errors, ops
+from sampan.config import limits
+
+
+def test_a_range_of_more_keys_than_a_message_has_requests(real):
+    keys = [f"many/{i:06}" for i in range(12_000)]
+
+    async def main():
+        async with AsyncClient([real], timeout_s=60) as client:
+            await asyncio.gather(*[client.put(key, b"") for key in keys])
+            found = await client.get("many/", prefix=True)
+            assert [kv.key.decode() for kv in found.kvs] == keys
+            assert (await client.delete("many/", prefix=True)).deleted == len(keys)
+
+    asyncio.run(main())
+
+
+def test_large_values_and_the_largest(real):
+    async def main():
+        async with AsyncClient([real], timeout_s=60) as client:
+            largest = limits.REQUEST_BYTES_MAX - 100
+            await client.put("large", b"v" * largest)
+            assert len((await client.get("large")).kvs[0].value) == largest
+            with pytest.raises(errors.RequestTooLargeError):
+                await client.put("large", b"v" * limits.REQUEST_BYTES_MAX)
+            # Together twice what a node holds for a client that does not read
+            gets = [client.get("large") for _ in range(2 * limits.REPLY_WINDOW_BYTES // largest)]
+            assert {len(each.kvs[0].value) for each in await asyncio.gather(*gets)} == {largest}
+
+    asyncio.run(main())
+
+
+def test_typed_errors(real):
+    with Client([real]) as client:
+        client.put("k", "v")
+        with pytest.raises(errors.EmptyKeyError):
+            client.put("", "v")
+        with pytest.raises(errors.KeyNotFoundError):
+            client.put("none", "", ignore_value=True)
+        with pytest.raises(errors.ValueProvidedError):
+            client.put("k", "v", ignore_value=True)
+        with pytest.raises(errors.FutureRevisionError):
+            client.get("k", revision=10**9)
+        with pytest.raises(errors.LeaseNotFoundError):
+            client.put("k", "v", lease=7)
+        with pytest.raises(errors.InvalidRequestError, match="malformed"):
+            client.put("k", "v", lease="7")
+        with pytest.raises(errors.DuplicateKeyError):
+            client.txn([], [ops.put("k", "1"), ops.put("k", "2")])
+        with pytest.raises(errors.TooManyOperationsError):
+            client.txn([], [ops.get("k")] * 129)
+
+
+def test_a_counter_that_many_threads_count_up_by_transactions(real):
+    def count(client: Client) -> None:
+        done = False
+        while not done:
+            kv = client.get("counter").kvs[0]
+            unchanged = ops.mod_revision("counter") == kv.mod_revision
+            done = client.txn([unchanged], [ops.put("counter", str(int(kv.value) + 1))]).succeeded
+
+    with Client([real], timeout_s=30) as client, ThreadPoolExecutor(8) as pool:
+        client.put("counter", "0")
+        for call in [pool.submit(count, client) for _ in range(40)]:
+            call.result()
+        assert client.get("counter").kvs[0].value == b"40"
+
+
+def test_status_and_members(real):
+    with Client([real]) as client:
+        status = client.status(real)
+        assert status.header.member_id == status.fields["leader"] == 1
+        [member] = client.member_list().members
+        assert (member.id, member.name, member.client_urls) == (1, "a", [real])
