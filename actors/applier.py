@@ -61,6 +61,7 @@ class Applier(Actor):
         self._bytes_unsaid = 0
         self._results: list[tuple[int, list[bytes]]] = []
         self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
+        self._read_after = 0.0  # when what was read has had time to leave
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
         self._flushing = False
@@ -199,10 +200,12 @@ class Applier(Actor):
         heapq.heappush(self._reads, (index, read_id, bodies))
 
     def _serve_reads(self) -> None:
+        if self.now < self._read_after:
+            return
         reads, room = self._reads, limits.READ_TURN_BYTES
         while reads and reads[0][0] <= self._state.applied_index:
             if room <= 0:
-                self.wake_at = self.now  # the others' turn first: what was read has to leave
+                self.wake_at = self._read_after = self.now + limits.READ_PAUSE_S
                 return
             _, read_id, bodies = heapq.heappop(reads)
             results = []

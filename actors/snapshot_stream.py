@@ -112,6 +112,10 @@ class SnapshotSender:
         if self._streams.pop(peer, None) is not None:
             self._report(peer, False)
 
+    def lost(self, peer: int) -> None:
+        """The peer has started again, and knows nothing of a stream to it."""
+        self._fail(peer)
+
     def expire(self, now: float) -> None:
         """Give up streams that have not moved."""
         for peer, stream in list(self._streams.items()):

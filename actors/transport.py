@@ -170,6 +170,8 @@ class Transport(Actor):
         elif link.incarnation not in (0, incarnation):
             self._refuse_amnesiac(peer, incarnation)
         else:
+            if epoch != link.peer_epoch:
+                self._sender.lost(peer)
             self._note(link, epoch, sent, my_epoch, received)
             self._take(peer, kind, list(message[1:]))
 

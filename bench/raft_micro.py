@@ -176,7 +176,7 @@ def main() -> None:
     """Print all measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds: does it run at all?")
-    rounds = 20 if parser.parse_args().quick else 300
+    rounds = 20 if parser.parse_args().quick else 1000
     benches = {
         "proposal + Ready": bench_propose,
         "MsgApp + Ready": bench_append,
@@ -194,7 +194,7 @@ def main() -> None:
         f"\nleader's cycle, 3 voters, 100 entries: {cycle:.0f} µs, {verdict} {READY_CYCLE_US_MAX}"
     )
     print("µs per entry while the log grows (batches of 100, 3 voters):")
-    for length, cost in bench_growth(rounds * 100 if rounds < 300 else 100_000):
+    for length, cost in bench_growth(2_000 if rounds < 1000 else 100_000):
         print(f"{length:>10} {cost:8.2f}")
 
 

@@ -40,9 +40,11 @@ CLIENT_WAITING_MESSAGES = 128
 """libzmq's queue from one client; what comes beyond stays in the client. At 2 MiB each 256 MiB from
 one that floods; a client of the library has a handful under way."""
 
-READ_TURN_BYTES = 64 * MIB
+READ_TURN_BYTES = 32 * MIB
+READ_PAUSE_S = 0.1
 """Results of reads that the applier makes in one turn; a message of more gets `too many requests`
-for the rest, other messages wait for the next turn. A single result may be larger."""
+for the rest, other messages wait until what was read had time to leave. A single result may be
+larger. 320 MB/s is more than RocksDB gives to a range."""
 
 # -- requests under way in a node
 

@@ -89,7 +89,12 @@ order and without loss:
   unless all three are 0, store `snapshot` (and apply it). When all of it and of the earlier ones is
   durable, deliver `responses`: those for this node by `step`, the others over the network. Without
   responses the write need not be durable.
-- MsgStorageApply, to LOCAL_APPLY_THREAD: apply `entries`, then deliver `responses`.
+- MsgStorageApply, to LOCAL_APPLY_THREAD: apply `entries`, then deliver `responses`. The node's
+  `apply_conf_change` must have been called for the changes among them before the responses are
+  stepped: the next change is admitted from then on.
+
+Once this node is removed from the group, `step` may refuse its own responses with StepPeerNotFound;
+drop them like any refused message.
 
 All other messages go out at once. The core orders everything so that a vote or an acknowledgement
 travels only as such a response, after the write it speaks for. `entries`, `hard_state`, `snapshot`

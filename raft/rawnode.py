@@ -146,7 +146,6 @@ class RawNode:
             raise ValueError("must provide at least one peer to Bootstrap")
         if r.log.last_index() != 0:
             raise ValueError("can't bootstrap a nonempty Storage")
-        self._hard_state = HardState()
         r.become_follower(1)
         changes = [ConfChange(node_id=peer.id, context=peer.context) for peer in peers]
         r.log.append([

@@ -15,9 +15,9 @@ def maybe_send_append(r: "Raft", to: int, pr: Progress, *, send_if_empty: bool =
 
     An empty message still carries the commit index; `send_if_empty` says whether that is worth it.
     """
-    if pr.is_paused():
-        return False
     log = r.log
+    if pr.is_paused() or (not send_if_empty and pr.next > log.last_index()):
+        return False
     previous = pr.next - 1
     try:
         previous_term = log.term(previous)

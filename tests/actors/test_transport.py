@@ -4,6 +4,7 @@ import pytest
 from sampan.actors.transport import SMALL_BYTES, Transport, TransportSettings
 from sampan.config import limits
 from sampan.storage.snapshot_store import SnapshotStore
+from sampan.storage.state_store import StateStore
 from sampan.transport.codec import pack, unpack
 
 from .helpers import take, tick, turn
@@ -177,4 +178,19 @@ def test_status_counts_the_peers_that_were_heard(transport):
 def test_a_snapshot_that_does_not_exist_is_reported_failed(transport):
     name = "snap-0000000000000001-0000000000000001"
     out = turn(transport, ("snapsendc", (PEER, name, b"raft message")))
+    assert out.on("reportc") == [("snapshot", PEER, False)]
+
+
+def test_a_snapshot_to_a_peer_that_starts_again_is_reported_failed(transport, tmp_path):
+    """... at once: its chunks were lost with the peer's last life, and nobody will answer them."""
+    state = StateStore.open(tmp_path / "state")
+    state.apply(1, 1, [("put", b"k", b"v")])
+    state.commit()
+    state.flush()
+    name = SnapshotStore(tmp_path / "snapshots").create(state)
+    state.close()
+    turn(transport, peer("raft", b"m", epoch=9))
+    assert turn(transport, ("snapsendc", (PEER, name, b"raft message"))).on("reportc") == []
+    assert turn(transport, peer("raft", b"m", epoch=9)).on("reportc") == []
+    out = turn(transport, peer("raft", b"m", epoch=10))
     assert out.on("reportc") == [("snapshot", PEER, False)]

@@ -45,7 +45,7 @@ def test_follower_that_was_away_too_long_gets_a_snapshot(make_cluster):
     """... while writes go on, and the log stays bounded."""
     cluster = make_cluster(separate=True, **SMALL_LOG).start()
     away = cluster.followers()[0]
-    with Load(cluster.endpoints, writers=20, value_size=2000) as load:
+    with Load(cluster.endpoints, writers=8, value_size=4000) as load:
         load.wait_more()
         behind = cluster.wait_status(away)["raft_index"]
         cluster.kill_node(away)
@@ -70,7 +70,7 @@ def test_kill_either_side_of_a_snapshot(make_cluster, victim):
     cluster = make_cluster(separate=True, **SMALL_LOG).start()
     fill(cluster, cluster.wait_leader(), megabytes=12)
     actor = "transport" if cluster.placement == "processes" else "fused"
-    with Load(cluster.endpoints, writers=20, value_size=2000) as load:
+    with Load(cluster.endpoints, writers=8, value_size=4000) as load:
         for _ in range(ROUNDS):
             away = cluster.followers()[0]
             behind = cluster.wait_status(away)["raft_index"]

@@ -42,7 +42,7 @@ def test_kill_whole_nodes(make_cluster):
 def test_kill_everything_at_once(make_cluster):
     cluster = make_cluster().start()
     with Load(cluster.endpoints) as load:
-        for _ in range(2 * ROUNDS):
+        for _ in range(ROUNDS):
             load.wait_more(100)
             cluster.kill_everything()
             cluster.start()

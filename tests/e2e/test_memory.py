@@ -22,7 +22,9 @@ def resident_mib(cluster, name):
     return total // 1024
 
 
-@pytest.mark.parametrize("shape", ["many messages", "one message"])
+@pytest.mark.parametrize(
+    ("placement", "shape"), [("processes", "many messages"), ("fused", "one message")]
+)
 def test_client_that_never_reads(make_cluster, shape):
     """It asks for 1 GiB, and takes nothing."""
     cluster = make_cluster().start()
@@ -71,7 +73,7 @@ def test_client_that_floods(make_cluster):
         dealer.setsockopt(zmq.SNDHWM, 4)
         dealer.connect(f"tcp://{endpoint}")
         peak = sent = 0
-        while sent < 1200:
+        while sent < 1000:
             try:
                 header = codec.pack((1, sent, "write"))
                 dealer.send_multipart([header, body], zmq.DONTWAIT)

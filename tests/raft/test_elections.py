@@ -95,6 +95,16 @@ def test_010_one_vote_a_term_first_come(vote, from_, rejected):
     )  # fmt: skip
 
 
+def test_010_granting_a_vote_restarts_the_timer_but_refusing_does_not():
+    node = Node(term=1)
+    node.tick(5)
+    node.step(M.MsgVote, 2)
+    assert node.state.election_elapsed == 0
+    node.tick(5)
+    node.step(M.MsgVote, 3)
+    assert node.state.election_elapsed == 5
+
+
 @BOTH
 @pytest.mark.parametrize(
     ("terms", "log_term", "index", "rejected"),
@@ -515,6 +525,20 @@ def test_028_a_leader_without_a_quorum_steps_down():
 def test_028_a_leader_with_a_quorum_stays():
     node = Node(check_quorum=True, election_tick=5).lead()
     for _ in range(30):
+        node.step(M.MsgHeartbeatResp, 2)
+        node.tick()
+    assert node.role() == "Leader"
+
+
+def test_028_a_leader_counts_itself_even_before_its_disk_answers():
+    node = Node(check_quorum=True, async_storage_writes=True, election_tick=5)
+    node.raw.campaign()
+    node.drain()
+    node.hold_storage = True
+    node.step(M.MsgVoteResp, 2)
+    node.drain()
+    assert node.role() == "Leader"
+    for _ in range(15):
         node.step(M.MsgHeartbeatResp, 2)
         node.tick()
     assert node.role() == "Leader"

@@ -121,6 +121,15 @@ def test_110_slices_are_bounded(lo, hi, limit, count):
     assert all(e.term == e.index for e in got)
 
 
+def test_110_a_slice_has_no_gap_where_storage_was_cut_short():
+    storage = MemoryStorage()
+    storage.append([Entry(1, 1, data=b"x" * 10), Entry(1, 2, data=b"x" * 100)])
+    log = RaftLog(storage, NullLogger())
+    log.append([Entry(1, 3)])
+    assert [e.index for e in log.slice(1, 4, 60)] == [1]
+    assert [e.index for e in log.slice(1, 4, 200)] == [1, 2, 3]
+
+
 def test_110_bounds_of_slices():
     log = half_and_half()
     with pytest.raises(ErrCompacted):

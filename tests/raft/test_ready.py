@@ -160,17 +160,22 @@ def test_099_what_happens_between_ready_and_advance_is_kept():
     assert [m.entries[0].data for m in rd.messages] == [b"y", b"y"]
 
 
-def test_099_the_lists_of_a_ready_are_the_hosts_own():
-    node = Node(voters=(1,)).lead()
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_099_the_lists_of_a_ready_are_the_hosts_own(asynchronous):
+    node = Node(voters=(1,), async_storage_writes=asynchronous).lead()
     node.raw.propose(b"x")
-    rd = node.raw.ready()
-    node.persist(rd.hard_state, list(rd.entries), None)
-    rd.entries.clear()
-    rd.committed_entries.clear()
-    rd.messages.clear()
-    node.raw.advance(rd)
-    node.drain()
-    assert node.state.applied == 2
+    while node.raw.has_ready():
+        rd = node.raw.ready()
+        messages = list(rd.messages)
+        if not asynchronous:
+            node.persist(rd.hard_state, list(rd.entries), None)
+        for mine in (rd.entries, rd.committed_entries, rd.messages, rd.read_states):
+            mine.clear()
+        for m in messages:
+            node.do_storage(m)
+        if not asynchronous:
+            node.raw.advance(rd)
+    assert (node.state.applied, node.storage.last_index()) == (2, 2)
 
 
 def test_099_votes_go_out_in_the_order_they_were_cast():
