@@ -97,6 +97,7 @@ class Node(Actor):
         self._windows: dict[bytes, list[int]] = {}  # client -> [bytes sent, bytes received]
         self._questions: dict[int, tuple[Asked, Any, dict[str, Any]]] = {}
         self._publish_at = 0.0
+        self._propose_at = 0.0  # not before: raft has just refused a batch
         self._stopping = False
         self.requests = 0
         self.dropped = 0
@@ -213,7 +214,7 @@ class Node(Actor):
         """Propose what is held, and ask for an index for the reads that wait."""
         if not self._leader:
             return  # etcd's nil propc: held until there is a leader or the deadline has come
-        while self._held:
+        while self._held and self.now >= self._propose_at:
             self._propose()
         if self._reads and not self._confirming:
             self._ask_read_index()
@@ -233,13 +234,14 @@ class Node(Actor):
         self.emit("propc", (batch_id, payload))
 
     def on_dropc(self, batch_id: int) -> None:
-        """Raft refused the batch: it was not applied, so it may wait for the next leader."""
+        """Raft refused the batch, for want of a leader or of room: it was not applied, so it may
+        be proposed again."""
         batch = self._batches.pop(batch_id, None)
         if batch is None:
             self._publish_at = 0.0
         else:
             self._held.extendleft(reversed(batch.asked))
-            self._leader = 0  # until softstatec tells of one, nothing would be taken
+            self._propose_at = self.now + self.timer_s
 
     # -- reads
 
@@ -352,6 +354,7 @@ class Node(Actor):
         """(term, leader, role)."""
         leader_before = self._leader
         self._term, self._leader, self._role = message
+        self._propose_at = 0.0
         if self._leader != leader_before and self._confirming:
             # The old leader may never answer; the new one needs its own context.
             self._reads, self._confirming = self._confirming + self._reads, []

@@ -136,6 +136,15 @@ def test_a_dropped_batch_waits_for_the_next_leader_in_its_place(node):
     assert [r[1:] for r in replies(out)] == [(1, ((0, 2),)), (2, ((0, 3),))]
 
 
+def test_a_batch_dropped_while_the_leader_stays_is_proposed_again_in_a_moment(node):
+    """Raft refuses proposals for want of room, too, and no news of a leader follows that."""
+    ((first, _),) = proposed(turn(node, ask("write", [PUT]), now=1.0))
+    assert proposed(turn(node, ("dropc", first), now=1.0)) == []
+    ((second, bodies),) = proposed(tick(node, 1.0 + 2 * node.timer_s))
+    assert second != first
+    assert len(bodies) == 1
+
+
 def test_bad_requests_are_refused_one_by_one(node):
     bad = ("put", b"", b"v")
     large = ("put", b"k", bytes(limits.REQUEST_BYTES_MAX + 1))
