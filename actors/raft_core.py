@@ -197,11 +197,17 @@ class RaftCore(Actor):
             try:
                 m = decode_message(frame)
                 self._check_envelope(m, peer, snapshot)
+                if m.type is MessageType.MsgApp and self._full():
+                    continue  # as if it had been lost on the way: the leader sends it again
                 self._node.step(m)
                 self._log.debug("raft rpc", type=m.type.name, peer=peer, term=m.term, index=m.index)
             except (CodecError, RaftError) as error:
                 self.dropped += 1
                 self._log.debug("raft rpc dropped", peer=peer, error=str(error))
+
+    def _full(self) -> bool:
+        """Whether the log holds more than it may because the applier does not keep up."""
+        return self._tail.bytes > self._settings.log_limits.held_bytes_max
 
     def _check_envelope(self, m: Message, peer: int, snapshot: str) -> None:
         """What the link knows of a message must agree with it; raises CodecError."""

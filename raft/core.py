@@ -53,7 +53,7 @@ class Raft:
         "_rand", "_step_role", "check_quorum", "disable_conf_change_validation",
         "disable_proposal_forwarding",
         "election_elapsed", "election_timeout", "heartbeat_elapsed", "heartbeat_timeout", "id",
-        "is_learner", "lead", "lead_transferee", "log", "logger", "max_msg_size",
+        "lead", "lead_transferee", "log", "logger", "max_msg_size",
         "max_uncommitted_size", "msgs", "msgs_after_append", "pending_conf_index",
         "postponed_reads", "pre_vote", "randomized_election_timeout", "read_only", "read_states",
         "state", "step_down_on_removal", "term", "tracker", "uncommitted_size", "vote",
@@ -67,7 +67,6 @@ class Raft:
         self.lead = NONE
         self.state = StateType.StateFollower
         self._step_role: Callable[[Raft, Message], None] = follower.step_follower
-        self.is_learner = False
         self.logger: Logger = config.logger or NullLogger()
         self.log = RaftLog(storage, self.logger, config.applying_size_max())
         self.tracker = ProgressTracker(config.max_inflight_msgs, config.max_inflight_bytes)
@@ -441,7 +440,6 @@ class Raft:
         self.logger.info("%x switched to configuration %s", self.id, config)
         conf_state = self.tracker.conf_state()
         own = progress.get(self.id)
-        self.is_learner = own is not None and own.is_learner
         if self.state != StateType.StateLeader:
             return conf_state
         if own is None or own.is_learner:

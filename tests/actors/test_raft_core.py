@@ -4,7 +4,15 @@ import pytest
 from sampan.actors.actor import Impossible
 from sampan.actors.raft_core import CoreSettings, RaftCore
 from sampan.config.limits import LogLimits
-from sampan.raft import ConfState, Message, MessageType, Snapshot, SnapshotMetadata
+from sampan.raft import (
+    ConfState,
+    Entry,
+    EntryType,
+    Message,
+    MessageType,
+    Snapshot,
+    SnapshotMetadata,
+)
 from sampan.transport.codec import pack, unpack
 from sampan.transport.raft_messages import decode_message, encode_message
 
@@ -308,3 +316,24 @@ def test_compaction_leaves_entries_for_members_a_little_behind(log):
     core, out = started(log, disk, (100, 1, THREE, ()), members=3, log_limits=bounds)
     play(core, out)
     assert turn(core, ("durablec", 100)).on("readyc") == [("compact", 100 - bounds.keep_entries, 1)]
+
+
+def test_a_follower_whose_applier_stands_still_takes_no_more_entries(log):
+    """Until its log can be compacted again: the tail in memory has a bound."""
+    bounds = LogLimits(entries_max=64, bytes_max=1 << 20)
+    disk = ((1, 0, 4), (0, 0), entries(4))
+    core, out = started(log, disk, (4, 1, THREE, ()), members=3, log_limits=bounds)
+    play(core, out)
+    data = bytes(100_000)
+    for index in range(4, 104):
+        append = message(
+            MessageType.MsgApp,
+            term=3,
+            index=index,
+            log_term=1 if index == 4 else 3,
+            commit=index,
+            entries=[Entry(3, index + 1, EntryType.EntryNormal, data)],
+        )
+        play(core, turn(core, ("recvc", (2, [append], ""))), applier=False)
+    (status,) = [m[2] for m in turn(core, ("statusc", 2)).on("statusrc")]
+    assert bounds.held_bytes_max < status["log_bytes"] <= bounds.held_bytes_max + len(data)

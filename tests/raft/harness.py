@@ -104,6 +104,9 @@ class Node:
     def progress(self, peer):
         return self.raw.status().progress[peer]
 
+    def is_learner(self) -> bool:
+        return self.id in self.raw.status().config.learners
+
     def entries(self) -> list[tuple[int, int]]:
         """The stable log as (term, index)."""
         first, last = self.storage.first_index(), self.storage.last_index()

@@ -43,6 +43,17 @@ def test_008_a_timeout_starts_an_election(start):
     ]
 
 
+def test_008_a_timeout_starts_the_next_one_even_for_a_pre_candidate():
+    node = Node(pre_vote=True)
+    node.tick(10)
+    assert (node.role(), node.state.election_elapsed) == ("PreCandidate", 0)
+    node.drain()
+    node.tick(9)
+    assert node.drain() == []
+    node.tick()
+    assert [m.type for m in node.drain()] == [M.MsgPreVote, M.MsgPreVote]
+
+
 @pytest.mark.parametrize(
     ("size", "votes", "result"),
     [
@@ -528,6 +539,16 @@ def test_028_a_leader_with_a_quorum_stays():
         node.step(M.MsgHeartbeatResp, 2)
         node.tick()
     assert node.role() == "Leader"
+
+
+def test_028_the_quorum_is_checked_once_an_election_timeout():
+    node = Node(check_quorum=True, election_tick=5).lead()
+    node.step(M.MsgHeartbeatResp, 2)
+    node.tick(5)
+    node.tick(4)
+    assert node.role() == "Leader"
+    node.tick()
+    assert node.role() == "Follower"
 
 
 def test_028_a_leader_counts_itself_even_before_its_disk_answers():

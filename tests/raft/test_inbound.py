@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from sampan.raft import (
     LOCAL_APPEND_THREAD,
     LOCAL_APPLY_THREAD,
+    NO_LIMIT,
+    NONE,
     ConfChange,
     ConfChangeSingle,
     ConfChangeTransition,
@@ -20,10 +22,14 @@ from sampan.raft import (
     InvalidMessage,
     Message,
     MessageType,
+    ProgressType,
     RaftError,
     RaftPanic,
+    ReadOnlyOption,
     Snapshot,
     SnapshotMetadata,
+    SnapshotStatus,
+    StateType,
     UnsafeMessage,
 )
 from sampan.raft.proto import fields, put_bytes, put_uint, put_varint
@@ -295,6 +301,22 @@ def test_encodings_are_raftpbs():
     assert conf_state.marshal().hex() == "080108ac021002180320042801"
     assert Snapshot().marshal().hex() == "12020a00"
     assert snapshot(ConfState([1]), 9, 3).marshal().hex() == "12080a02080110091803"
+
+
+def test_the_numbers_of_the_wire():
+    names = (
+        "Hup Beat Prop App AppResp Vote VoteResp Snap Heartbeat HeartbeatResp Unreachable "
+        "SnapStatus CheckQuorum TransferLeader TimeoutNow ReadIndex ReadIndexResp PreVote "
+        "PreVoteResp StorageAppend StorageAppendResp StorageApply StorageApplyResp ForgetLeader"
+    )
+    assert [kind.name for kind in MessageType] == [f"Msg{name}" for name in names.split()]
+    for kind in (MessageType, EntryType, ConfChangeType, ConfChangeTransition, StateType):
+        assert [member.value for member in kind] == list(range(len(kind)))
+    assert [member.value for member in SnapshotStatus] == [1, 2]
+    assert [member.value for member in ReadOnlyOption] == [0, 1]
+    assert [member.value for member in ProgressType] == [0, 1]
+    assert (LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD) == (2**64 - 1, 2**64 - 2)
+    assert (NONE, NO_LIMIT) == (0, 2**64 - 1)
 
 
 def test_decoding_is_lenient_where_protobuf_is():

@@ -13,10 +13,12 @@ from sampan.raft import (
     EntryType,
     ErrCompacted,
     ErrSnapOutOfDate,
+    ErrSnapshotTemporarilyUnavailable,
     ErrUnavailable,
     HardState,
     MemoryStorage,
     Message,
+    ProposalDropped,
     RaftPanic,
     ReadState,
     Ready,
@@ -24,6 +26,8 @@ from sampan.raft import (
     SnapshotMetadata,
     SoftState,
     StateType,
+    StepLocalMsg,
+    StepPeerNotFound,
     describe_conf_change,
     describe_conf_state,
     describe_entries,
@@ -203,6 +207,20 @@ def test_110_sizes():
     assert entries_size(mixed) == sum(map(entry_size, mixed)) == 16
 
 
+def test_errors_have_etcds_texts():
+    texts = {
+        ErrCompacted: "requested index is unavailable due to compaction",
+        ErrUnavailable: "requested entry at index is unavailable",
+        ErrSnapOutOfDate: "requested index is older than the existing snapshot",
+        ErrSnapshotTemporarilyUnavailable: "snapshot is temporarily unavailable",
+        ProposalDropped: "raft proposal dropped",
+        StepLocalMsg: "raft: cannot step raft local message",
+        StepPeerNotFound: "raft: cannot step as peer not found",
+    }
+    for kind, text in texts.items():
+        assert str(kind()) == text
+
+
 def test_111_the_commit_index_stays_within_the_log():
     log = RaftLog(stored(1, 3), NullLogger())
     log.commit_to(2)
@@ -300,6 +318,17 @@ def test_113_unstable_bounds():
     u.truncate_and_append([Entry(4, 5)])
     assert (u.maybe_last_index(), u.maybe_term(5)) == (5, 4)
     assert (u.offset, u.offset_in_progress, u.snapshot_in_progress) == (5, 5, False)
+
+
+def test_113_a_restored_snapshot_replaces_what_is_being_written():
+    for index in (3, 20):
+        u = Unstable(5, NullLogger())
+        u.truncate_and_append([Entry(1, 5), Entry(1, 6)])
+        u.accept_in_progress()
+        u.restore(snap(index, 2))
+        assert (u.offset, u.offset_in_progress, u.entries) == (index + 1, index + 1, [])
+        u.truncate_and_append([Entry(2, index + 1)])
+        assert u.next_entries() == [Entry(2, index + 1)]
 
 
 def test_113_unstable_in_progress():

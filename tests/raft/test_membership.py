@@ -351,7 +351,6 @@ def test_074_a_removed_follower_stays_one():
     node.step(M.MsgHeartbeat)
     node.raw.apply_conf_change(ConfChange(REMOVE, 1))
     assert (node.role(), node.state.lead) == ("Follower", 2)
-    assert not node.raw._raft.is_learner
 
 
 def build(rng: random.Random) -> tuple[ProgressTracker, list[ConfChangeSingle]]:

@@ -316,6 +316,13 @@ def test_059_the_quota_of_uncommitted_bytes():
     assert node.state.last_index == 7, "a refused proposal leaves nothing behind"
 
 
+def test_059_one_byte_is_enough_to_count():
+    node = Node(max_uncommitted_entries_size=1).lead_and_commit()
+    node.raw.propose(b"x")
+    with pytest.raises(ProposalDropped):
+        node.raw.propose(b"x")
+
+
 def test_059_the_quota_counts_whole_messages_and_frees_what_is_applied():
     node = Node(max_uncommitted_entries_size=100).lead_and_commit()
     batch = [Entry(data=b"x" * 30)] * 3

@@ -212,7 +212,7 @@ def test_065_restoring_takes_log_commit_and_configuration(me):
     assert (node.state.committed, node.state.applied) == (11, 11)
     assert node.storage.snapshot() == s
     assert node.state.lead == 2
-    assert node.raw._raft.is_learner == (me == "learners")
+    assert node.is_learner() == (me == "learners")
 
 
 def test_065_a_restored_voter_waits_for_its_term():
@@ -230,9 +230,9 @@ def test_066_roles_change_by_snapshot(to_learner):
     )
     node = Node(term=1, **before)
     conf = {"voters": (2,), "learners": [1]} if to_learner else {"voters": (1, 2)}
-    assert node.raw._raft.is_learner != to_learner
+    assert node.is_learner() != to_learner
     node.step(M.MsgSnap, snapshot=snapshot(term=1, **conf))
-    assert node.raw._raft.is_learner == to_learner
+    assert node.is_learner() == to_learner
     node.drain()
     node.raw.campaign()
     assert node.role() == ("Follower" if to_learner else "Candidate")
