@@ -522,6 +522,7 @@ def test_115_texts_of_states():
         (b"", '""'), (b"hello", '"hello"'), (b'a"b\\', '"a\\"b\\\\"'),
         (b"\x00\a\b\f\n\r\t\v\x7f", '"\\x00\\a\\b\\f\\n\\r\\t\\v\\x7f"'),
         ("é舢".encode(), '"é舢"'), ("\u200b\U000e0001".encode(), '"\\u200b\\U000e0001"'),
+        ("\uffff\U00010fff".encode(), '"\\uffff\\U00010fff"'),
         (b"\xffok\x80", '"\\xffok\\x80"'),
     ],
 )  # fmt: skip
