@@ -541,6 +541,20 @@ def test_028_a_leader_with_a_quorum_stays():
     assert node.role() == "Leader"
 
 
+def test_028_a_new_leader_has_a_whole_election_timeout():
+    node = Node(check_quorum=True, rand=lambda n: 9)
+    node.raw.campaign()
+    node.drain()
+    node.tick(8)
+    node.step(M.MsgVoteResp, 2)
+    assert (node.role(), node.state.election_elapsed) == ("Leader", 0)
+    node.drain()
+    node.tick(9)
+    assert node.role() == "Leader"
+    node.tick()
+    assert node.role() == "Follower"
+
+
 def test_028_the_quorum_is_checked_once_an_election_timeout():
     node = Node(check_quorum=True, election_tick=5).lead()
     node.step(M.MsgHeartbeatResp, 2)
