@@ -579,6 +579,11 @@ def test_115_texts_of_messages_and_readys():
     assert describe_message(apply) == (
         'None->ApplyThread MsgStorageApply Term:0 Log:0/0 Entries:[1/1 EntryNormal ""]'
     )
+    assert describe_message(Message(M.MsgApp, 1, 2, snapshot=Snapshot(b"x"))) == (
+        "2->1 MsgApp Term:0 Log:0/0"
+    )
+    empty = Ready(None, HardState(), [], [], Snapshot(), [], [], False)
+    assert describe_ready(empty) == "<empty Ready>"
     rd = Ready(
         SoftState(1), HardState(1, 0, 1), [ReadState(3, b"\x01\x02"), ReadState(4, b"")],
         [Entry(1, 1)], snap(2, 1), [Entry(1, 1)], [answer], True,
