@@ -38,6 +38,11 @@ def decode(e: Entry) -> ConfChange | ConfChangeV2:
     return kind.unmarshal(e.data)
 
 
+def vote_types(pre_vote: bool) -> tuple[MessageType, MessageType]:
+    """The request and the response of a campaign's first round."""
+    return (M.MsgPreVote, M.MsgPreVoteResp) if pre_vote else (M.MsgVote, M.MsgVoteResp)
+
+
 class Recorder:
     """A logger that keeps what it is told."""
 

@@ -1,6 +1,7 @@
 """What arrives raises nothing but a RaftError, and leaves no trace if it does."""
 
 import contextlib
+import dataclasses
 import random
 
 import pytest
@@ -19,6 +20,7 @@ from sampan.raft import (
     ConfState,
     Entry,
     EntryType,
+    HardState,
     InvalidMessage,
     Message,
     MessageType,
@@ -26,9 +28,11 @@ from sampan.raft import (
     RaftError,
     RaftPanic,
     ReadOnlyOption,
+    ReadState,
     Snapshot,
     SnapshotMetadata,
     SnapshotStatus,
+    SoftState,
     StateType,
     UnsafeMessage,
 )
@@ -317,6 +321,18 @@ def test_the_numbers_of_the_wire():
     assert [member.value for member in ProgressType] == [0, 1]
     assert (LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD) == (2**64 - 1, 2**64 - 2)
     assert (NONE, NO_LIMIT) == (0, 2**64 - 1)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Entry, ConfState, SnapshotMetadata, Snapshot, HardState, Message, ConfChangeSingle,
+     ConfChangeV2, ConfChange, SoftState, ReadState],
+)  # fmt: skip
+def test_zero_values(kind):
+    for field in dataclasses.fields(kind):
+        value = getattr(kind(), field.name)
+        assert not value or value == type(value)()
+    assert SoftState().raft_state == StateType.StateFollower
 
 
 def test_decoding_is_lenient_where_protobuf_is():

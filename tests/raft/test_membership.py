@@ -76,6 +76,8 @@ def test_069_impossible_changes_stop_the_node():
         node.raw.apply_conf_change(ConfChange(REMOVE, 1))
     with pytest.raises(RaftPanic, match="can't leave a non-joint config"):
         node.raw.apply_conf_change(ConfChangeV2())
+    with pytest.raises(RaftPanic, match="can't make a zero-voter config joint"):
+        Node(voters=()).raw.apply_conf_change(v2("v2 v3"))
     node.raw.apply_conf_change(v2("v2 v3"))
     with pytest.raises(RaftPanic, match="config is already joint"):
         node.raw.apply_conf_change(v2("v4 v5"))

@@ -12,6 +12,12 @@ def progress(state=PROBE, match=1, following=5, window=256, **fields) -> Progres
     return Progress(match=match, next=following, state=state, inflights=Inflights(window), **fields)
 
 
+def test_052_progress_starts_from_nothing():
+    pr = Progress()
+    assert (pr.match, pr.next, pr.state, pr.pending_snapshot, pr.sent_commit) == (0, 0, PROBE, 0, 0)
+    assert (pr.recent_active, pr.msg_app_flow_paused, pr.is_learner) == (False, False, False)
+
+
 @pytest.mark.parametrize(
     ("state", "pending", "want"), [(REPLICATE, 0, 2), (SNAPSHOT, 10, 11), (SNAPSHOT, 0, 2)]
 )
