@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import zmq
@@ -25,6 +26,13 @@ from .ports import ClientPort, PeerPort
 
 STOP_S = 1.0
 """How long a stopping node may take to answer what it has already taken in."""
+
+
+SYNC_INLINE_S_MAX = 0.005
+"""An fsync that takes less is waited for in the loop: handing it to a thread and back costs two
+wake-ups, as much as the fsync, and acknowledgements that then wait for the turn's other work (a
+seventh of the CPU with 64 clients). When one took longer, the next goes to a thread, so that a slow
+disk does not hold up heartbeats and reads. The WAL writer alone in its process waits anyway."""
 
 
 class Fatal(RuntimeError):
@@ -62,7 +70,7 @@ class Host:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._threads = {a.name: JobThread(self._wake) for a in actors if a.jobs}
-        self._syncs: list[Actor] = []  # actors whose sync is to begin
+        self._sync_s = 0.0  # how long the last fsync took
         self._routes = {name: self._route_of(name) for name in CHANNELS}
         self._sources = [s for s in (inbox, client_port, peer_port) if s is not None]
         self._by_socket = {source.socket: source for source in self._sources}
@@ -171,7 +179,7 @@ class Host:
             raise Orphaned(f"the supervisor (pid {self._parent_pid}) is gone")
 
     def _settle(self) -> None:
-        """Let actors take turns until none has anything left, and begin what they asked for."""
+        """Let actors take turns until none has anything left, then send what leaves the process."""
         busy = True
         while busy:
             busy = False
@@ -183,11 +191,8 @@ class Host:
                         handlers[channel](message)
                     actor.flush()
                     self._dispatch(actor)
-            if not busy:
-                # What has been emitted must not wait for the disk.
-                for pipe in self._pipes.values():
-                    pipe.send()
-                busy = bool(self._syncs) and self._begin_syncs()
+        for pipe in self._pipes.values():
+            pipe.send()
 
     def _dispatch(self, actor: Actor) -> None:
         if actor.wake_at is not None:
@@ -205,23 +210,21 @@ class Host:
                     route(message)
 
     def _start_job(self, actor: Actor, name: str) -> None:
-        if name == "sync":
-            self._syncs.append(actor)
+        if name == "sync" and (len(self._actors) == 1 or self._sync_s < SYNC_INLINE_S_MAX):
+            for pipe in self._pipes.values():
+                pipe.send()  # what has been emitted must not wait for the disk
+            done = (name, self._timed_sync(actor.jobs[name]))
+            self._queues[actor.name].append(("donec", done))
+        elif name == "sync":
+            self._threads[actor.name].put(name, partial(self._timed_sync, actor.jobs[name]))
         else:
             self._threads[actor.name].put(name, actor.jobs[name])
 
-    def _begin_syncs(self) -> bool:
-        """Sync here when there is nothing else to do, in a thread when there is.
-
-        A thread costs two wake-ups, which is as much as the sync itself; a loop that waits for the
-        disk takes nothing in. The WAL writer alone in its process has nothing else to do by nature.
-        """
-        actor = self._syncs.pop()
-        if len(self._actors) > 1 and self._take_in(0):
-            self._threads[actor.name].put("sync", actor.jobs["sync"])
-        else:
-            self._queues[actor.name].append(("donec", ("sync", actor.jobs["sync"]())))
-        return True
+    def _timed_sync(self, sync: Callable[[], Any]) -> Any:
+        began = time.monotonic()
+        result = sync()
+        self._sync_s = time.monotonic() - began
+        return result
 
     def _link(self, message: Any) -> None:
         if self._peer_port is not None and not self._peer_port.linkc(message):
