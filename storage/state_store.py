@@ -25,8 +25,8 @@ from .rocks import open_state
 from .writer import Writer
 
 COMMIT_KEYS = 1024
-"""Uncommitted keys that start a commit: it takes 1 or 2 ms, in which nothing else happens. Four times
-as many did no more puts a second and made the 99th percentile a third longer."""
+"""Uncommitted keys that start a commit: it takes 1 or 2 ms, in which nothing else happens. Four
+times as many did no more puts a second and made the 99th percentile a third longer."""
 COMMIT_BYTES = 1 << 18
 """Uncommitted bytes of records that start a commit. More would not be faster: they leave the
 processor's cache before they are written."""
