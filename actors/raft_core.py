@@ -131,7 +131,9 @@ class RaftCore(Actor):
                 f"the log starts after {start[0]} but the state ends at {applied}: entries between "
                 "are gone. Was the state database replaced by an older copy?"
             )
-        hard = HardState(max(term, applied_term), vote, max(commit, min(applied, last)))
+        if term < applied_term:  # the vote belongs to the term that the snapshot has overtaken
+            term, vote = applied_term, 0
+        hard = HardState(term, vote, max(commit, min(applied, last)))
         self._tail = LogTail(hard, conf_state_from_tuple(conf_state), start, entries)
         self._durable_applied = applied
         self._node = RawNode(self._config(applied))
@@ -276,7 +278,8 @@ class RaftCore(Actor):
             return
         index = tail.compactable(applied, bounds.keep_entries, bounds.keep_bytes)
         made = tail.snapshot_made
-        if made is not None and tail.bytes < bounds.held_bytes_max and self._snapshot_in_use():
+        fits = tail.bytes < bounds.held_bytes_max and len(tail) < bounds.held_entries_max
+        if made is not None and fits and self._snapshot_in_use():
             index = min(index, made.metadata.index)
         if index > tail.start_index:
             tail.compact(index)

@@ -127,6 +127,11 @@ class LogLimits(NamedTuple):
         return 4 * self.bytes_max
 
     @property
+    def held_entries_max(self) -> int:
+        """Likewise in entries."""
+        return 4 * self.entries_max
+
+    @property
     def flush_entries(self) -> int:
         """The state database is flushed after so much was applied, so that the log can be
         compacted behind it."""

@@ -113,6 +113,15 @@ def test_a_state_ahead_of_the_log_makes_the_log_begin_there(log):
     assert (status["commit"], status["raft_index"], status["log_entries"]) == (900, 900, 0)
 
 
+def test_a_vote_of_a_term_that_a_snapshot_has_overtaken_is_forgotten(log):
+    core, out = started(log, ((2, 2, 5), (0, 0), entries(5)), (900, 3, THREE, ()), members=3)
+    play(core, out)
+    asks = message(MessageType.MsgVote, from_=3, term=3, index=900, log_term=3)
+    out = play(core, turn(core, ("recvc", (3, [asks], ""))))
+    (granted,) = [m for m in out.on("readyc") if m[3] is not None]
+    assert granted[3][:2] == (3, 3)
+
+
 def test_a_state_that_contradicts_the_log_makes_the_log_begin_there(log):
     """The same, where the old log was longer than the snapshot: its entries were never committed,
     and the one at the snapshot's index is another one."""
