@@ -89,7 +89,6 @@ class RaftCore(Actor):
         self._held: deque[tuple[Message, bool]] = (
             deque()
         )  # appends behind a snapshot that is being installed
-        self._durable_applied = 0
         self._snapshot_asked = False
         self._eager = False
         # The newest MsgApp without entries to each peer, held back for a moment: the next one with
@@ -135,7 +134,6 @@ class RaftCore(Actor):
             term, vote = applied_term, 0
         hard = HardState(term, vote, max(commit, min(applied, last)))
         self._tail = LogTail(hard, conf_state_from_tuple(conf_state), start, entries)
-        self._durable_applied = applied
         self._node = RawNode(self._config(applied))
         if last == 0 and self._settings.bootstrap:
             self._bootstrap()
@@ -272,7 +270,6 @@ class RaftCore(Actor):
 
     def on_durablec(self, applied: int) -> None:
         """The state database survives a crash up to `applied`: the log may be compacted so far."""
-        self._durable_applied = applied
         tail, bounds = self._tail, self._settings.log_limits
         if len(tail) <= bounds.entries_max and tail.bytes <= bounds.bytes_max:
             return
@@ -411,7 +408,6 @@ class RaftCore(Actor):
             raise Impossible(f"snapshot {index} was installed, but {m} was asked for")
         meta = m.snapshot.metadata
         self._tail.reset(meta.index, meta.term)
-        self._durable_applied = meta.index
         self._write(m, (meta.index, meta.term), must_sync=True)
         while self._held and self._installing is None:
             self._append(*self._held.popleft())

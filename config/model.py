@@ -10,7 +10,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -266,9 +266,3 @@ def local_cluster(nodes: int, base_port: int) -> dict[str, Any]:
         for i in range(nodes)
     ]
     return {"cluster": "dev", "members": members}
-
-
-def with_node(config: ClusterConfig, name: str) -> ClusterConfig:
-    """The configuration as member `name` sees it; raises ConfigError."""
-    config.member(name)
-    return replace(config, node=name)

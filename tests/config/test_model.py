@@ -122,12 +122,12 @@ def test_a_local_cluster():
 
 
 def test_only_the_named_member_binds_elsewhere():
-    config = model.with_node(build(values(client_listen="127.0.0.2:9"), "here"), "b")
+    config = build(values(client_listen="127.0.0.2:9", node="b"), "here")
     a, b = config.members
     assert config.listen(a) == ("127.0.0.1:1", "127.0.0.1:2")
     assert config.listen(b) == ("127.0.0.2:9", "127.0.0.1:4")
     with pytest.raises(ConfigError, match="no member is named 'z'; the configuration has a, b"):
-        model.with_node(config, "z")
+        config.member("z")
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:1", "[::]:1", "192.0.2.1:1"])
