@@ -76,6 +76,8 @@ class RangeOptions(TypedDict, total=False):
         sort_order: "ascend" or "descend".
         keys_only: leave the values out.
         count_only: answer the count alone.
+        no_count: do not count the keys beyond the limit: `count` is that of `kvs`. Counting costs
+            as much as reading them.
         min_mod_revision, max_mod_revision: only keys last put in these revisions; 0 for no bound.
         min_create_revision, max_create_revision: only keys created in these.
     """
@@ -89,6 +91,7 @@ class RangeOptions(TypedDict, total=False):
     sort_order: str | None
     keys_only: bool
     count_only: bool
+    no_count: bool
     min_mod_revision: int
     max_mod_revision: int
     min_create_revision: int
@@ -135,6 +138,7 @@ def get(key: Bytes, **options: Unpack[RangeOptions]) -> Request:
     flags = (
         options.pop("keys_only", False) * wire.RANGE_KEYS_ONLY
         + options.pop("count_only", False) * wire.RANGE_COUNT_ONLY
+        + options.pop("no_count", False) * wire.RANGE_NO_COUNT
     )
     sort_by, sort_order = options.pop("sort_by", None), options.pop("sort_order", None)
     request = (
