@@ -1,7 +1,5 @@
 """Reading a range of any size page by page, all of it as of one revision."""
 
-from typing import NotRequired, TypedDict
-
 from . import ops
 from .ops import Bytes, Request
 from .types import KeyValue, RangeResponse
@@ -12,22 +10,16 @@ FIRST_PAGE_KEYS = 256
 PAGE_KEYS_MAX = 10_000
 
 
-class ScanOptions(TypedDict):
-    """What a scan may also say.
+class ScanOptions(ops.Bounds, total=False):
+    """What a scan may also say, besides `ops.Bounds`.
 
     Attributes:
-        range_end: read from the key up to here, without it.
-        prefix: read every key that begins with the key.
-        from_key: read every key at or after the key.
         revision: as of this revision; 0 for the newest when the scan begins.
         keys_only: leave the values out.
     """
 
-    range_end: NotRequired[Bytes | None]
-    prefix: NotRequired[bool]
-    from_key: NotRequired[bool]
-    revision: NotRequired[int]
-    keys_only: NotRequired[bool]
+    revision: int
+    keys_only: bool
 
 
 class Scan:
@@ -35,9 +27,10 @@ class Scan:
 
     def __init__(self, key: Bytes, options: ScanOptions) -> None:
         """Raises ValueError for two of range_end, prefix and from_key."""
-        _, self._next, self._end, *_ = ops.get(key, **{"limit": 1, **options})
-        self._revision = options.get("revision", 0)
-        self._keys_only = options.get("keys_only", False)
+        self._revision = options.pop("revision", 0)
+        self._keys_only = options.pop("keys_only", False)
+        self._next, self._end = ops.key_range(key, options)
+        ops.refuse_rest("scan", options)
         self._limit = FIRST_PAGE_KEYS
         self._more = True
 
