@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ..transport.requests import (
     KIND_MAINTENANCE,
@@ -23,6 +23,11 @@ from .types import (
     StatusResponse,
     TxnResponse,
 )
+
+if TYPE_CHECKING:
+    from .watch import WatchOptions
+    from .watch_aio import AsyncWatch
+    from .watch_engine import Engine
 
 
 class AsyncClient:
@@ -52,6 +57,7 @@ class AsyncClient:
         self._timeout_s = check_timeout(timeout_s)
         self._dispatcher: Dispatcher | None = None
         self._closed = False
+        self._watches: Engine | None = None
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -144,6 +150,28 @@ class AsyncClient:
         request = ops.txn(compares, success, failure)
         kind = KIND_READ if is_read_only(request) else KIND_WRITE
         return _decode.txn_response(await self._submit(kind, request, timeout_s), request)
+
+    def watch(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack["WatchOptions"]
+    ) -> "AsyncWatch":
+        """Follow what happens to a key or a range of keys. `watch.WatchOptions` tells the options.
+
+        Args:
+            key: the key, or where the range begins.
+            timeout_s: how long to look for a node, at first and each time one fails.
+        """
+        from . import watch, watch_aio  # short commands do without
+
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
+        return watch_aio.AsyncWatch(self._engine, watch.spec(key, **options), timeout_s)
+
+    def _engine(self) -> "Engine":
+        from .watch_engine import Engine
+
+        dispatcher = self._start()
+        if self._watches is None:
+            self._watches = Engine(self._loop, dispatcher)
+        return self._watches
 
     async def status(
         self, endpoint: str | None = None, *, timeout_s: float | None = None

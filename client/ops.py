@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
 from ..transport import requests as wire
+from ..transport.watches import prefix_end
 
 Bytes: TypeAlias = bytes | str
 Request: TypeAlias = tuple[Any, ...]
@@ -23,12 +24,6 @@ SORT_ORDERS = {"none": 0, "ascend": 1, "descend": 2}
 def to_bytes(text: Bytes) -> bytes:
     """`text` as it travels."""
     return text if isinstance(text, bytes) else text.encode()
-
-
-def prefix_end(prefix: bytes) -> bytes:
-    """The first key after all that begin with `prefix` (etcd's `GetPrefixRangeEnd`)."""
-    head = prefix.rstrip(b"\xff")
-    return head[:-1] + bytes([head[-1] + 1]) if head else FROM_KEY
 
 
 class PutOptions(TypedDict, total=False):
@@ -119,7 +114,7 @@ def delete(key: Bytes, **options: Unpack[DeleteOptions]) -> Request:
     if not options:
         return ("delete", to_bytes(key))
     flags = options.pop("prev_kv", False) * wire.DELETE_PREV_KV
-    bounds = _key_range(key, options)
+    bounds = key_range(key, options)
     _refuse_rest("delete", options)
     return ("delete", *bounds, flags)
 
@@ -139,7 +134,7 @@ def get(key: Bytes, **options: Unpack[RangeOptions]) -> Request:
     sort_by, sort_order = options.pop("sort_by", None), options.pop("sort_order", None)
     request = (
         "range",
-        *_key_range(key, options),
+        *key_range(key, options),
         options.pop("limit", 0),
         options.pop("revision", 0),
         flags,
@@ -154,7 +149,8 @@ def get(key: Bytes, **options: Unpack[RangeOptions]) -> Request:
     return request
 
 
-def _key_range(key: Bytes, options: RangeOptions | DeleteOptions) -> tuple[bytes, bytes]:
+def key_range(key: Bytes, options: RangeOptions | DeleteOptions) -> tuple[bytes, bytes]:
+    """(key, range end) as they travel; takes what it needs out of `options`."""
     start = to_bytes(key)
     range_end = options.pop("range_end", None)
     prefix, from_key = options.pop("prefix", False), options.pop("from_key", False)
