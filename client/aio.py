@@ -57,7 +57,6 @@ class AsyncClient:
         self._timeout_s = check_timeout(timeout_s)
         self._dispatcher: Dispatcher | None = None
         self._closed = False
-        self._watches: Engine | None = None
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -166,12 +165,10 @@ class AsyncClient:
         return watch_aio.AsyncWatch(self._engine, watch.spec(key, **options), timeout_s)
 
     def _engine(self) -> "Engine":
-        from .watch_engine import Engine
+        from .watch_engine import engine_of
 
-        dispatcher = self._start()
-        if self._watches is None:
-            self._watches = Engine(self._loop, dispatcher)
-        return self._watches
+        dispatcher = self._start()  # which has the loop
+        return engine_of(self._loop, dispatcher)
 
     async def status(
         self, endpoint: str | None = None, *, timeout_s: float | None = None

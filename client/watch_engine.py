@@ -375,6 +375,12 @@ class Engine:
             self._loop.call_at(self._loop.time() + limits.WATCH_KEEPALIVE_S, self._keep_alive)
 
 
+def engine_of(loop: Loop, dispatcher: Dispatcher) -> Engine:
+    """The engine of a client, made for its first watch."""
+    engine = dispatcher.watches
+    return engine if isinstance(engine, Engine) else Engine(loop, dispatcher)
+
+
 class Ignored:
     """The future of a request whose answer tells nothing."""
 
