@@ -111,6 +111,10 @@ class WatchHub:
         if connection in self._changed:
             self._send(connection)  # what happened before comes before the answer
         self._reply(asked, results)
+        if connection in self._progress_wanted:
+            self._tell_progress()
+            if connection in self._changed:
+                self._send(connection)  # a watch that the next message creates is not meant
 
     def _execute(self, connection: Connection, request: Any, revision: int) -> tuple[Any, ...]:
         if type(request) is WireError:
@@ -149,8 +153,7 @@ class WatchHub:
             watchers = {}
             self._ranges.put(range_, watchers)
         watchers[watcher] = None
-        if watcher.next <= revision:
-            self._unsync(watcher, watcher.next)
+        self._unsync(watcher, watcher.next)
         return (0, revision, watch_id)
 
     def _end(self, watcher: Watcher) -> None:
@@ -307,9 +310,13 @@ class WatchHub:
     # -- watches that are not synced
 
     def _unsync(self, watcher: Watcher, first: int) -> None:
+        """Have it read history from `first` on, if that is history already."""
         watcher.next = first
-        watcher.state = UNSYNCED
-        self._unsynced[watcher] = None
+        if first <= self.revision:
+            watcher.state = UNSYNCED
+            self._unsynced[watcher] = None
+        else:
+            watcher.state = SYNCED
 
     def _stall(self, watcher: Watcher, first: int) -> None:
         watcher.next = first
@@ -328,11 +335,11 @@ class WatchHub:
 
     def _on_gap(self, revision: int) -> None:
         """What happened since `self.revision` has to be read from history."""
+        told, self.revision = self.revision, max(self.revision, revision)
         for connection in self._connections.values():
             for watcher in connection.watchers.values():
-                if watcher.state == SYNCED and watcher.next <= revision:
-                    self._unsync(watcher, max(watcher.next, self.revision + 1))
-        self.revision = max(self.revision, revision)
+                if watcher.state == SYNCED:
+                    self._unsync(watcher, max(watcher.next, told + 1))
 
     def _on_compacted(self, _first: int, compact_revision: int) -> None:
         for connection in list(self._connections.values()):
