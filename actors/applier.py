@@ -17,6 +17,7 @@ from ..storage.state_store import StateStore
 from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
+from .watch_feed import WatchFeed
 
 ENTRY_NORMAL = 0
 
@@ -67,6 +68,7 @@ class Applier(Actor):
         self._flushing = False
         self._snapshot_wanted = False
         self._snapshot_due = False  # wanted, and the flush before it is done
+        self._feed = WatchFeed(lambda message: self.emit("eventc", message))
 
     def start(self) -> None:
         """Tell the others what the state holds."""
@@ -120,6 +122,8 @@ class Applier(Actor):
                 self._say_applied()
             if self.wake_at is None and (self._applied_unsaid or self._state.compacting):
                 self.wake_at = self.now + limits.HOLD_S
+        if self._feed.busy:
+            self._feed.tell(self._state)
         self._serve_reads()
         self._maybe_make_snapshot()
 
@@ -198,6 +202,10 @@ class Applier(Actor):
         """(read_id, index, [body, …]): execute at an applied index of at least `index`."""
         read_id, index, bodies = message
         heapq.heappush(self._reads, (index, read_id, bodies))
+
+    def on_watchc(self, message: Any) -> None:
+        """What the node's watches want: see watch_feed.py."""
+        self._feed.take(message, self._state)
 
     def _serve_reads(self) -> None:
         if self.now < self._read_after:
@@ -287,6 +295,7 @@ class Applier(Actor):
         self._bytes_since_flush = 0
         self._log.info("snapshot installed", snapshot=name, index=index)
         self._load_configuration()
+        self._feed.on_install(self._state)
         self.emit("membersc", self._members)
         self.emit("advancec", ("installed", index))
         self.emit("durablec", index)

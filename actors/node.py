@@ -14,9 +14,11 @@ from ..config import limits
 from ..transport import errors, requests
 from ..transport.codec import CodecError, pack, unpack, unpack_local
 from ..transport.errors import WireError
+from ..transport.watches import KIND_WATCH, PUSH_ID
 from . import channels
 from .actor import Actor
 from .applier import PUBLISH
+from .watch_hub import WatchHub
 
 READ_INDEX_RETRY_S = 0.5
 """How long a ReadIndex may take before it is asked again, with a fresh context (etcd E/read)."""
@@ -106,7 +108,15 @@ class Node(Actor):
             requests.KIND_READ: self._read,
             requests.KIND_SERIALIZABLE: self._serializable,
             requests.KIND_MAINTENANCE: self._maintenance,
+            KIND_WATCH: self._watch,
         }
+        self._watches = WatchHub(
+            lambda message: self.emit("watchc", message),
+            lambda client, body: self._reply(
+                Asked(client, PUSH_ID, KIND_WATCH, b"", {}, 0.0), body
+            ),
+            lambda asked, results: self._reply(asked, pack(results)),
+        )
 
     def _new_id(self) -> int:
         self._next_id += 1
@@ -212,6 +222,9 @@ class Node(Actor):
 
     def flush(self) -> None:
         """Propose what is held, and ask for an index for the reads that wait."""
+        if self._watches.busy:
+            self._watches.work(self.now)
+            self.wake_at = self._watches.wake_at
         if not self._leader:
             return  # etcd's nil propc: held until there is a leader or the deadline has come
         while self._held and self.now >= self._propose_at:
@@ -295,6 +308,15 @@ class Node(Actor):
         self._pending_reads -= messages
         self._pending_read_bytes -= size
 
+    # -- watches
+
+    def _watch(self, asked: Asked, decoded: Any) -> None:
+        self._watches.take(asked, asked.client, decoded, self._windows[asked.client])
+
+    def on_eventc(self, message: Any) -> None:
+        """What the applier says to the watches: see watch_feed.py."""
+        self._watches.on_event(message)
+
     # -- results
 
     def on_resultc(self, message: Any) -> None:
@@ -377,6 +399,7 @@ class Node(Actor):
     def on_timer(self) -> None:
         """Answer what has waited too long; ask again for a read index that does not come."""
         self._publish_if_needed()
+        self._watches.on_timer(self.now, self._leader)
         self._expire_held()
         self._expire_batches()
         self._expire_reads()

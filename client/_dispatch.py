@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Protocol
 
 from ..config import limits
 from ..transport import codec, sockets
@@ -95,14 +95,33 @@ class Lane:
         self.size += sum(call.size for call in waiting)
 
 
+class Watches(Protocol):
+    """What a dispatcher tells the watches (`watch_engine.py`, which short commands do not load)."""
+
+    def on_connected(self) -> None:
+        """A link can send."""
+
+    def on_lost(self, link: Link) -> None:
+        """A link broke."""
+
+    def on_push(self, link: Link, reply: Reply, responses: Any) -> None:
+        """A message that nobody asked for."""
+
+    def close(self, error: errors.SampanError) -> None:
+        """The client is closed."""
+
+
 class Dispatcher:
     """All connections of one client and all its calls. It belongs to its loop's thread.
 
     Attributes:
         endpoints: in ZeroMQ's form, each once.
+        links: the connections to them.
         lanes: where calls queue, by kind.
         refusal: why no call is taken any more, None while they are.
         forked: this is a copy in a child process.
+        watches: whom pushes are for, once there is a watch.
+        watch_lanes: where its requests queue.
     """
 
     def __init__(self, loop: Loop, endpoints: Sequence[str]) -> None:
@@ -111,9 +130,9 @@ class Dispatcher:
         self.forked = False
         self._loop = loop
         self._context = sockets.context()
-        self._links = [Link(loop, self._context, each, self) for each in self.endpoints]
-        self._pinned = {link.endpoint: Lane(KIND_MAINTENANCE, link) for link in self._links}
-        random.shuffle(self._links)  # clients spread over the nodes
+        self.links = [Link(loop, self._context, each, self) for each in self.endpoints]
+        self._pinned = {link.endpoint: Lane(KIND_MAINTENANCE, link) for link in self.links}
+        random.shuffle(self.links)  # clients spread over the nodes
         self._home: Link | None = None
         self._leader_id = 0
         self._leader_term = 0
@@ -124,6 +143,8 @@ class Dispatcher:
             kind: Lane(kind)
             for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE)
         }
+        self.watches: Watches | None = None
+        self.watch_lanes: Sequence[Lane] = ()
         self._flushing = False
         self._retries: list[tuple[float, int, Lane, Call]] = []
         self._retry_count = 0
@@ -133,7 +154,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to connect, in the loop's thread."""
-        for link in self._links:
+        for link in self.links:
             link.open()
 
     def close(self, reason: str = "sampan: the client is closed") -> None:
@@ -142,7 +163,9 @@ class Dispatcher:
             return
         self.refusal = errors.ClientClosedError(wire.UNAVAILABLE, reason)
         lost = errors.ConnectionLostError(wire.UNAVAILABLE, reason)
-        for link in self._links:
+        if self.watches is not None:
+            self.watches.close(self.refusal)
+        for link in self.links:
             for message in link.close():
                 self._abandon(message, lost)
         waiting = [call for lane in self._all_lanes() for call in lane.queue]
@@ -205,7 +228,7 @@ class Dispatcher:
             self._arm(deadline)
 
     def _all_lanes(self) -> list[Lane]:
-        return [*self.lanes.values(), *self._pinned.values()]
+        return [*self.lanes.values(), *self._pinned.values(), *self.watch_lanes]
 
     def _flush(self) -> None:
         self._flushing = False
@@ -234,7 +257,7 @@ class Dispatcher:
     def _pick(self, kind: str) -> Link | None:
         """The leader for what only it can answer; otherwise stay where the last call went."""
         now = self._loop.time()
-        usable = [link for link in self._links if link.ready]
+        usable = [link for link in self.links if link.ready]
         usable = [link for link in usable if link.avoid_until <= now] or usable
         if kind in (KIND_WRITE, KIND_READ):
             if now < self._hold_until:
@@ -248,6 +271,10 @@ class Dispatcher:
             self._home = usable[0]
         return self._home
 
+    def pick_any(self) -> Link | None:
+        """Where to ask what any node can answer; None while nothing is connected."""
+        return self._pick(KIND_SERIALIZABLE)
+
     def _flush_soon(self) -> None:
         if not self._flushing:
             self._flushing = True
@@ -259,8 +286,10 @@ class Dispatcher:
         """Ask who it is, if there is a choice, and send what waits."""
         if link is self._lost_leader:
             self._hold_until = 0.0
-        if len(self._links) > 1:
+        if len(self.links) > 1:
             self._probe(link)
+        if self.watches is not None:
+            self.watches.on_connected()
         self._flush_soon()
 
     def _probe(self, link: Link) -> None:
@@ -271,7 +300,7 @@ class Dispatcher:
         """While the leader is lost: until a node knows that, or the time to wait is over."""
         if self.refusal is not None:
             return
-        for link in self._links:
+        for link in self.links:
             if link.ready:
                 self._probe(link)
         known = self._leader_id not in (0, self._lost_leader_id)
@@ -304,20 +333,28 @@ class Dispatcher:
         self._lose_leader(link)
         for message in messages:
             self._abandon(message, error)
+        if self.watches is not None:
+            self.watches.on_lost(link)
         self._flush_soon()
+
+    def on_push(self, link: Link, reply: Reply, responses: Any) -> None:
+        """Hand on what watches brought."""
+        if self.watches is not None:
+            self.watches.on_push(link, reply, responses)
 
     def _lose_leader(self, link: Link) -> None:
         """If `link` leads to the leader, begin to wait for the next one."""
-        if link.member_id == self._leader_id != 0 and len(self._links) > 1:
+        if link.member_id == self._leader_id != 0 and len(self.links) > 1:
             self._lost_leader, self._lost_leader_id = link, link.member_id
             self._leader_id = 0
             self._hold_until = self._loop.time() + HOLD_S
-            for each in self._links:
+            for each in self.links:
                 each.leader_id = link.member_id  # what they said before may be from any time
             self._probe_all()
 
     def _flush_wanted(self) -> bool:
-        return any(lane.queue for lane in self.lanes.values())
+        lanes = (*self.lanes.values(), *self.watch_lanes)
+        return any(lane.queue for lane in lanes)
 
     def _abandon(self, message: Message, error: errors.SampanError) -> None:
         if message.lane.kind != KIND_WRITE:
@@ -363,7 +400,7 @@ class Dispatcher:
         for lane in self._all_lanes():
             next_deadlines += self._expire(lane, lane.queue, now, sent=False)
             lane.prune(now)
-        for link in self._links:
+        for link in self.links:
             for message_id, message in list(link.inflight.items()):
                 next_deadlines += self._expire(message.lane, message.calls, now, sent=True)
                 if message.expires <= now:

@@ -16,6 +16,7 @@ import zmq
 
 from ..transport import codec, errors, sockets
 from ..transport.requests import PROTOCOL_VERSION
+from ..transport.watches import PUSH_ID
 from ._collector import collector_paused
 from ._io import Future, Loop
 from .errors import ConnectionLostError, MalformedReplyError, SampanError
@@ -82,6 +83,13 @@ class Owner(Protocol):
 
         Raises:
             MalformedError: the results have not the shape that the protocol gives them.
+        """
+
+    def on_push(self, link: "Link", reply: Reply, responses: Any) -> None:
+        """The node sent responses of watches.
+
+        Raises:
+            MalformedError: as for `on_reply`.
         """
 
     def on_lost(self, link: "Link", messages: list[Message], error: SampanError) -> None:
@@ -215,6 +223,10 @@ class Link:
         reply = Reply(*rest)
         self.member_id, self.leader_id = reply.member_id, reply.leader_id
         self.received_bytes += len(frames[1])
+        if message_id == PUSH_ID:
+            pushed = codec.unpack(frames[1], array_max=len(frames[1]))
+            self._owner.on_push(self, reply, pushed)
+            return
         message = self.inflight.get(message_id)
         if message is None:
             return  # its callers were answered by their deadline

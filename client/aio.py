@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ..transport.requests import (
     KIND_MAINTENANCE,
@@ -25,6 +25,11 @@ from .types import (
     StatusResponse,
     TxnResponse,
 )
+
+if TYPE_CHECKING:
+    from .watch import WatchOptions
+    from .watch_aio import AsyncWatch
+    from .watch_engine import Engine
 
 
 class AsyncClient:
@@ -166,6 +171,26 @@ class AsyncClient:
         request = ops.txn(compares, success, failure)
         kind = KIND_READ if is_read_only(request) else KIND_WRITE
         return _decode.txn_response(await self._submit(kind, request, timeout_s), request)
+
+    def watch(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack["WatchOptions"]
+    ) -> "AsyncWatch":
+        """Follow what happens to a key or a range of keys. `watch.WatchOptions` tells the options.
+
+        Args:
+            key: the key, or where the range begins.
+            timeout_s: how long to look for a node, at first and each time one fails.
+        """
+        from . import watch, watch_aio  # short commands do without
+
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
+        return watch_aio.AsyncWatch(self._engine, watch.spec(key, **options), timeout_s)
+
+    def _engine(self) -> "Engine":
+        from .watch_engine import engine_of
+
+        dispatcher = self._start()  # which has the loop
+        return engine_of(self._loop, dispatcher)
 
     async def status(
         self, endpoint: str | None = None, *, timeout_s: float | None = None

@@ -10,6 +10,8 @@
     │   ├── TooManyRequestsError
     │   ├── NoSpaceError
     │   ├── CompactedError
+    │   │   └── WatchCompactedError    a watch's next revision; tells what is left
+    │   ├── WatchCanceledError
     │   ├── FutureRevisionError
     │   ├── LeaseNotFoundError
     │   ├── LeaseExistsError
@@ -91,6 +93,22 @@ class NoSpaceError(NotAppliedError):
 
 class CompactedError(NotAppliedError):
     """The revision asked for has been compacted away."""
+
+
+class WatchCompactedError(CompactedError):
+    """The next revision of a watch has been compacted away: events are missing from here on.
+
+    Attributes:
+        compact_revision: the first revision that a new watch may begin at.
+    """
+
+    def __init__(self, text: str, compact_revision: int) -> None:
+        super().__init__(wire.OUT_OF_RANGE, text)
+        self.compact_revision = compact_revision
+
+
+class WatchCanceledError(NotAppliedError):
+    """The node ended the watch; the text says why."""
 
 
 class FutureRevisionError(NotAppliedError):

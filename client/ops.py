@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
 from ..transport import requests as wire
+from ..transport.watches import prefix_end
 
 Bytes: TypeAlias = bytes | str
 Request: TypeAlias = tuple[Any, ...]
@@ -23,12 +24,6 @@ SORT_ORDERS = {"none": 0, "ascend": 1, "descend": 2}
 def to_bytes(text: Bytes) -> bytes:
     """`text` as it travels."""
     return text if isinstance(text, bytes) else text.encode()
-
-
-def prefix_end(prefix: bytes) -> bytes:
-    """The first key after all that begin with `prefix` (etcd's `GetPrefixRangeEnd`)."""
-    head = prefix.rstrip(b"\xff")
-    return head[:-1] + bytes([head[-1] + 1]) if head else FROM_KEY
 
 
 class PutOptions(TypedDict, total=False):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ..transport.requests import (
     KIND_MAINTENANCE,
@@ -25,6 +25,10 @@ from .types import (
     StatusResponse,
     TxnResponse,
 )
+
+if TYPE_CHECKING:
+    from .watch import WatchOptions
+    from .watch_sync import SyncWatch
 
 
 class Client:
@@ -168,6 +172,21 @@ class Client:
         request = ops.txn(compares, success, failure)
         kind = KIND_READ if is_read_only(request) else KIND_WRITE
         return _decode.txn_response(self._call(kind, request, timeout_s), request)
+
+    def watch(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack["WatchOptions"]
+    ) -> "SyncWatch":
+        """Follow what happens to a key or a range of keys. `watch.WatchOptions` tells the options.
+
+        Args:
+            key: the key, or where the range begins.
+            timeout_s: how long to look for a node, at first and each time one fails.
+        """
+        from . import watch, watch_sync  # short commands do without
+
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
+        spec = watch.spec(key, **options)
+        return watch_sync.SyncWatch(self._loop, self._dispatcher, spec, timeout_s)
 
     def status(
         self, endpoint: str | None = None, *, timeout_s: float | None = None
