@@ -63,6 +63,7 @@ CHANNELS: dict[str, Channel] = {
     "readstatec": Channel((RAFT_CORE,), (NODE,), "the index at which a context may be read"),
     "readc": Channel((NODE,), (APPLIER,), "reads to execute at or after an applied index"),
     "resultc": Channel((APPLIER,), (NODE,), "results of writes and reads"),
+    "termc": Channel((APPLIER,), (NODE,), "a term whose leader's first entry was applied"),
     # -- snapshots and compaction
     "durablec": Channel((APPLIER,), (RAFT_CORE,), "the applied index that survives a crash"),
     "snapshotc": Channel((RAFT_CORE,), (APPLIER,), "a snapshot is wanted"),
