@@ -61,7 +61,7 @@ class Applier(Actor):
         self._applied_unsaid = 0  # the last applied index that the core has not heard of
         self._bytes_unsaid = 0
         self._results: list[tuple[int, list[bytes]]] = []
-        self._new_term = 0  # the term whose first entry was applied, until the node knows
+        self._new_term = 0  # newest term applied, until the node knows
         self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
         self._read_after = 0.0  # when what was read has had time to leave
         self._flushed_at = self._state.applied_index
@@ -117,14 +117,14 @@ class Applier(Actor):
             for result in self._results:
                 self.emit("resultc", ("write", *result))
             self._results.clear()
-            if self._new_term:
-                self.emit("termc", self._new_term)  # after the results of what came before it
-                self._new_term = 0
             self._maybe_flush_state()
             if self._waiting_conf or self._bytes_unsaid > limits.APPLIED_UNSAID_BYTES_MAX:
                 self._say_applied()
             if self.wake_at is None and (self._applied_unsaid or self._state.compacting):
                 self.wake_at = self.now + limits.HOLD_S
+        if self._new_term:
+            self.emit("termc", self._new_term)  # after the results of what came before it
+            self._new_term = 0
         self._serve_reads()
         self._maybe_make_snapshot()
 
@@ -297,6 +297,7 @@ class Applier(Actor):
             )
         self._flushed_at = index
         self._bytes_since_flush = 0
+        self._new_term = term
         self._log.info("snapshot installed", snapshot=name, index=index)
         self._load_configuration()
         self.emit("membersc", self._members)
