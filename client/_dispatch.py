@@ -466,6 +466,8 @@ class Dispatcher:
             return _copy(session.error)
         where = lane.link.endpoint if lane.link else ", ".join(self.endpoints)
         text = f"sampan: not sent by its deadline; endpoints: {where}"
+        if session is not None and session.error is not None:
+            text += f"; no session: {session.error}"
         return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
 
 
