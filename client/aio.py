@@ -1,7 +1,7 @@
 """The asyncio client."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -14,9 +14,11 @@ from ..transport.requests import (
 )
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
+from ._scan import Scan, ScanOptions
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
     DeleteResponse,
+    KeyValue,
     MemberListResponse,
     PutResponse,
     RangeResponse,
@@ -131,6 +133,26 @@ class AsyncClient:
         request = ops.get(key, **options)
         kind = KIND_SERIALIZABLE if serializable else KIND_READ
         return _decode.range_response(await self._submit(kind, request, timeout_s))
+
+    async def scan(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[ScanOptions]
+    ) -> AsyncIterator[KeyValue]:
+        """The keys of a range of any size, one after the other, as of one revision.
+
+        Read a page at a time (about 1 MiB), as they are asked for. `ScanOptions` tells the options.
+
+        Args:
+            key: the key, or where the range begins.
+            timeout_s: each page's time.
+
+        Raises:
+            CompactedError: its revision was compacted meanwhile.
+        """
+        scan = Scan(key, options)
+        while (request := scan.request()) is not None:
+            answer = await self._submit(KIND_READ, request, timeout_s)
+            for kv in scan.take(_decode.range_response(answer)):
+                yield kv
 
     async def delete(
         self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[DeleteOptions]

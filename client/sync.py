@@ -1,6 +1,6 @@
 """The blocking client."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -13,10 +13,12 @@ from ..transport.requests import (
 )
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
+from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
     DeleteResponse,
+    KeyValue,
     MemberListResponse,
     PutResponse,
     RangeResponse,
@@ -132,6 +134,25 @@ class Client:
         request = ops.get(key, **options)
         kind = KIND_SERIALIZABLE if serializable else KIND_READ
         return _decode.range_response(self._call(kind, request, timeout_s))
+
+    def scan(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[ScanOptions]
+    ) -> Iterator[KeyValue]:
+        """The keys of a range of any size, one after the other, as of one revision.
+
+        Read a page at a time (about 1 MiB), as they are asked for. `ScanOptions` tells the options.
+
+        Args:
+            key: the key, or where the range begins.
+            timeout_s: each page's time.
+
+        Raises:
+            CompactedError: its revision was compacted meanwhile.
+        """
+        scan = Scan(key, options)
+        while (request := scan.request()) is not None:
+            answer = self._call(KIND_READ, request, timeout_s)
+            yield from scan.take(_decode.range_response(answer))
 
     def delete(
         self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[DeleteOptions]
