@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any
 
 from ..config import limits
+from ..storage.sessions import Answer, Stamp, pack_answer
 from ..storage.snapshot_store import SnapshotStore
 from ..storage.state_store import StateStore
 from ..transport import codec, errors
@@ -61,6 +62,7 @@ class Applier(Actor):
         self._applied_unsaid = 0  # the last applied index that the core has not heard of
         self._bytes_unsaid = 0
         self._results: list[tuple[int, list[bytes]]] = []
+        self._new_term = 0  # newest term applied, until the node knows
         self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
         self._read_after = 0.0  # when what was read has had time to leave
         self._flushed_at = self._state.applied_index
@@ -124,6 +126,9 @@ class Applier(Actor):
                 self.wake_at = self.now + limits.HOLD_S
         if self._feed.busy:
             self._feed.tell(self._state)
+        if self._new_term:
+            self.emit("termc", self._new_term)  # after the results of what came before it
+            self._new_term = 0
         self._serve_reads()
         self._maybe_make_snapshot()
 
@@ -164,13 +169,19 @@ class Applier(Actor):
     def _apply_entry(self, term: int, index: int, data: bytes) -> None:
         if not data:  # a new leader's first entry
             self._state.apply(index, term, ())
+            self._new_term = term
             return
         origin, *rest = codec.unpack(data)
         if origin == PUBLISH:
             self._publish(index, term, rest)
             return
-        batch_id, bodies = rest
+        batch_id, bodies, *stamps = rest
         decoded = [codec.unpack(body) for body in bodies]
+        if stamps:
+            answered = self._apply_once(index, term, decoded, stamps[0])
+            if origin == self._member_id:
+                self._results.append((batch_id, [pack_answer(answer) for answer in answered]))
+            return
         results = self._state.apply(index, term, list(chain.from_iterable(decoded)))
         if origin == self._member_id:
             answers, position = [], 0
@@ -178,6 +189,10 @@ class Applier(Actor):
                 answers.append(codec.pack(results[position : position + len(body)]))
                 position += len(body)
             self._results.append((batch_id, answers))
+
+    def _apply_once(self, index: int, term: int, decoded: Any, stamps: Any) -> list[Answer]:
+        known = [None if stamp is None else Stamp(*stamp) for stamp in stamps]
+        return self._state.apply_once(index, term, decoded, known)
 
     def _publish(self, index: int, term: int, announced: Sequence[Any]) -> None:
         member_id, name, clients, incarnation = announced
@@ -293,6 +308,7 @@ class Applier(Actor):
             )
         self._flushed_at = index
         self._bytes_since_flush = 0
+        self._new_term = term
         self._log.info("snapshot installed", snapshot=name, index=index)
         self._load_configuration()
         self._feed.on_install(self._state)

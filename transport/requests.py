@@ -223,6 +223,13 @@ def check_compact(request: tuple[Any, ...]) -> WireError | None:
     return None
 
 
+def check_session_open(request: tuple[Any, ...]) -> WireError | None:
+    """`("session_open", nonce)`."""
+    if len(request) != 2 or not _is_u64(request[1]):
+        return errors.malformed("session_open takes nonce")
+    return None
+
+
 Check = Callable[[tuple[Any, ...]], WireError | None]
 TXN_CHECKS: dict[str, Check] = {"put": check_put, "delete": check_delete, "range": check_range}
 WRITE_CHECKS: dict[str, Check] = {
@@ -230,6 +237,7 @@ WRITE_CHECKS: dict[str, Check] = {
     "delete": check_delete,
     "txn": check_txn,
     "compact": check_compact,
+    "session_open": check_session_open,
 }
 LEASE_CHECKS: dict[str, Check] = {
     "lease_grant": check_lease_grant,
