@@ -14,6 +14,7 @@ from ..transport.requests import (
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from ._thread import PollLoop, Waiter
+from .lease_calls import LeaseCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
     DeleteResponse,
@@ -25,7 +26,7 @@ from .types import (
 )
 
 
-class Client:
+class Client(LeaseCalls):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time

@@ -5,7 +5,7 @@ server/lease. A request or a transaction makes at most one revision; what it ref
 before it has changed anything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..transport import errors
@@ -58,6 +58,10 @@ class Executor:
             result = refusal or (0, versions.revision, *request[1:])
         elif name == "lease_revoke":
             result = self._revoke(request[1])
+        elif name == "lease_keep_alive":
+            result = (0, versions.revision, request[1], self._leases.renew(request[1]))
+        elif name == "lease_expire":
+            result = self._expire(*request[1:])
         elif name == "compact":
             result = self._compact(request[1])
         else:
@@ -118,6 +122,27 @@ class Executor:
             self._writer.delete(self._revision, key, record)
         self._leases.remove(lease)
         return (0, self._header_revision())
+
+    def _expire(self, due: Sequence[tuple[int, int]], keys_max: int) -> Result:
+        """Revoke the leases that nothing renewed since the index named beside each, with a revision
+        for each, until `keys_max` keys are gone; the others have to be proposed again.
+
+        Returns (0, revision, how many ended).
+        """
+        versions, leases = self._versions, self._leases
+        ended, recent_max = 0, len(versions.recent) + keys_max
+        for lease, renewed in due:
+            found = leases.get(lease)
+            if found is None or found.renewed != renewed:
+                continue
+            if len(versions.recent) >= recent_max:
+                leases.postpone(lease)
+                continue
+            self._revision = versions.revision + 1
+            self._begin = len(versions.recent)
+            self._revoke(lease)
+            ended += 1
+        return (0, versions.revision, ended)
 
     def _compact(self, revision: int) -> Result:
         """Refuse reads below `revision` from now on; the history goes in the background."""

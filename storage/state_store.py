@@ -43,7 +43,7 @@ class StateStore:
         self._db = open_state(path)
         self._overlay = Overlay(self._db)
         self._versions = Versions(self._overlay)
-        self.leases = Leases(self._overlay)
+        self.leases = Leases(self._overlay, lambda: self._index)
         self._writer = Writer(self._versions, self.leases)
         self._executor = Executor(self._versions, self._writer, self.leases)
         raw = self._db.get(_APPLIED_KEY)
@@ -157,6 +157,7 @@ class StateStore:
         self._committed_index = self._index
         self._uncommitted_bytes = 0
         versions.committed()
+        self.leases.committed()
         self._writer.trim()
 
     # -- reading -------------------------------------------------------------------------------
