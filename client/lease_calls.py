@@ -1,16 +1,24 @@
 """The calls about leases, of both clients, and what they return."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..transport import errors as wire
 from ..transport.requests import KIND_READ, KIND_WRITE
 from . import errors
 from ._decode import Answer, _header, _malformed
+from ._dispatch import Dispatcher
+from .lease import Lease
 from .types import ResponseHeader
 
+if TYPE_CHECKING:
+    import asyncio
+
+    from ._thread import PollLoop
+    from .lease_aio import AsyncLease
+
 Request = tuple[Any, ...]
-Decoded = TypeVar("Decoded")
 
 
 class LeaseGrantResponse(NamedTuple):
@@ -97,6 +105,24 @@ class AsyncLeaseCalls:
     """The part of `AsyncClient` that is about leases. An `id` is at most 2^64 - 1."""
 
     _submit: Callable[[str, Request, float | None], Awaitable[Any]]
+    _start: Callable[[], Dispatcher]
+    _loop: "asyncio.AbstractEventLoop"
+
+    async def lease(
+        self, ttl_s: int, *, lease_id: int = 0, timeout_s: float | None = None
+    ) -> "AsyncLease":
+        """Grant a lease that is renewed by itself until it is revoked, lost, or the client closed.
+
+            async with await client.lease(10) as lease:
+                await client.put("workers/7", "here", lease=lease.id)
+
+        See `lease_grant` for the arguments and errors.
+        """
+        from .lease_aio import AsyncLease  # here: sync clients do without asyncio
+
+        asked_at = monotonic()
+        granted = await self.lease_grant(ttl_s, lease_id=lease_id, timeout_s=timeout_s)
+        return AsyncLease(self, self._loop, self._start(), granted, asked_at)
 
     async def lease_grant(
         self, ttl_s: int, *, lease_id: int = 0, timeout_s: float | None = None
@@ -157,6 +183,18 @@ class LeaseCalls:
     """The part of `Client` that is about leases; `AsyncLeaseCalls` tells more."""
 
     _call: Callable[[str, Request, float | None], Any]
+    _dispatcher: Dispatcher
+    _loop: "PollLoop"
+
+    def lease(self, ttl_s: int, *, lease_id: int = 0, timeout_s: float | None = None) -> "Lease":
+        """Grant a lease that is renewed by itself until it is revoked, lost, or the client closed.
+
+        with client.lease(10) as lease:
+            client.put("workers/7", "here", lease=lease.id)
+        """
+        asked_at = monotonic()
+        granted = self.lease_grant(ttl_s, lease_id=lease_id, timeout_s=timeout_s)
+        return Lease(self, self._loop, self._dispatcher, granted, asked_at)
 
     def lease_grant(
         self, ttl_s: int, *, lease_id: int = 0, timeout_s: float | None = None

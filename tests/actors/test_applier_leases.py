@@ -105,7 +105,12 @@ def test_what_remains(open_applier):
         ("lease_time_to_live", 8, 1),
         ("lease_list",),
         now=7.5,
-    ) == ((0, 3, 7, 10, 7, ()), (0, 3, 7, 10, 7, (b"a", b"b")), (0, 3, 8, 0, -1, ()), (0, 3, (6, 7)))
+    ) == (
+        (0, 3, 7, 10, 7, ()),
+        (0, 3, 7, 10, 7, (b"a", b"b")),
+        (0, 3, 8, 0, -1, ()),
+        (0, 3, (6, 7)),
+    )
 
 
 def test_after_a_restart_leases_have_their_full_time(open_applier):
