@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..transport import errors as wire
 from ..transport.requests import KIND_READ, KIND_WRITE
 from . import errors
-from ._decode import Answer, _header, _malformed
+from ._decode import Answer
 from ._dispatch import Dispatcher
 from .lease import Lease
 from .types import ResponseHeader
@@ -71,8 +71,9 @@ def _unpacked(answer: Answer, length: int) -> tuple[ResponseHeader, list[Any]]:
     """(header, what follows the revision) of a result of `length` elements."""
     reply, result = answer
     if len(result) != length:
-        raise _malformed(result)
-    return _header(reply, result[1]), list(result[2:])
+        text = f"sampan: malformed result: {str(result)[:80]}"
+        raise errors.MalformedReplyError(wire.INTERNAL, text)
+    return ResponseHeader(*reply[:2], result[1], reply[2]), list(result[2:])
 
 
 def _granted(answer: Answer) -> LeaseGrantResponse:
