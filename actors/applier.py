@@ -223,8 +223,11 @@ class Applier(Actor):
 
     def _read(self, body: bytes, room: int) -> bytes:
         """The packed results of one message, about `room` bytes and one result at most."""
+        requests = codec.unpack(body)
+        if len(requests) == 1:  # its size shows when it is packed: do not look at 10,000 keys again
+            return codec.pack((self._state.range(requests[0]),))
         results: list[Any] = []
-        for request in codec.unpack(body):
+        for request in requests:
             if room <= 0:
                 results.append(errors.TOO_MANY_REQUESTS)
                 continue

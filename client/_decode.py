@@ -1,8 +1,10 @@
 """Results as they travel, turned into what the calls return."""
 
+from itertools import repeat
 from typing import Any
 
 from ..transport import errors as wire
+from ._collector import collector_paused
 from ._link import Reply
 from .errors import MalformedReplyError
 from .types import (
@@ -33,6 +35,12 @@ def _kv(kv: tuple[Any, ...]) -> KeyValue:
     return _new(KeyValue, kv)
 
 
+def _kvs(kvs: tuple[Any, ...]) -> list[KeyValue]:
+    if not set(map(type, kvs)) <= {tuple} or not set(map(len, kvs)) <= {len(KeyValue._fields)}:
+        raise TypeError("a kv has six elements")
+    return list(map(_new, repeat(KeyValue), kvs))
+
+
 def _malformed(result: Any) -> MalformedReplyError:
     return MalformedReplyError(wire.INTERNAL, f"sampan: malformed result: {str(result)[:80]}")
 
@@ -52,7 +60,8 @@ def range_response(answer: Answer) -> RangeResponse:
     reply, result = answer
     try:
         _, revision, count, more, kvs = result
-        found = [_kv(kv) for kv in kvs]
+        with collector_paused(64 * len(kvs)):
+            found = _kvs(kvs)
         return _new(RangeResponse, (_header(reply, revision), found, count, more))
     except (ValueError, TypeError) as error:
         raise _malformed(result) from error
@@ -63,7 +72,7 @@ def delete_response(answer: Answer) -> DeleteResponse:
     reply, result = answer
     try:
         header = _header(reply, result[1])
-        prev_kvs = [_kv(kv) for kv in result[3]] if len(result) > 3 else []
+        prev_kvs = _kvs(result[3]) if len(result) > 3 else []
         return DeleteResponse(header, result[2], prev_kvs)
     except (IndexError, TypeError) as error:
         raise _malformed(result) from error

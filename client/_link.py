@@ -16,6 +16,7 @@ import zmq
 
 from ..transport import codec, errors, sockets
 from ..transport.requests import PROTOCOL_VERSION
+from ._collector import collector_paused
 from ._io import Future, Loop
 from .errors import ConnectionLostError, MalformedReplyError, SampanError
 
@@ -217,7 +218,8 @@ class Link:
         message = self.inflight.get(message_id)
         if message is None:
             return  # its callers were answered by their deadline
-        results = codec.unpack(frames[1], array_max=len(frames[1]))  # every element has a byte
+        with collector_paused(len(frames[1])):  # every element has a byte
+            results = codec.unpack(frames[1], array_max=len(frames[1]))
         self._owner.on_reply(self, message, reply, results)
         self.forget(message_id)
         self._backoff_s = 0.0
