@@ -115,13 +115,17 @@ class Executor:
         """Delete the keys of a lease, in their order and one revision, and the lease."""
         if not self._leases.exists(lease):
             return errors.LEASE_NOT_FOUND
+        self._end(lease)
+        return (0, self._header_revision())
+
+    def _end(self, lease: int) -> None:
+        overlay = self._versions.overlay
         for key in self._leases.keys(lease):
-            record = self._versions.current(key)
+            record = overlay.get(keys.KV + key)
             if record is None:
                 raise StorageError(f"lease {lease:x} holds {key!r}, which does not exist")
             self._writer.delete(self._revision, key, record)
         self._leases.remove(lease)
-        return (0, self._header_revision())
 
     def _expire(self, due: Sequence[tuple[int, int]], keys_max: int) -> Result:
         """Revoke the leases that nothing renewed since the index named beside each, with a revision
@@ -130,19 +134,22 @@ class Executor:
         Returns (0, revision, how many ended).
         """
         versions, leases = self._versions, self._leases
-        ended, recent_max = 0, len(versions.recent) + keys_max
-        for lease, renewed in due:
-            found = leases.get(lease)
-            if found is None or found.renewed != renewed:
-                continue
+        over = [
+            lease
+            for lease, renewed in dict(due).items()
+            if (found := leases.get(lease)) is not None and found.renewed == renewed
+        ]
+        recent_max = len(versions.recent) + keys_max
+        for ended, lease in enumerate(over):
             if len(versions.recent) >= recent_max:
-                leases.postpone(lease)
-                continue
+                for waiting in over[ended:]:
+                    leases.postpone(waiting)
+                return (0, versions.revision, ended)
             self._revision = versions.revision + 1
             self._begin = len(versions.recent)
-            self._revoke(lease)
-            ended += 1
-        return (0, versions.revision, ended)
+            self._end(lease)
+            self._header_revision()
+        return (0, versions.revision, len(over))
 
     def _compact(self, revision: int) -> Result:
         """Refuse reads below `revision` from now on; the history goes in the background."""

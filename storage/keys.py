@@ -98,8 +98,6 @@ def lease_member_key(lease: int, key: bytes) -> bytes:
     return LEASE_KEY + pack_u64(lease) + key
 
 
-def after_lease(lease: int) -> bytes:
-    """The first key after all `lease_member_key` of `lease`."""
-    if lease == 2**64 - 1:
-        return after_prefix(LEASE_KEY)
-    return LEASE_KEY + pack_u64(lease + 1)
+def parse_lease_member_key(stored: bytes) -> tuple[int, bytes]:
+    """(lease, key) of `lease_member_key`."""
+    return U64.unpack_from(stored, 1)[0], stored[1 + U64.size :]

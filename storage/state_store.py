@@ -157,7 +157,6 @@ class StateStore:
         self._committed_index = self._index
         self._uncommitted_bytes = 0
         versions.committed()
-        self.leases.committed()
         self._writer.trim()
 
     # -- reading -------------------------------------------------------------------------------
