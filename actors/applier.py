@@ -18,6 +18,7 @@ from ..storage.state_store import StateStore
 from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
+from .lessor import READS, Lessor, answer_bytes
 from .watch_feed import WatchFeed
 
 ENTRY_NORMAL = 0
@@ -45,6 +46,8 @@ class Applier(Actor):
         snapshots: SnapshotStore,
         log_limits: limits.LogLimits,
         log: Any,
+        *,
+        lease_grace_s: float = 1.0,
     ) -> None:
         super().__init__()
         self._conf_state: Any
@@ -71,10 +74,12 @@ class Applier(Actor):
         self._snapshot_wanted = False
         self._snapshot_due = False  # wanted, and the flush before it is done
         self._feed = WatchFeed(lambda message: self.emit("eventc", message))
+        self._lessor = Lessor(lease_grace_s)
 
     def start(self) -> None:
         """Tell the others what the state holds."""
         state = self._state
+        self._lessor.load(state.leases.all(), self.now)
         self.emit(
             "statec",
             (state.applied_index, state.applied_term, self._conf_state, self._members),
@@ -115,6 +120,8 @@ class Applier(Actor):
     def flush(self) -> None:
         """Apply what is committed, then read what was waiting for it."""
         self._apply_entries()
+        if self._state.leases.changed:
+            self._take_leases()
         if self._applied_unsaid:
             for result in self._results:
                 self.emit("resultc", ("write", *result))
@@ -247,7 +254,10 @@ class Applier(Actor):
             if room <= 0:
                 results.append(errors.TOO_MANY_REQUESTS)
                 continue
-            result = self._state.range(request)
+            if request[0] in READS:
+                result = self._lessor.read(request, self._state, self.now)
+            else:
+                result = self._state.range(request)
             results.append(result)
             room -= _answer_bytes(request, result)
         return codec.pack(results)
@@ -309,6 +319,7 @@ class Applier(Actor):
         self._flushed_at = index
         self._bytes_since_flush = 0
         self._new_term = term
+        self._lessor.load(self._state.leases.all(), self.now)
         self._log.info("snapshot installed", snapshot=name, index=index)
         self._load_configuration()
         self._feed.on_install(self._state)
@@ -318,8 +329,25 @@ class Applier(Actor):
 
     # -- the rest
 
-    def on_softstatec(self, _message: Any) -> None:
-        """Nothing yet depends on who leads here."""
+    def on_softstatec(self, message: Any) -> None:
+        """(term, leader, role): the leader ends leases."""
+        _, leader, role = message
+        self._lessor.lead(leader, role == "leader", self.now)
+
+    def on_timer(self) -> None:
+        """End leases whose time is over."""
+        self._expire_leases()
+
+    def _take_leases(self) -> None:
+        changed = self._state.leases.changed
+        self._lessor.take(changed, self.now)
+        changed.clear()
+        self._expire_leases()  # the next ones, when an expiry was applied
+
+    def _expire_leases(self) -> None:
+        proposal = self._lessor.proposal(self.now)
+        if proposal is not None:
+            self.emit("expirec", proposal)
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
@@ -349,4 +377,6 @@ def _answer_bytes(request: tuple[Any, ...], result: tuple[Any, ...]) -> int:
     if request[0] == "txn":
         branch = request[2] if result[2] else request[3]
         return sum(map(_answer_bytes, branch, result[3]))
+    if request[0] in READS:
+        return answer_bytes(result)
     return sum(len(kv[0]) + len(kv[5]) for kv in result[4])

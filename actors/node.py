@@ -42,6 +42,7 @@ class NodeSettings(NamedTuple):
     id_seed: int
     """Below 2^31, random: no earlier life of this node began its ids here; entries outlive it in
     the log."""
+    lease_ttl_min_s: int = 2
 
 
 class Asked(NamedTuple):
@@ -219,7 +220,16 @@ class Node(Actor):
         if not good:
             self._reply(asked, pack([asked.refused[i] for i in range(len(decoded))]))
             return None
-        return asked._replace(body=pack(good)) if asked.refused else asked
+        completed = self._complete_lease_grants(good)
+        return asked._replace(body=pack(good)) if asked.refused or completed else asked
+
+    def _complete_lease_grants(self, good: list[Any]) -> bool:
+        """Whether there were any."""
+        grants = [i for i, request in enumerate(good) if request[0] == "lease_grant"]
+        for i in grants:
+            ttl_min_s = self._settings.lease_ttl_min_s
+            good[i] = requests.complete_lease_grant(good[i], self._new_id, ttl_min_s)
+        return bool(grants)
 
     # -- writes
 

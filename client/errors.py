@@ -2,6 +2,7 @@
 
     SampanError
     ├── ClientClosedError              the client was closed, or belongs to another process (fork)
+    ├── LeaseLostError                 a lease that was kept alive has ended, or may have
     ├── NotAppliedError                it never happened and never will: sending again is safe
     │   ├── UnreachableError           nothing was sent: no endpoint was connected in time
     │   ├── ReadTimeoutError
@@ -59,6 +60,11 @@ class SampanError(Exception):
 
 class ClientClosedError(SampanError):
     """The client was closed, or was made by the process that this one was forked from."""
+
+
+class LeaseLostError(SampanError):
+    """A lease that was kept alive has ended, or may have: its keys may be gone, and what it
+    guarded may be somebody else's."""
 
 
 class NotAppliedError(SampanError):

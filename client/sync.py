@@ -15,6 +15,7 @@ from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
+from .lease_calls import LeaseCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
     DeleteResponse,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from .watch_sync import SyncWatch
 
 
-class Client:
+class Client(LeaseCalls):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time

@@ -11,7 +11,7 @@ DEAD = b"d"
 KEPT = b"o"
 """+ revision u64, key -> record that compaction must not lose."""
 LEASE = b"l"
-"""+ lease u64 -> [granted time to live in seconds]."""
+"""+ lease u64 -> [granted time to live in seconds, index of the last renewal]."""
 LEASE_KEY = b"n"
 """+ lease u64, key -> nothing: the lease holds the key."""
 SESSION = b"s"
@@ -105,8 +105,6 @@ def session_key(session: int) -> bytes:
     return SESSION + pack_u64(session)
 
 
-def after_lease(lease: int) -> bytes:
-    """The first key after all `lease_member_key` of `lease`."""
-    if lease == 2**64 - 1:
-        return after_prefix(LEASE_KEY)
-    return LEASE_KEY + pack_u64(lease + 1)
+def parse_lease_member_key(stored: bytes) -> tuple[int, bytes]:
+    """(lease, key) of `lease_member_key`."""
+    return U64.unpack_from(stored, 1)[0], stored[1 + U64.size :]

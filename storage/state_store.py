@@ -44,7 +44,7 @@ class StateStore:
         self._db = open_state(path)
         self._overlay = Overlay(self._db)
         self._versions = Versions(self._overlay)
-        self.leases = Leases(self._overlay)
+        self.leases = Leases(self._overlay, lambda: self._index)
         self._writer = Writer(self._versions, self.leases)
         self.sessions = Sessions(self._overlay)
         self._executor = Executor(self._versions, self._writer, self.leases, self.sessions)
