@@ -167,7 +167,7 @@ class Engine:
         if watch.deadline is None:
             when = self._loop.time() + watch.timeout_s
             watch.deadline = self._loop.call_at(when, partial(self._out_of_time, watch))
-        link = self._dispatcher.pick_any()
+        link = self._dispatcher.pick_for_watch()
         if link is None:
             self._waiting.add(watch)
         else:
