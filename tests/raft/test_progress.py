@@ -302,6 +302,21 @@ def test_058_an_unreachable_peer_is_probed():
     assert node.progress(2).state == SNAPSHOT
 
 
+def test_058_only_an_answer_about_what_is_known_ends_probing():
+    node = leader_of_two("replicate")
+    node.raw.propose(b"x")
+    node.step(M.MsgAppResp, 2, index=2)
+    node.raw.report_unreachable(2)
+    node.drain()
+    node.step(M.MsgAppResp, 2, index=1)
+    assert node.progress(2).state == PROBE
+    node.step(M.MsgAppResp, 2, index=2)
+    assert node.progress(2).state == REPLICATE
+    node.drain()
+    node.step(M.MsgAppResp, 2, index=2)
+    assert node.drain() == [], "a repeated acknowledgement says nothing new"
+
+
 def test_059_the_quota_of_uncommitted_bytes():
     node = Node(max_uncommitted_entries_size=100).lead_and_commit()
     node.raw.propose(b"x" * 1000)  # a first one is always accepted

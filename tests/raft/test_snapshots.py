@@ -258,10 +258,10 @@ def test_067_a_matching_snapshot_only_moves_the_commit_index():
 
 
 def test_067_a_snapshot_without_this_node_is_refused():
-    node = Node(terms=[1], term=1, commit=1)
+    node = Node(terms=[1, 1], term=1, commit=1)
     node.step(M.MsgSnap, snapshot=snapshot(11, 1, voters=(2, 3)))
     assert [m.index for m in node.drain()] == [1]
-    assert node.state.last_index == 1
+    assert node.state.last_index == 2
     assert node.log.has("1 attempted to restore snapshot but it is not in the ConfState")
 
 
