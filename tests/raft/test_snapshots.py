@@ -174,6 +174,13 @@ def test_063_the_report_decides_where_probing_resumes(status, following):
     assert node.log.has(f"1 snapshot {word}, resumed sending replication messages to 2 [")
 
 
+def test_063_after_a_failure_a_peer_of_which_nothing_is_known_is_probed_from_the_start():
+    node = pending()
+    node.raw._raft.tracker.progress[2].match = 0
+    node.raw.report_snapshot(2, SnapshotStatus.SnapshotFailure)
+    assert node.progress(2).next == 1
+
+
 def test_063_a_report_without_a_snapshot_changes_nothing():
     node = compacted_leader()
     before = str(node.progress(2))
