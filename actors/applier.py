@@ -12,12 +12,14 @@ from itertools import chain
 from typing import Any
 
 from ..config import limits
+from ..storage.sessions import Answer, Stamp, pack_answer
 from ..storage.snapshot_store import SnapshotStore
 from ..storage.state_store import StateStore
 from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
 from .lessor import READS, Lessor, answer_bytes
+from .watch_feed import WatchFeed
 
 ENTRY_NORMAL = 0
 
@@ -63,6 +65,7 @@ class Applier(Actor):
         self._applied_unsaid = 0  # the last applied index that the core has not heard of
         self._bytes_unsaid = 0
         self._results: list[tuple[int, list[bytes]]] = []
+        self._new_term = 0  # newest term applied, until the node knows
         self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
         self._read_after = 0.0  # when what was read has had time to leave
         self._flushed_at = self._state.applied_index
@@ -70,6 +73,7 @@ class Applier(Actor):
         self._flushing = False
         self._snapshot_wanted = False
         self._snapshot_due = False  # wanted, and the flush before it is done
+        self._feed = WatchFeed(lambda message: self.emit("eventc", message))
         self._lessor = Lessor(lease_grace_s)
 
     def start(self) -> None:
@@ -127,6 +131,11 @@ class Applier(Actor):
                 self._say_applied()
             if self.wake_at is None and (self._applied_unsaid or self._state.compacting):
                 self.wake_at = self.now + limits.HOLD_S
+        if self._feed.busy:
+            self._feed.tell(self._state)
+        if self._new_term:
+            self.emit("termc", self._new_term)  # after the results of what came before it
+            self._new_term = 0
         self._serve_reads()
         self._maybe_make_snapshot()
 
@@ -167,13 +176,19 @@ class Applier(Actor):
     def _apply_entry(self, term: int, index: int, data: bytes) -> None:
         if not data:  # a new leader's first entry
             self._state.apply(index, term, ())
+            self._new_term = term
             return
         origin, *rest = codec.unpack(data)
         if origin == PUBLISH:
             self._publish(index, term, rest)
             return
-        batch_id, bodies = rest
+        batch_id, bodies, *stamps = rest
         decoded = [codec.unpack(body) for body in bodies]
+        if stamps:
+            answered = self._apply_once(index, term, decoded, stamps[0])
+            if origin == self._member_id:
+                self._results.append((batch_id, [pack_answer(answer) for answer in answered]))
+            return
         results = self._state.apply(index, term, list(chain.from_iterable(decoded)))
         if origin == self._member_id:
             answers, position = [], 0
@@ -181,6 +196,10 @@ class Applier(Actor):
                 answers.append(codec.pack(results[position : position + len(body)]))
                 position += len(body)
             self._results.append((batch_id, answers))
+
+    def _apply_once(self, index: int, term: int, decoded: Any, stamps: Any) -> list[Answer]:
+        known = [None if stamp is None else Stamp(*stamp) for stamp in stamps]
+        return self._state.apply_once(index, term, decoded, known)
 
     def _publish(self, index: int, term: int, announced: Sequence[Any]) -> None:
         member_id, name, clients, incarnation = announced
@@ -205,6 +224,10 @@ class Applier(Actor):
         """(read_id, index, [body, …]): execute at an applied index of at least `index`."""
         read_id, index, bodies = message
         heapq.heappush(self._reads, (index, read_id, bodies))
+
+    def on_watchc(self, message: Any) -> None:
+        """What the node's watches want: see watch_feed.py."""
+        self._feed.take(message, self._state)
 
     def _serve_reads(self) -> None:
         if self.now < self._read_after:
@@ -297,9 +320,11 @@ class Applier(Actor):
             )
         self._flushed_at = index
         self._bytes_since_flush = 0
+        self._new_term = term
         self._lessor.load(self._state.leases.all(), self.now)
         self._log.info("snapshot installed", snapshot=name, index=index)
         self._load_configuration()
+        self._feed.on_install(self._state)
         self.emit("membersc", self._members)
         self.emit("advancec", ("installed", index))
         self.emit("durablec", index)

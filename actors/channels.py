@@ -63,6 +63,10 @@ CHANNELS: dict[str, Channel] = {
     "readstatec": Channel((RAFT_CORE,), (NODE,), "the index at which a context may be read"),
     "readc": Channel((NODE,), (APPLIER,), "reads to execute at or after an applied index"),
     "resultc": Channel((APPLIER,), (NODE,), "results of writes and reads"),
+    # -- watches
+    "watchc": Channel((NODE,), (APPLIER,), "the ranges that are watched; history to be read"),
+    "eventc": Channel((APPLIER,), (NODE,), "events of watched ranges, new and from history"),
+    "termc": Channel((APPLIER,), (NODE,), "a term whose leader's first entry was applied"),
     # -- snapshots and compaction
     "durablec": Channel((APPLIER,), (RAFT_CORE,), "the applied index that survives a crash"),
     "snapshotc": Channel((RAFT_CORE,), (APPLIER,), "a snapshot is wanted"),

@@ -21,6 +21,7 @@ from .errors import StorageError
 from .leases import Leases
 from .mvcc import Result, Versions
 from .records import HEADER_SIZE, Header, key_value, read_header
+from .sessions import Sessions
 from .writer import Writer
 
 Request = tuple[Any, ...]
@@ -34,10 +35,13 @@ _NO_HEADER = Header(0, 0, 0, 0, 0, 0, 0)
 class Executor:
     """Executes checked requests, one after the other."""
 
-    def __init__(self, versions: Versions, writer: Writer, leases: Leases) -> None:
+    def __init__(
+        self, versions: Versions, writer: Writer, leases: Leases, sessions: Sessions
+    ) -> None:
         self._versions = versions
         self._writer = writer
         self._leases = leases
+        self._sessions = sessions
         self._revision = 0  # of the request under way
         self._begin = 0  # how many events there were before it
 
@@ -64,6 +68,8 @@ class Executor:
             result = self._expire(*request[1:])
         elif name == "compact":
             result = self._compact(request[1])
+        elif name == "session_open":
+            result = (0, versions.revision, self._sessions.open(request[1]))
         else:
             raise StorageError(f"the log holds a request of an unknown kind, {name!r}")
         return result

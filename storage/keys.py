@@ -14,6 +14,8 @@ LEASE = b"l"
 """+ lease u64 -> [granted time to live in seconds, index of the last renewal]."""
 LEASE_KEY = b"n"
 """+ lease u64, key -> nothing: the lease holds the key."""
+SESSION = b"s"
+"""+ session u64 -> [last use, first sequence known, [[sequence, answer], …]]."""
 META = b"m"
 """+ name -> what the store is about as a whole."""
 
@@ -96,6 +98,11 @@ def lease_key(lease: int) -> bytes:
 def lease_member_key(lease: int, key: bytes) -> bytes:
     """Key that says that `lease` holds `key`."""
     return LEASE_KEY + pack_u64(lease) + key
+
+
+def session_key(session: int) -> bytes:
+    """Key of a session."""
+    return SESSION + pack_u64(session)
 
 
 def parse_lease_member_key(stored: bytes) -> tuple[int, bytes]:

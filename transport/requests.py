@@ -25,6 +25,7 @@ PUT_IGNORE_LEASE = 4
 DELETE_PREV_KV = 1
 RANGE_KEYS_ONLY = 1
 RANGE_COUNT_ONLY = 2
+RANGE_NO_COUNT = 4
 COMPARE_VALUE = 3
 
 TXN_OPS_MAX = 128
@@ -80,8 +81,8 @@ def check_range(request: tuple[Any, ...]) -> WireError | None:
         return errors.malformed("range: key and range_end are bin")
     if not all(_is_u64(option) for option in request[3:]):
         return errors.malformed("range: options are unsigned integers")
-    if len(request) > 5 and request[5] > 3:
-        return errors.malformed("range: flags is 0 to 3")
+    if len(request) > 5 and (request[5] > 7 or request[5] & 6 == RANGE_COUNT_ONLY | RANGE_NO_COUNT):
+        return errors.malformed("range: flags is 0 to 5")
     if not request[1]:
         return errors.EMPTY_KEY
     if (len(request) > 6 and request[6] > 4) or (len(request) > 7 and request[7] > 2):
@@ -246,6 +247,13 @@ def check_compact(request: tuple[Any, ...]) -> WireError | None:
     return None
 
 
+def check_session_open(request: tuple[Any, ...]) -> WireError | None:
+    """`("session_open", nonce)`."""
+    if len(request) != 2 or not _is_u64(request[1]):
+        return errors.malformed("session_open takes nonce")
+    return None
+
+
 Check = Callable[[tuple[Any, ...]], WireError | None]
 TXN_CHECKS: dict[str, Check] = {"put": check_put, "delete": check_delete, "range": check_range}
 WRITE_CHECKS: dict[str, Check] = {
@@ -253,6 +261,7 @@ WRITE_CHECKS: dict[str, Check] = {
     "delete": check_delete,
     "txn": check_txn,
     "compact": check_compact,
+    "session_open": check_session_open,
     "lease_grant": check_lease_grant,
     "lease_revoke": check_lease,
     "lease_keep_alive": check_lease,

@@ -168,7 +168,7 @@ class Model:
         found = found[:limit] if limit else found
         if flags & 1:
             found = [(*kv[:5], b"") for kv in found]
-        return (0, self.at(), len(keys), more, found)
+        return (0, self.at(), len(found) if flags & 4 else len(keys), more, found)
 
 
 def within(state, key, range_end):

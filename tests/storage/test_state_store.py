@@ -118,7 +118,7 @@ delete = st.one_of(
 )
 range_ = st.builds(
     lambda *options: ("range", *options),
-    key, end, st.integers(0, 4), st.just(0), st.integers(0, 3),
+    key, end, st.integers(0, 4), st.just(0), st.sampled_from([0, 1, 2, 3, 4, 5]),
     st.integers(0, 4), st.integers(0, 2), *[st.sampled_from([0, 0, 0, 2, 5, 9])] * 4,
 )  # fmt: skip
 leases = st.one_of(
