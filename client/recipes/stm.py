@@ -18,7 +18,6 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from .. import errors, ops
-from ..aio import AsyncClient
 from ..ops import Bytes, Compare, Request
 from ..sync import Client
 from ..types import KeyValue
@@ -107,7 +106,7 @@ class AsyncTransaction:
             return
         at = self._revision
         try:
-            found = await self._client.txn([], [ops.get(key, revision=at) for key in missing], [])
+            found = await self._client.txn([], [ops.get(key, revision=at) for key in missing])
         except errors.CompactedError:
             self.compacted = True
             raise
@@ -176,23 +175,8 @@ class Transaction:
         return finish(self._inner.mod_revision(key))
 
 
-async def _run(
-    client: Calls, apply: Callable[[AsyncTransaction], Awaitable[T]], isolation: Isolation
-) -> T:
-    attempt: AsyncTransaction | None = AsyncTransaction(client, isolation)
-    while attempt is not None:
-        txn = attempt
-        try:
-            result = await apply(txn)
-        except errors.CompactedError:
-            if not txn.compacted:
-                raise
-        attempt = await txn.commit()
-    return result
-
-
 async def async_stm(
-    client: AsyncClient,
+    client: Calls,
     apply: Callable[[AsyncTransaction], Awaitable[T]],
     *,
     isolation: Isolation = Isolation.SERIALIZABLE_SNAPSHOT,
@@ -200,7 +184,7 @@ async def async_stm(
     """Run a function as a transaction, again and again until nobody interferes.
 
     Args:
-        client: where.
+        client: an `AsyncClient`.
         apply: the function. It may be called several times.
         isolation: what it may see of others.
 
@@ -212,7 +196,16 @@ async def async_stm(
         errors.TooManyOperationsError: it reads and writes more than 128 keys.
         errors.SampanError: nothing was applied.
     """
-    return await _run(client, apply, isolation)
+    attempt: AsyncTransaction | None = AsyncTransaction(client, isolation)
+    while attempt is not None:
+        txn = attempt
+        try:
+            result = await apply(txn)
+        except errors.CompactedError:
+            if not txn.compacted:
+                raise
+        attempt = await txn.commit()
+    return result
 
 
 def stm(
@@ -229,4 +222,4 @@ def stm(
     async def run(txn: AsyncTransaction) -> T:
         return apply(Transaction(txn))
 
-    return finish(_run(Blocking(client), run, isolation))
+    return finish(async_stm(Blocking(client), run, isolation=isolation))
