@@ -3,6 +3,8 @@
     SampanError
     ├── ClientClosedError              the client was closed, or belongs to another process (fork)
     ├── LeaseLostError                 a lease that was kept alive has ended, or may have
+    │   └── LockLostError              a lock is not held, or may not be any more
+    │       └── NotLeaderError         the same of a leadership
     ├── NotAppliedError                it never happened and never will: sending again is safe
     │   ├── UnreachableError           nothing was sent: no endpoint was connected in time
     │   ├── ReadTimeoutError
@@ -65,6 +67,14 @@ class ClientClosedError(SampanError):
 class LeaseLostError(SampanError):
     """A lease that was kept alive has ended, or may have: its keys may be gone, and what it
     guarded may be somebody else's."""
+
+
+class LockLostError(LeaseLostError):
+    """A lock is not held, or may not be held any more: somebody else may hold it."""
+
+
+class NotLeaderError(LockLostError):
+    """This candidate does not lead, or may not lead any more."""
 
 
 class NotAppliedError(SampanError):
