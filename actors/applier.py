@@ -12,11 +12,13 @@ from itertools import chain
 from typing import Any
 
 from ..config import limits
+from ..storage.sessions import Answer, Stamp, pack_answer
 from ..storage.snapshot_store import SnapshotStore
 from ..storage.state_store import StateStore
 from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
+from .lessor import READS, Lessor, answer_bytes
 from .watch_feed import WatchFeed
 
 ENTRY_NORMAL = 0
@@ -44,6 +46,8 @@ class Applier(Actor):
         snapshots: SnapshotStore,
         log_limits: limits.LogLimits,
         log: Any,
+        *,
+        lease_grace_s: float = 1.0,
     ) -> None:
         super().__init__()
         self._conf_state: Any
@@ -61,6 +65,7 @@ class Applier(Actor):
         self._applied_unsaid = 0  # the last applied index that the core has not heard of
         self._bytes_unsaid = 0
         self._results: list[tuple[int, list[bytes]]] = []
+        self._new_term = 0  # newest term applied, until the node knows
         self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
         self._read_after = 0.0  # when what was read has had time to leave
         self._flushed_at = self._state.applied_index
@@ -69,10 +74,12 @@ class Applier(Actor):
         self._snapshot_wanted = False
         self._snapshot_due = False  # wanted, and the flush before it is done
         self._feed = WatchFeed(lambda message: self.emit("eventc", message))
+        self._lessor = Lessor(lease_grace_s)
 
     def start(self) -> None:
         """Tell the others what the state holds."""
         state = self._state
+        self._lessor.load(state.leases.all(), self.now)
         self.emit(
             "statec",
             (state.applied_index, state.applied_term, self._conf_state, self._members),
@@ -113,6 +120,8 @@ class Applier(Actor):
     def flush(self) -> None:
         """Apply what is committed, then read what was waiting for it."""
         self._apply_entries()
+        if self._state.leases.changed:
+            self._take_leases()
         if self._applied_unsaid:
             for result in self._results:
                 self.emit("resultc", ("write", *result))
@@ -124,6 +133,9 @@ class Applier(Actor):
                 self.wake_at = self.now + limits.HOLD_S
         if self._feed.busy:
             self._feed.tell(self._state)
+        if self._new_term:
+            self.emit("termc", self._new_term)  # after the results of what came before it
+            self._new_term = 0
         self._serve_reads()
         self._maybe_make_snapshot()
 
@@ -164,13 +176,19 @@ class Applier(Actor):
     def _apply_entry(self, term: int, index: int, data: bytes) -> None:
         if not data:  # a new leader's first entry
             self._state.apply(index, term, ())
+            self._new_term = term
             return
         origin, *rest = codec.unpack(data)
         if origin == PUBLISH:
             self._publish(index, term, rest)
             return
-        batch_id, bodies = rest
+        batch_id, bodies, *stamps = rest
         decoded = [codec.unpack(body) for body in bodies]
+        if stamps:
+            answered = self._apply_once(index, term, decoded, stamps[0])
+            if origin == self._member_id:
+                self._results.append((batch_id, [pack_answer(answer) for answer in answered]))
+            return
         results = self._state.apply(index, term, list(chain.from_iterable(decoded)))
         if origin == self._member_id:
             answers, position = [], 0
@@ -178,6 +196,10 @@ class Applier(Actor):
                 answers.append(codec.pack(results[position : position + len(body)]))
                 position += len(body)
             self._results.append((batch_id, answers))
+
+    def _apply_once(self, index: int, term: int, decoded: Any, stamps: Any) -> list[Answer]:
+        known = [None if stamp is None else Stamp(*stamp) for stamp in stamps]
+        return self._state.apply_once(index, term, decoded, known)
 
     def _publish(self, index: int, term: int, announced: Sequence[Any]) -> None:
         member_id, name, clients, incarnation = announced
@@ -224,12 +246,18 @@ class Applier(Actor):
 
     def _read(self, body: bytes, room: int) -> bytes:
         """The packed results of one message, about `room` bytes and one result at most."""
+        requests = codec.unpack(body)
+        if len(requests) == 1:  # its size shows when it is packed: do not look at 10,000 keys again
+            return codec.pack((self._state.range(requests[0]),))
         results: list[Any] = []
-        for request in codec.unpack(body):
+        for request in requests:
             if room <= 0:
                 results.append(errors.TOO_MANY_REQUESTS)
                 continue
-            result = self._state.range(request)
+            if request[0] in READS:
+                result = self._lessor.read(request, self._state, self.now)
+            else:
+                result = self._state.range(request)
             results.append(result)
             room -= _answer_bytes(request, result)
         return codec.pack(results)
@@ -290,6 +318,8 @@ class Applier(Actor):
             )
         self._flushed_at = index
         self._bytes_since_flush = 0
+        self._new_term = term
+        self._lessor.load(self._state.leases.all(), self.now)
         self._log.info("snapshot installed", snapshot=name, index=index)
         self._load_configuration()
         self._feed.on_install(self._state)
@@ -299,8 +329,25 @@ class Applier(Actor):
 
     # -- the rest
 
-    def on_softstatec(self, _message: Any) -> None:
-        """Nothing yet depends on who leads here."""
+    def on_softstatec(self, message: Any) -> None:
+        """(term, leader, role): the leader ends leases."""
+        _, leader, role = message
+        self._lessor.lead(leader, role == "leader", self.now)
+
+    def on_timer(self) -> None:
+        """End leases whose time is over."""
+        self._expire_leases()
+
+    def _take_leases(self) -> None:
+        changed = self._state.leases.changed
+        self._lessor.take(changed, self.now)
+        changed.clear()
+        self._expire_leases()  # the next ones, when an expiry was applied
+
+    def _expire_leases(self) -> None:
+        proposal = self._lessor.proposal(self.now)
+        if proposal is not None:
+            self.emit("expirec", proposal)
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
@@ -330,4 +377,6 @@ def _answer_bytes(request: tuple[Any, ...], result: tuple[Any, ...]) -> int:
     if request[0] == "txn":
         branch = request[2] if result[2] else request[3]
         return sum(map(_answer_bytes, branch, result[3]))
+    if request[0] in READS:
+        return answer_bytes(result)
     return sum(len(kv[0]) + len(kv[5]) for kv in result[4])

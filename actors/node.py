@@ -42,6 +42,7 @@ class NodeSettings(NamedTuple):
     id_seed: int
     """Below 2^31, random: no earlier life of this node began its ids here; entries outlive it in
     the log."""
+    lease_ttl_min_s: int = 2
 
 
 class Asked(NamedTuple):
@@ -53,6 +54,7 @@ class Asked(NamedTuple):
     body: bytes
     refused: dict[int, WireError]  # requests of the message that were not let in, by position
     deadline: float
+    stamp: tuple[int, int, int] | None = None  # (session, sequence, acknowledged below)
 
 
 class Batch(NamedTuple):
@@ -60,6 +62,8 @@ class Batch(NamedTuple):
 
     asked: list[Asked]
     size: int
+    term: int = 0
+    """In which a write was proposed, as far as the node knew."""
 
     def take_late(self, now: float) -> list[Asked]:
         """The messages whose time is up. Their places stay, so that results keep their positions,
@@ -131,13 +135,13 @@ class Node(Actor):
             return
         client, header, body = message
         try:
-            version, message_id, kind, timeout_ms, received = self._header(header)
+            version, message_id, kind, timeout_ms, received, stamp = self._header(header)
         except (CodecError, TypeError, ValueError):
             self.dropped += 1  # nothing in it can be trusted, not even whom to answer
             return
         timeout_s = timeout_ms / 1000 if timeout_ms else self._settings.request_timeout_s
         deadline = self.now + min(timeout_s, self._settings.request_timeout_s)
-        asked = Asked(client, message_id, str(kind), body, {}, deadline)
+        asked = Asked(client, message_id, str(kind), body, {}, deadline, stamp)
         take = self._kinds.get(kind) if type(kind) is str else None
         if self._stopping:
             self._fail(asked, errors.STOPPED)
@@ -153,13 +157,18 @@ class Node(Actor):
             self._take(asked, take)
 
     @staticmethod
-    def _header(header: bytes) -> tuple[int, int, Any, int, int]:
+    def _header(header: bytes) -> tuple[int, int, Any, int, int, Any]:
         version, message_id, kind, *rest = unpack(header)
-        timeout_ms, received = (*rest, 0, 0)[:2]
-        numbers = (version, message_id, timeout_ms, received)
-        if len(rest) > 2 or not all(type(n) is int and 0 <= n < 2**64 for n in numbers):
+        numbers = (version, message_id, *rest)
+        if not all(type(n) is int and 0 <= n < 2**64 for n in numbers):
             raise CodecError("not a request header")
-        return version, message_id, kind, timeout_ms, received
+        if len(rest) <= 2:
+            timeout_ms, received = (*rest, 0, 0)[:2]
+            return version, message_id, kind, timeout_ms, received, None
+        timeout_ms, received, session, sequence, acknowledged_below = rest
+        if kind != requests.KIND_WRITE or not session or not acknowledged_below <= sequence:
+            raise CodecError("not a stamp of a write")
+        return version, message_id, kind, timeout_ms, received, tuple(rest[2:])
 
     def _take(self, asked: Asked, take: Callable[[Asked, Any], None]) -> None:
         try:
@@ -187,7 +196,11 @@ class Node(Actor):
         return window[0] - window[1] < limits.REPLY_WINDOW_BYTES
 
     def _admit(self, asked: Asked, decoded: Any, checks: dict[str, requests.Check]) -> Asked | None:
-        """The message without its bad requests; None when none is left (and it was answered)."""
+        """The message without its bad requests; None when none is left (and it was answered).
+
+        What is bad here is so in itself, at any time: a message that comes again after it was
+        applied must not be told now that it was not.
+        """
         if len(asked.body) <= limits.REQUEST_BYTES_MAX and requests.all_plain_puts(decoded, checks):
             return asked
         good = []
@@ -207,7 +220,16 @@ class Node(Actor):
         if not good:
             self._reply(asked, pack([asked.refused[i] for i in range(len(decoded))]))
             return None
-        return asked._replace(body=pack(good)) if asked.refused else asked
+        completed = self._complete_lease_grants(good)
+        return asked._replace(body=pack(good)) if asked.refused or completed else asked
+
+    def _complete_lease_grants(self, good: list[Any]) -> bool:
+        """Whether there were any."""
+        grants = [i for i, request in enumerate(good) if request[0] == "lease_grant"]
+        for i in grants:
+            ttl_min_s = self._settings.lease_ttl_min_s
+            good[i] = requests.complete_lease_grant(good[i], self._new_id, ttl_min_s)
+        return bool(grants)
 
     # -- writes
 
@@ -234,17 +256,20 @@ class Node(Actor):
 
     def _propose(self) -> None:
         asked: list[Asked] = []
-        size = 0
+        size, stamped = 0, False
         # Every member decodes the entry's array of messages: it must stay within codec.unpack's
         # bound, however many small messages piled up while there was no leader.
         while self._held and size < limits.ENTRY_BYTES_TARGET and len(asked) < BODIES_MAX:
             one = self._held.popleft()
             asked.append(one)
             size += len(one.body)
+            stamped = stamped or one.stamp is not None
         batch_id = self._new_id()
-        self._batches[batch_id] = Batch(asked, size)
-        payload = pack((self._settings.member_id, batch_id, [a.body for a in asked]))
-        self.emit("propc", (batch_id, payload))
+        self._batches[batch_id] = Batch(asked, size, self._term)
+        payload: tuple[Any, ...] = (self._settings.member_id, batch_id, [a.body for a in asked])
+        if stamped:
+            payload = (*payload, [_whole_stamp(a) for a in asked])
+        self.emit("propc", (batch_id, pack(payload)))
 
     def on_dropc(self, batch_id: int) -> None:
         """Raft refused the batch, for want of a leader or of room: it was not applied, so it may
@@ -333,7 +358,18 @@ class Node(Actor):
             if what == "read" and self._overflows(asked, body):
                 self._fail(asked, errors.TOO_MANY_REQUESTS)
             else:
-                self._reply(asked, self._with_refused(asked, body) if asked.refused else body)
+                mixed = asked.refused and asked.stamp is None  # a stamp has brought them along
+                self._reply(asked, self._with_refused(asked, body) if mixed else body)
+
+    def on_termc(self, term: int) -> None:
+        """A leader's first entry of this term was applied, and so was all of earlier terms that
+        will be. What was proposed before and is not answered was lost with the earlier leader, or
+        is still on its way to be proposed by someone: that is not known."""
+        for batch_id, batch in list(self._batches.items()):
+            if batch.term < term:
+                self._pending_bytes -= self._batches.pop(batch_id).size
+                for asked in batch.asked:
+                    self._fail(asked, errors.LEADER_FAILED)
 
     def _overflows(self, asked: Asked, body: bytes) -> bool:
         """Whether a client that has left replies unread would get more than its window. (It was
@@ -495,3 +531,10 @@ class Node(Actor):
         for values in answers.values():
             status |= values
         return status
+
+
+def _whole_stamp(asked: Asked) -> tuple[Any, ...] | None:
+    """The stamp with what was not let in, so that the answer that is kept is the whole one."""
+    if asked.stamp is None or not asked.refused:
+        return asked.stamp
+    return (*asked.stamp, sorted(asked.refused.items()))

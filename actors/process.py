@@ -144,6 +144,7 @@ class Builder:
             request_timeout_s=config.request_timeout_ms / 1000,
             version=__version__,
             id_seed=secrets.randbits(31),
+            lease_ttl_min_s=config.lease_ttl_min_s,
         )
         return Node(settings, self._log)
 
@@ -179,6 +180,7 @@ class Builder:
             snapshots,
             self._config.log_limits,
             self._log,
+            lease_grace_s=self._config.election_ms / 1000,
         )
 
     def _transport(self) -> Actor:

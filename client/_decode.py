@@ -1,8 +1,10 @@
 """Results as they travel, turned into what the calls return."""
 
+from itertools import repeat
 from typing import Any
 
 from ..transport import errors as wire
+from ._collector import collector_paused
 from ._link import Reply
 from .errors import MalformedReplyError
 from .types import (
@@ -39,6 +41,12 @@ def key_value(kv: tuple[Any, ...]) -> KeyValue:
     return _new(KeyValue, kv)
 
 
+def _kvs(kvs: tuple[Any, ...]) -> list[KeyValue]:
+    if not set(map(type, kvs)) <= {tuple} or not set(map(len, kvs)) <= {len(KeyValue._fields)}:
+        raise TypeError("a kv has six elements")
+    return list(map(_new, repeat(KeyValue), kvs))
+
+
 def _malformed(result: Any) -> MalformedReplyError:
     return MalformedReplyError(wire.INTERNAL, f"sampan: malformed result: {str(result)[:80]}")
 
@@ -58,7 +66,8 @@ def range_response(answer: Answer) -> RangeResponse:
     reply, result = answer
     try:
         _, revision, count, more, kvs = result
-        found = [key_value(kv) for kv in kvs]
+        with collector_paused(64 * len(kvs)):
+            found = _kvs(kvs)
         return _new(RangeResponse, (header(reply, revision), found, count, more))
     except (ValueError, TypeError) as error:
         raise _malformed(result) from error
@@ -69,7 +78,7 @@ def delete_response(answer: Answer) -> DeleteResponse:
     reply, result = answer
     try:
         head = header(reply, result[1])
-        prev_kvs = [key_value(kv) for kv in result[3]] if len(result) > 3 else []
+        prev_kvs = _kvs(result[3]) if len(result) > 3 else []
         return DeleteResponse(head, result[2], prev_kvs)
     except (IndexError, TypeError) as error:
         raise _malformed(result) from error

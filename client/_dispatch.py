@@ -4,7 +4,8 @@ Requests queue in one `Lane` for each kind. At the end of the loop's turn every 
 holds into as few messages as the limits allow. Rules that this file owns:
 
 1. A call is answered once: by a result, an error that ends it, or its deadline.
-2. A write that was handed to a connection is never sent again, unless the node said "not applied".
+2. A write that was handed to a connection is never sent again, unless the node said "not applied",
+   or its message has a number in a session: then the whole message is, with the same number.
 3. Reads, and calls that certainly were not applied, are tried again until the deadline.
 4. A queued call belongs to no connection: what waits while there is none was not applied.
 """
@@ -12,7 +13,6 @@ holds into as few messages as the limits allow. Rules that this file owns:
 import os
 import random
 import weakref
-from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any, Protocol
@@ -30,12 +30,11 @@ from ..transport.requests import (
 )
 from . import errors
 from ._io import Future, Loop
+from ._lane import Lane
 from ._link import Call, Link, MalformedError, Message, Reply, is_message_error, wire_error
+from ._session import NOTHING, Opening, Session
 
 TIMEOUT_S_MAX = 365 * 24 * 3600.0
-MESSAGE_REQUESTS_MAX = 1_000
-MESSAGE_BYTES_MAX = 1 << 20
-"""Both well inside the protocol's own (10,000 and 2 MiB), so that estimates may be rough."""
 DEFAULT_TIMEOUT_S = 7.0
 """A node's own request timeout (5 s and two election timeouts), as etcd's."""
 RETRY_S_MIN = 0.02
@@ -51,48 +50,10 @@ PROBE_S = 0.1
 """How often they are asked meanwhile."""
 ANSWER_SHARE = 0.95
 """Share of a call's time that the node gets, so that its verdict beats the caller's deadline."""
-
-
-class Lane:
-    """Calls of one kind that wait to be sent; `link` pins them to one endpoint."""
-
-    def __init__(self, kind: str, link: Link | None = None) -> None:
-        self.kind = kind
-        self.link = link
-        self.queue: deque[Call] = deque()
-        self.size = 0
-
-    def take(self) -> tuple[list[Call], int]:
-        """The next message's calls, without those whose callers no longer wait; and its bytes."""
-        queue = self.queue
-        if len(queue) <= MESSAGE_REQUESTS_MAX and self.size <= MESSAGE_BYTES_MAX:
-            calls, size = [call for call in queue if not call.future.done()], self.size
-            queue.clear()
-            self.size = 0
-            return calls, size
-        calls, size = [], 0
-        while queue and len(calls) < MESSAGE_REQUESTS_MAX:
-            call = queue[0]
-            if calls and size + call.size > MESSAGE_BYTES_MAX:
-                break
-            queue.popleft()
-            self.size -= call.size
-            if not call.future.done():
-                calls.append(call)
-                size += call.size
-        return calls, size
-
-    def prune(self, now: float) -> None:
-        """Drop calls that have their answer or are past their deadline."""
-        waiting = [c for c in self.queue if c.deadline > now and not c.future.done()]
-        self.queue = deque(waiting)
-        self.size = sum(call.size for call in waiting)
-
-    def put_back(self, calls: Sequence[Call]) -> None:
-        """Calls that did not leave after all go first next time."""
-        waiting = [call for call in calls if not call.future.done()]
-        self.queue.extendleft(reversed(waiting))
-        self.size += sum(call.size for call in waiting)
+ATTEMPT_SHARE = 0.5
+ATTEMPT_S_MIN = 1.0
+"""Likewise of a write that may be sent again, while more than a second is left: what a node knows
+nothing of, because it was lost on its way to the leader, gets another attempt."""
 
 
 class Watches(Protocol):
@@ -124,7 +85,7 @@ class Dispatcher:
         watch_lanes: where its requests queue.
     """
 
-    def __init__(self, loop: Loop, endpoints: Sequence[str]) -> None:
+    def __init__(self, loop: Loop, endpoints: Sequence[str], *, exactly_once: bool = True) -> None:
         self.endpoints = self.check_endpoints(endpoints)
         self.refusal: errors.ClientClosedError | None = None
         self.forked = False
@@ -145,6 +106,10 @@ class Dispatcher:
         }
         self.watches: Watches | None = None
         self.watch_lanes: Sequence[Lane] = ()
+        self._writes = self.lanes[KIND_WRITE]
+        self._session = Session() if exactly_once else None
+        self._opening = Lane(KIND_WRITE)
+        self._again: list[Message] = []  # numbered writes that wait to be sent again
         self._flushing = False
         self._retries: list[tuple[float, int, Lane, Call]] = []
         self._retry_count = 0
@@ -168,6 +133,8 @@ class Dispatcher:
         for link in self.links:
             for message in link.close():
                 self._abandon(message, lost)
+        for message in self._again:
+            self._end(message, lost)
         waiting = [call for lane in self._all_lanes() for call in lane.queue]
         for call in waiting + [retry[3] for retry in self._retries]:
             if not call.future.done():
@@ -228,16 +195,21 @@ class Dispatcher:
             self._arm(deadline)
 
     def _all_lanes(self) -> list[Lane]:
-        return [*self.lanes.values(), *self._pinned.values(), *self.watch_lanes]
+        lanes = self.lanes.values()
+        return [*lanes, self._opening, *self._pinned.values(), *self.watch_lanes]
 
     def _flush(self) -> None:
         self._flushing = False
         if self.refusal is not None:
             return
+        if self._again:
+            self._send_again()
         for lane in self._all_lanes():
             while lane.queue:
                 link = lane.link or self._pick(lane.kind)
                 if link is None or not link.ready or not link.has_room():
+                    break
+                if lane is self._writes and not self._may_number():
                     break
                 calls, size = lane.take()
                 try:
@@ -251,8 +223,54 @@ class Dispatcher:
 
     def _send(self, link: Link, lane: Lane, calls: list[Call], size: int) -> bool:
         expires = max([call.deadline for call in calls])
-        left_ms = (expires - self._loop.time()) * 1000 * ANSWER_SHARE
-        return link.send(Message(lane, calls, size, expires), max(1, int(left_ms)))
+        session = self._session if lane is self._writes else None
+        if session is None:
+            return self._hand_over(link, Message(lane, calls, size, expires))
+        message = Message(lane, calls, size, expires, session, session.number(), 1)
+        sent = False
+        try:
+            sent = self._hand_over(link, message)
+        finally:
+            if not sent:
+                session.settle(message.sequence)
+        return sent
+
+    def _hand_over(self, link: Link, message: Message) -> bool:
+        left_s = message.expires - self._loop.time()
+        again = message.session is not None and left_s > ATTEMPT_S_MIN
+        share = ATTEMPT_SHARE if again else ANSWER_SHARE
+        return link.send(message, max(1, int(left_s * 1000 * share)))
+
+    def _may_number(self) -> bool:
+        """Whether a new message of writes may be sent; opens the session that it needs."""
+        session = self._session
+        if session is None:
+            return True
+        if not session.id and not session.opening:
+            session.opening = True
+            request = ("session_open", random.getrandbits(64))
+            opening = Opening(session, self._opened)
+            self.queue(self._opening, opening, request, 0, DEFAULT_TIMEOUT_S * ATTEMPT_SHARE)
+        return session.id != 0 and not session.full
+
+    def _opened(self, is_open: bool) -> None:
+        if is_open:
+            self._flush_soon()
+        elif self.refusal is None:
+            self._loop.call_at(self._loop.time() + PROBE_S, self._flush_soon)
+
+    def _send_again(self) -> None:
+        now = self._loop.time()
+        waiting, self._again = self._again, []
+        for message in waiting:
+            link = self._pick(KIND_WRITE) if message.due <= now else None
+            if link is None or not link.ready or not link.has_room():
+                self._again.append(message)
+                continue
+            calls = [c._replace(request=NOTHING) if c.future.done() else c for c in message.calls]
+            next_one = message._replace(calls=calls, attempt=message.attempt + 1)
+            if not self._hand_over(link, next_one):
+                self._again.append(message)
 
     def _pick(self, kind: str) -> Link | None:
         """The leader for what only it can answer; otherwise stay where the last call went."""
@@ -314,9 +332,13 @@ class Dispatcher:
             self._leader_term, self._leader_id = reply.raft_term, reply.leader_id
         calls = message.calls
         if is_message_error(results):
-            results = (results,) * len(calls)
+            error = wire_error(results)
+            if message.session is not None and self._attempt_failed(link, message, error):
+                return
+            results = (_as_known(message, error),) * len(calls)
         if type(results) is not tuple or len(results) != len(calls):
             raise MalformedError(f"expected {len(calls)} results, got {str(results)[:80]}")
+        failed: list[tuple[Call, WireError]] = []
         for call, result in zip(calls, results, strict=True):
             future = call.future
             if future.done():
@@ -324,12 +346,15 @@ class Dispatcher:
             if type(result) is tuple and result and result[0] == 0:
                 future.set_result((reply, result))
             else:
-                self._failed(link, message.lane, call, wire_error(result))
+                failed.append((call, wire_error(result)))
+        message.settle()
+        for call, error in failed:
+            self._failed(link, message.lane, call, error)
         if self._flush_wanted():
             self._flush_soon()
 
     def on_lost(self, link: Link, messages: list[Message], error: errors.SampanError) -> None:
-        """Writes under way are unknown now; everything else goes elsewhere."""
+        """Writes under way that have no number are unknown now; everything else goes elsewhere."""
         self._lose_leader(link)
         for message in messages:
             self._abandon(message, error)
@@ -354,12 +379,17 @@ class Dispatcher:
 
     def _flush_wanted(self) -> bool:
         lanes = (*self.lanes.values(), *self.watch_lanes)
-        return any(lane.queue for lane in lanes)
+        return bool(self._again) or any(lane.queue for lane in lanes)
 
     def _abandon(self, message: Message, error: errors.SampanError) -> None:
         if message.lane.kind != KIND_WRITE:
             message.lane.put_back([call._replace(error=error) for call in message.calls])
-            return
+        elif message.session is not None and self.refusal is None:
+            self._put_again(message, error, 0.0)
+        else:
+            self._end(message, error)
+
+    def _end(self, message: Message, error: errors.SampanError) -> None:
         for call in message.calls:
             if not call.future.done():
                 call.future.set_exception(_copy(error))
@@ -371,17 +401,47 @@ class Dispatcher:
         if not _worth_retrying(lane.kind, error):
             call.future.set_exception(exception)
             return
-        now = self._loop.time()
-        link.avoid_until = now + AVOID_S
-        if error.text == wire.STOPPED.text:
-            link.avoid_until = now + 2 * HOLD_S  # it stays so, until it is a new connection
-            self._lose_leader(link)
-        delay = min(RETRY_S_MIN * 2**call.attempt, RETRY_S_MAX) * random.uniform(0.5, 1)
-        due = min(now + delay, call.deadline)
+        if isinstance(call.future, Opening):
+            call.future.session.error = exception
+        due = min(self._retry_at(link, error, call.attempt), call.deadline)
         self._retry_count += 1
         retry = call._replace(attempt=call.attempt + 1, error=exception)
         heappush(self._retries, (due, self._retry_count, lane, retry))
         self._arm(due)
+
+    def _retry_at(self, link: Link, error: WireError, attempt: int) -> float:
+        """When to try again; until then, and a little longer, others than `link` come first."""
+        now = self._loop.time()
+        if error.text != wire.LEADER_FAILED.text:
+            link.avoid_until = now + AVOID_S
+        if error.text == wire.STOPPED.text:
+            link.avoid_until = now + 2 * HOLD_S  # it stays so, until it is a new connection
+            self._lose_leader(link)
+        delay_s: float = min(RETRY_S_MIN * 2**attempt, RETRY_S_MAX)
+        return now + delay_s * random.uniform(0.5, 1)
+
+    def _attempt_failed(self, link: Link, message: Message, error: WireError) -> bool:
+        """Whether the error of a whole numbered message has been dealt with: it is sent again.
+        Otherwise it is for the callers."""
+        if error.text == wire.SESSION_EXPIRED.text:
+            if self._session is message.session:
+                self._session = Session()
+            if message.attempt == 1:  # so it was not applied
+                message.lane.put_back(message.calls)
+                self._flush_soon()
+            return message.attempt == 1
+        if message.attempt == 1 and error.outcome == Outcome.NOT_APPLIED:
+            return False
+        if not _worth_retrying(KIND_READ, error):
+            return False
+        due = self._retry_at(link, error, message.attempt - 1)
+        self._put_again(message, errors.from_wire(error), due)
+        self._arm(due)
+        return True
+
+    def _put_again(self, message: Message, error: errors.SampanError, due: float) -> None:
+        calls = [call._replace(error=error) for call in message.calls]
+        self._again.append(message._replace(calls=calls, due=due))
 
     def _arm(self, when: float) -> None:
         if when < self._sweep_at:
@@ -400,10 +460,16 @@ class Dispatcher:
         for lane in self._all_lanes():
             next_deadlines += self._expire(lane, lane.queue, now, sent=False)
             lane.prune(now)
+        for message in self._again:
+            next_deadlines += self._expire(message.lane, message.calls, now, sent=True)
+            if message.due > now:
+                next_deadlines.append(message.due)
+        self._again = [message for message in self._again if not message.settle_unwanted()]
         for link in self.links:
             for message_id, message in list(link.inflight.items()):
                 next_deadlines += self._expire(message.lane, message.calls, now, sent=True)
                 if message.expires <= now:
+                    message.settle()
                     link.forget(message_id)
                     link.avoid_until = now + AVOID_S
         self._sweeping = None
@@ -424,6 +490,8 @@ class Dispatcher:
     def _timeout(self, lane: Lane, call: Call, sent: bool) -> errors.SampanError:
         """What is known of a call at its deadline: of a write that was sent, nothing."""
         if sent and lane.kind == KIND_WRITE:
+            if isinstance(call.error, errors.UnknownOutcomeError):
+                return _copy(call.error)
             text = "sampan: no answer by the deadline; the write may or may not happen"
             return errors.RequestTimeoutError(wire.DEADLINE_EXCEEDED, text)
         if call.error is not None:
@@ -431,9 +499,20 @@ class Dispatcher:
         if sent:
             text = "sampan: no answer by the deadline"
             return errors.ReadTimeoutError(wire.DEADLINE_EXCEEDED, text)
+        session = self._session if lane is self._writes else None
+        if session is not None and isinstance(session.error, errors.NotAppliedError):
+            return _copy(session.error)
         where = lane.link.endpoint if lane.link else ", ".join(self.endpoints)
         text = f"sampan: not sent by its deadline; endpoints: {where}"
+        if session is not None and session.error is not None:
+            text += f"; no session: {session.error}"
         return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
+
+
+def _as_known(message: Message, error: WireError) -> tuple[int, str, str]:
+    """What the last attempt's error says about the message: nothing about earlier attempts."""
+    outcome = error.outcome if message.attempt <= 1 else Outcome.UNKNOWN.value
+    return (error.code, error.text, outcome)
 
 
 def _packable(calls: Sequence[Call]) -> list[Call]:

@@ -1,7 +1,7 @@
 """The asyncio client."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -14,9 +14,12 @@ from ..transport.requests import (
 )
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
+from ._scan import Scan, ScanOptions
+from .lease_calls import AsyncLeaseCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
     DeleteResponse,
+    KeyValue,
     MemberListResponse,
     PutResponse,
     RangeResponse,
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from .watch_engine import Engine
 
 
-class AsyncClient:
+class AsyncClient(AsyncLeaseCalls):
     """A client of one cluster, for one event loop; any number of tasks may share it.
 
     Calls that tasks make in the same turn of the loop travel in the same message. Each call returns
@@ -43,18 +46,27 @@ class AsyncClient:
             (await client.get("ship")).kvs[0].value  # b"sampan"
     """
 
-    def __init__(self, endpoints: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        exactly_once: bool = True,
+    ) -> None:
         """Connects at the first call.
 
         Args:
             endpoints: `host:port` of any of the nodes; `tcp://` or `http://` may stand before it.
             timeout_s: each call's time, unless the call brings its own.
+            exactly_once: number the writes, so that they can be sent again while it is not known
+                what became of them. Costs one more entry in the log at the client's first write.
 
         Raises:
             ValueError: no endpoint, one that is not `host:port`, or no timeout.
         """
         self._endpoints = Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
+        self._exactly_once = exactly_once
         self._dispatcher: Dispatcher | None = None
         self._closed = False
 
@@ -81,7 +93,9 @@ class AsyncClient:
             if self._closed:
                 raise closed_error()
             self._loop = asyncio.get_running_loop()
-            self._dispatcher = Dispatcher(self._loop, self._endpoints)
+            self._dispatcher = Dispatcher(
+                self._loop, self._endpoints, exactly_once=self._exactly_once
+            )
             self._dispatcher.start()
         return self._dispatcher
 
@@ -125,6 +139,26 @@ class AsyncClient:
         request = ops.get(key, **options)
         kind = KIND_SERIALIZABLE if serializable else KIND_READ
         return _decode.range_response(await self._submit(kind, request, timeout_s))
+
+    async def scan(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[ScanOptions]
+    ) -> AsyncIterator[KeyValue]:
+        """The keys of a range of any size, one after the other, as of one revision.
+
+        Read a page at a time (about 1 MiB), as they are asked for. `ScanOptions` tells the options.
+
+        Args:
+            key: the key, or where the range begins.
+            timeout_s: each page's time.
+
+        Raises:
+            CompactedError: its revision was compacted meanwhile.
+        """
+        scan = Scan(key, options)
+        while (request := scan.request()) is not None:
+            answer = await self._submit(KIND_READ, request, timeout_s)
+            for kv in scan.take(_decode.range_response(answer)):
+                yield kv
 
     async def delete(
         self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[DeleteOptions]

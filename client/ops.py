@@ -42,48 +42,53 @@ class PutOptions(TypedDict, total=False):
     ignore_lease: bool
 
 
-class DeleteOptions(TypedDict, total=False):
-    """What a delete may also say.
+class Bounds(TypedDict, total=False):
+    """Where a range ends; one of the three.
 
     Attributes:
-        range_end: delete from the key up to here, without it.
-        prefix: delete every key that begins with the key.
-        from_key: delete every key at or after the key.
-        prev_kv: answer what was deleted.
+        range_end: from the key up to here, without it.
+        prefix: every key that begins with the key.
+        from_key: every key at or after the key.
     """
 
     range_end: Bytes | None
     prefix: bool
     from_key: bool
+
+
+class DeleteOptions(Bounds, total=False):
+    """What a delete may also say, besides `Bounds`.
+
+    Attributes:
+        prev_kv: answer what was deleted.
+    """
+
     prev_kv: bool
 
 
-class RangeOptions(TypedDict, total=False):
-    """What a get may also say.
+class RangeOptions(Bounds, total=False):
+    """What a get may also say, besides `Bounds`.
 
     Attributes:
-        range_end: read from the key up to here, without it.
-        prefix: read every key that begins with the key.
-        from_key: read every key at or after the key.
         limit: at most so many keys; 0 for all.
         revision: as of this revision; 0 for the newest.
         sort_by: "key", "version", "create", "mod" or "value".
         sort_order: "ascend" or "descend".
         keys_only: leave the values out.
         count_only: answer the count alone.
+        no_count: do not count the keys beyond the limit: `count` is that of `kvs`. Counting costs
+            as much as reading them.
         min_mod_revision, max_mod_revision: only keys last put in these revisions; 0 for no bound.
         min_create_revision, max_create_revision: only keys created in these.
     """
 
-    range_end: Bytes | None
-    prefix: bool
-    from_key: bool
     limit: int
     revision: int
     sort_by: str | None
     sort_order: str | None
     keys_only: bool
     count_only: bool
+    no_count: bool
     min_mod_revision: int
     max_mod_revision: int
     min_create_revision: int
@@ -101,7 +106,7 @@ def put(key: Bytes, value: Bytes, **options: Unpack[PutOptions]) -> Request:
         + options.pop("ignore_lease", False) * wire.PUT_IGNORE_LEASE
     )
     lease_id = options.pop("lease", 0)
-    _refuse_rest("put", options)
+    refuse_rest("put", options)
     return (*request, lease_id, flags)
 
 
@@ -115,7 +120,7 @@ def delete(key: Bytes, **options: Unpack[DeleteOptions]) -> Request:
         return ("delete", to_bytes(key))
     flags = options.pop("prev_kv", False) * wire.DELETE_PREV_KV
     bounds = key_range(key, options)
-    _refuse_rest("delete", options)
+    refuse_rest("delete", options)
     return ("delete", *bounds, flags)
 
 
@@ -130,6 +135,7 @@ def get(key: Bytes, **options: Unpack[RangeOptions]) -> Request:
     flags = (
         options.pop("keys_only", False) * wire.RANGE_KEYS_ONLY
         + options.pop("count_only", False) * wire.RANGE_COUNT_ONLY
+        + options.pop("no_count", False) * wire.RANGE_NO_COUNT
     )
     sort_by, sort_order = options.pop("sort_by", None), options.pop("sort_order", None)
     request = (
@@ -145,12 +151,16 @@ def get(key: Bytes, **options: Unpack[RangeOptions]) -> Request:
         options.pop("min_create_revision", 0),
         options.pop("max_create_revision", 0),
     )
-    _refuse_rest("get", options)
+    refuse_rest("get", options)
     return request
 
 
-def key_range(key: Bytes, options: RangeOptions | DeleteOptions) -> tuple[bytes, bytes]:
-    """(key, range end) as they travel; takes what it needs out of `options`."""
+def key_range(key: Bytes, options: Bounds) -> tuple[bytes, bytes]:
+    """Key and range end as they travel; takes the bounds out of the options.
+
+    Raises:
+        ValueError: more than one of range_end, prefix and from_key.
+    """
     start = to_bytes(key)
     range_end = options.pop("range_end", None)
     prefix, from_key = options.pop("prefix", False), options.pop("from_key", False)
@@ -163,7 +173,8 @@ def key_range(key: Bytes, options: RangeOptions | DeleteOptions) -> tuple[bytes,
     return start, b"" if range_end is None else to_bytes(range_end)
 
 
-def _refuse_rest(call: str, options: Mapping[str, object]) -> None:
+def refuse_rest(call: str, options: Mapping[str, object]) -> None:
+    """Raise TypeError for options that nobody took."""
     if options:
         raise TypeError(f"{call} has no option {', '.join(options)}")
 
@@ -179,7 +190,7 @@ def size(request: Request) -> int:
     """Bytes that a request's keys, values and structure take, roughly."""
     if request[0] == "put":
         return len(request[1]) + len(request[2]) + 32
-    if len(request) == 2:
+    if len(request) == 2 and isinstance(request[1], bytes):
         return len(request[1]) + 32
     return _size(request)
 

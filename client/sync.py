@@ -1,6 +1,6 @@
 """The blocking client."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -13,10 +13,13 @@ from ..transport.requests import (
 )
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
+from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
+from .lease_calls import LeaseCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
     DeleteResponse,
+    KeyValue,
     MemberListResponse,
     PutResponse,
     RangeResponse,
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from .watch_sync import SyncWatch
 
 
-class Client:
+class Client(LeaseCalls):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time
@@ -42,12 +45,20 @@ class Client:
             client.get("ship").kvs[0].value  # b"sampan"
     """
 
-    def __init__(self, endpoints: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        exactly_once: bool = True,
+    ) -> None:
         """Begins to connect.
 
         Args:
             endpoints: `host:port` of any of the nodes; `tcp://` or `http://` may stand before it.
             timeout_s: each call's time, unless the call brings its own.
+            exactly_once: number the writes, so that they can be sent again while it is not known
+                what became of them. Costs one more entry in the log at the client's first write.
 
         Raises:
             ValueError: no endpoint, one that is not `host:port`, or no timeout.
@@ -55,7 +66,7 @@ class Client:
         Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
         self._loop = PollLoop(self._failed)
-        self._dispatcher = Dispatcher(self._loop, endpoints)
+        self._dispatcher = Dispatcher(self._loop, endpoints, exactly_once=exactly_once)
         self._loop.call_soon(self._dispatcher.start)
         self._loop.start()
 
@@ -128,6 +139,25 @@ class Client:
         request = ops.get(key, **options)
         kind = KIND_SERIALIZABLE if serializable else KIND_READ
         return _decode.range_response(self._call(kind, request, timeout_s))
+
+    def scan(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[ScanOptions]
+    ) -> Iterator[KeyValue]:
+        """The keys of a range of any size, one after the other, as of one revision.
+
+        Read a page at a time (about 1 MiB), as they are asked for. `ScanOptions` tells the options.
+
+        Args:
+            key: the key, or where the range begins.
+            timeout_s: each page's time.
+
+        Raises:
+            CompactedError: its revision was compacted meanwhile.
+        """
+        scan = Scan(key, options)
+        while (request := scan.request()) is not None:
+            answer = self._call(KIND_READ, request, timeout_s)
+            yield from scan.take(_decode.range_response(answer))
 
     def delete(
         self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[DeleteOptions]

@@ -23,8 +23,9 @@ from ..transport import watches as protocol
 from ..transport.requests import size
 from . import errors
 from ._decode import header
-from ._dispatch import AVOID_S, Dispatcher, Lane
+from ._dispatch import AVOID_S, Dispatcher
 from ._io import Future, Loop
+from ._lane import Lane
 from ._link import Call, Link, MalformedError, Reply
 from .types import ResponseHeader
 from .watch import WatchEvent, WatchResponse, WatchSpec, event

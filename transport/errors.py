@@ -68,6 +68,21 @@ NO_LEADER = _never(UNAVAILABLE, "etcdserver: no leader")
 STOPPED = _never(UNAVAILABLE, "etcdserver: server stopped")
 LEADER_CHANGED = WireError(UNAVAILABLE, "etcdserver: leader changed", Outcome.UNKNOWN.value)
 TIMEOUT = WireError(UNAVAILABLE, "etcdserver: request timed out", Outcome.UNKNOWN.value)
+LEADER_FAILED = WireError(
+    UNAVAILABLE,
+    "etcdserver: request timed out, possibly due to previous leader failure",
+    Outcome.UNKNOWN.value,
+)
+SESSION_EXPIRED = WireError(
+    FAILED_PRECONDITION,
+    "sampan: session expired; this message was not applied, an earlier one of its number may be",
+    Outcome.UNKNOWN.value,
+)
+ANSWER_NOT_KEPT = WireError(
+    DATA_LOSS,
+    "sampan: applied once, but the first answer was lost and is too large to be kept",
+    Outcome.UNKNOWN.value,
+)
 READ_TIMEOUT = _never(UNAVAILABLE, "etcdserver: request timed out")
 WATCH_EXISTS = _never(FAILED_PRECONDITION, "mvcc: duplicate watch ID provided on the WatchStream")
 WATCH_NOT_FOUND = _never(NOT_FOUND, "mvcc: watcher does not exist")
