@@ -44,6 +44,7 @@ A server may know errors that this tree does not: they are raised as the bare br
 
 from ..transport import errors as wire
 from ..transport.errors import Outcome, WireError
+from .types import ResponseHeader
 
 
 class SampanError(Exception):
@@ -118,11 +119,13 @@ class WatchCompactedError(CompactedError):
 
     Attributes:
         compact_revision: the first revision that a new watch may begin at.
+        header: who says so.
     """
 
-    def __init__(self, text: str, compact_revision: int) -> None:
+    def __init__(self, text: str, compact_revision: int, header: ResponseHeader) -> None:
         super().__init__(wire.OUT_OF_RANGE, text)
         self.compact_revision = compact_revision
+        self.header = header
 
 
 class WatchCanceledError(NotAppliedError):
