@@ -17,6 +17,7 @@ from ..storage.state_store import StateStore
 from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
+from .inspector import Inspector
 
 ENTRY_NORMAL = 0
 
@@ -61,6 +62,8 @@ class Applier(Actor):
         self._bytes_unsaid = 0
         self._results: list[tuple[int, list[bytes]]] = []
         self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
+        self._inspector = Inspector()
+        self._compact_at = 0.0  # when the next step of a compaction is due
         self._read_after = 0.0  # when what was read has had time to leave
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
@@ -75,6 +78,7 @@ class Applier(Actor):
             "statec",
             (state.applied_index, state.applied_term, self._conf_state, self._members),
         )
+        self._wake_for_background()
 
     # -- entries
 
@@ -118,17 +122,30 @@ class Applier(Actor):
             self._maybe_flush_state()
             if self._waiting_conf or self._bytes_unsaid > limits.APPLIED_UNSAID_BYTES_MAX:
                 self._say_applied()
-            if self.wake_at is None and (self._applied_unsaid or self._state.compacting):
-                self.wake_at = self.now + limits.HOLD_S
+            if self.wake_at is None:
+                self._wake_for_background()
         self._serve_reads()
         self._maybe_make_snapshot()
 
     def on_wake(self) -> None:
-        """Tell the core how far entries were applied, and forget some compacted history."""
+        """Tell the core how far entries were applied, then work on what nobody must wait for."""
         self._say_applied()
-        if self._state.compacting:
+        if self._state.compacting and self.now >= self._compact_at:
             self._state.compact_step(limits.COMPACT_STEP_EVENTS)
-            self.wake_at = self.now + limits.COMPACT_PAUSE_S
+            self._compact_at = self.now + limits.COMPACT_PAUSE_S
+        if self._inspector.pending:
+            finished = self._inspector.advance(self._state, self.now)
+            if finished is not None:
+                self.emit("resultc", ("read", finished[0], [finished[1]]))
+        self._wake_for_background()
+
+    def _wake_for_background(self) -> None:
+        if self._inspector.pending:
+            self.wake_at = self.now + limits.INSPECT_PAUSE_S
+        elif self._applied_unsaid:
+            self.wake_at = self.now + limits.HOLD_S
+        elif self._state.compacting:
+            self.wake_at = max(self.now, self._compact_at)
 
     def _say_applied(self) -> None:
         if self._applied_unsaid:
@@ -226,6 +243,13 @@ class Applier(Actor):
             room -= _answer_bytes(request, result)
         return codec.pack(results)
 
+    def on_inspectc(self, message: Any) -> None:
+        """(read_id, deadline, body): questions that take a while."""
+        refused = self._inspector.take(*message)
+        if refused is not None:
+            self.emit("resultc", ("read", message[0], [refused]))
+        self._wake_for_background()
+
     # -- durability
 
     def _maybe_flush_state(self) -> None:
@@ -273,6 +297,7 @@ class Applier(Actor):
         self.emit("snapreadyc", (name, state.applied_index, state.applied_term, self._conf_state))
 
     def _install(self, name: str, index: int, term: int) -> None:
+        self._inspector.drop_work()
         self._state.close()
         self._snapshots.install(name)
         self._state = self._open_state()
@@ -300,6 +325,7 @@ class Applier(Actor):
             "applied": state.applied_index,
             "revision": state.revision,
             "compact_revision": state.compact_revision,
+            "compacted_revision": state.compacted_revision,
             "db_size": state.size_bytes(),
         }
         self.emit("statusrc", (request_id, self.name, status))
@@ -311,6 +337,7 @@ class Applier(Actor):
 
     def close(self) -> None:
         """Close the state database."""
+        self._inspector.drop_work()
         self._state.close()
 
 

@@ -62,6 +62,7 @@ CHANNELS: dict[str, Channel] = {
     "readindexc": Channel((NODE,), (RAFT_CORE,), "one fresh context for all reads that wait"),
     "readstatec": Channel((RAFT_CORE,), (NODE,), "the index at which a context may be read"),
     "readc": Channel((NODE,), (APPLIER,), "reads to execute at or after an applied index"),
+    "inspectc": Channel((NODE,), (APPLIER,), "questions that take a while, answered on resultc"),
     "resultc": Channel((APPLIER,), (NODE,), "results of writes and reads"),
     # -- snapshots and compaction
     "durablec": Channel((APPLIER,), (RAFT_CORE,), "the applied index that survives a crash"),

@@ -183,7 +183,7 @@ def size(request: Request) -> int:
     """Bytes that a request's keys, values and structure take, roughly."""
     if request[0] == "put":
         return len(request[1]) + len(request[2]) + 32
-    if len(request) == 2:
+    if len(request) == 2 and isinstance(request[1], bytes):
         return len(request[1]) + 32
     return _size(request)
 

@@ -1,10 +1,12 @@
 """The blocking client."""
 
 from collections.abc import Sequence
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from ..transport.requests import (
+    KIND_INSPECT,
     KIND_MAINTENANCE,
     KIND_READ,
     KIND_SERIALIZABLE,
@@ -14,9 +16,12 @@ from ..transport.requests import (
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from ._thread import PollLoop, Waiter
+from .errors import SampanError
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
+    CompactResponse,
     DeleteResponse,
+    HashKvResponse,
     MemberListResponse,
     PutResponse,
     RangeResponse,
@@ -88,7 +93,7 @@ class Client:
             raise dispatcher.refusal
         waiter = Waiter()
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
-        lane = dispatcher.lanes[kind] if endpoint is None else dispatcher.pinned_lane(endpoint)
+        lane = dispatcher.pinned_lane(endpoint, kind) if endpoint else dispatcher.lanes[kind]
         call = (lane, waiter, request, ops.size(request), timeout_s)
         if not self._loop.call_threadsafe(dispatcher.queue, *call):
             raise closed_error()
@@ -147,6 +152,49 @@ class Client:
         request = ops.txn(compares, success, failure)
         kind = KIND_READ if is_read_only(request) else KIND_WRITE
         return _decode.txn_response(self._call(kind, request, timeout_s), request)
+
+    def compact(
+        self, revision: int, *, physical: bool = False, timeout_s: float | None = None
+    ) -> CompactResponse:
+        """Forget what was replaced or deleted before `revision`: reads below it are refused.
+
+        Args:
+            revision: it and what is newer stays readable.
+            physical: return only when the history is gone from the member that answers. An error
+                that says so is raised when that takes longer; the revision is compacted even so.
+            timeout_s: this call's time.
+        """
+        begun = monotonic()
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        answer = self._call(KIND_WRITE, ("compact", revision), timeout_s)
+        if physical:
+            left_s = max(0.0, timeout_s - (monotonic() - begun))
+            try:
+                self._call(KIND_INSPECT, ("compacted", revision), left_s)
+            except SampanError as error:
+                raise _decode.not_gone_yet(revision, error) from error
+        return _decode.compact_response(answer)
+
+    def hash_kv(
+        self,
+        endpoint: str | None = None,
+        *,
+        revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> HashKvResponse:
+        """Hash the whole state of a node as of a revision, to compare it with another's.
+
+        Args:
+            endpoint: the node to ask; None for any.
+            revision: 0 for its newest.
+            timeout_s: this call's time; a million keys take a second or more.
+
+        Raises:
+            ValueError: `endpoint` is not one of this client's.
+        """
+        request = ("hash_kv", revision)
+        answer = self._call(KIND_INSPECT, request, timeout_s, endpoint)
+        return _decode.hash_kv_response(answer)
 
     def status(
         self, endpoint: str | None = None, *, timeout_s: float | None = None

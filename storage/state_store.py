@@ -5,7 +5,7 @@ is in the database after the next `commit`, and durable after the next `flush`. 
 key that is written often meanwhile is written to the database once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import islice
 from pathlib import Path
 from struct import Struct
@@ -13,10 +13,12 @@ from typing import Any, cast
 from zlib import crc32
 
 from ..transport.codec import pack, unpack_local
+from ..transport.errors import WireError
 from . import keys
 from .compaction import Compaction
 from .errors import StorageError
 from .executor import Executor
+from .hashing import hash_slices
 from .leases import Leases
 from .mvcc import Result, Versions
 from .overlay import Overlay
@@ -183,14 +185,27 @@ class StateStore:
     def hash_kv(self, revision: int = 0) -> Result:
         """(0, revision, hash, compact revision, revision hashed), 0 for the newest; etcd's HashKV.
 
-        Reads the whole state: about 2 µs a key.
+        Reads the whole state: about 0.5 µs a key, several times that in the past.
         """
+        slices = self.hash_kv_slices(revision)
+        while True:
+            try:
+                next(slices)
+            except StopIteration as end:
+                return cast("Result", end.value)
+
+    def hash_kv_slices(self, revision: int = 0) -> Generator[None, None, Result]:
+        """`hash_kv` in slices of about a millisecond, between which everything but `close` may be
+        called. Returns the result."""
         self.commit()
         refusal = self._versions.check_revision(revision)
         if refusal is not None:
             return refusal
         hashed = revision or self.revision
-        return (0, self.revision, self._versions.hash_at(hashed), self.compact_revision, hashed)
+        found = yield from hash_slices(self._versions, hashed)
+        if isinstance(found, WireError):
+            return found
+        return (0, self.revision, found, self.compact_revision, hashed)
 
     def history(self, first_revision: int, chunks_max: int = 16) -> list[Event]:
         """See Versions.history."""
@@ -206,6 +221,11 @@ class StateStore:
     def compacting(self) -> bool:
         """Whether `compact_step` has something to do."""
         return self._compaction.pending
+
+    @property
+    def compacted_revision(self) -> int:
+        """The compact revision whose history is gone from this member."""
+        return self._compaction.done
 
     def compact_step(self, budget: int) -> bool:
         """Remove some history that compact requests cut off; True while more is left.

@@ -73,5 +73,5 @@ UNSUPPORTED_VERSION = _never(
 )
 UNKNOWN_KIND = _never(
     UNIMPLEMENTED,
-    "sampan: unknown message kind; expected write, read, serializable or maintenance",
+    "sampan: unknown message kind; expected write, read, serializable, maintenance or inspect",
 )

@@ -18,6 +18,7 @@ KIND_WRITE = "write"
 KIND_READ = "read"
 KIND_SERIALIZABLE = "serializable"
 KIND_MAINTENANCE = "maintenance"
+KIND_INSPECT = "inspect"
 
 PUT_PREV_KV = 1
 PUT_IGNORE_VALUE = 2
@@ -214,11 +215,23 @@ def check_lease_revoke(request: tuple[Any, ...]) -> WireError | None:
 
 
 def check_compact(request: tuple[Any, ...]) -> WireError | None:
-    """`("compact", revision, physical=0)`."""
-    if not 2 <= len(request) <= 3 or not _is_u64(request[1]):
-        return errors.malformed("compact takes revision, physical")
-    if len(request) > 2 and (type(request[2]) is not int or request[2] not in (0, 1)):
-        return errors.malformed("compact: physical is 0 or 1")
+    """`("compact", revision)`."""
+    return _check_name_and_revision(request)
+
+
+def check_compacted(request: tuple[Any, ...]) -> WireError | None:
+    """`("compacted", revision)`."""
+    return _check_name_and_revision(request)
+
+
+def check_hash_kv(request: tuple[Any, ...]) -> WireError | None:
+    """`("hash_kv", revision=0)`."""
+    return None if len(request) == 1 else _check_name_and_revision(request)
+
+
+def _check_name_and_revision(request: tuple[Any, ...]) -> WireError | None:
+    if len(request) != 2 or not _is_u64(request[1]):
+        return errors.malformed(f"{request[0]} takes revision")
     return None
 
 
@@ -235,6 +248,7 @@ LEASE_CHECKS: dict[str, Check] = {
     "lease_revoke": check_lease_revoke,
 }
 """Not among the writes until a node ends leases: one that never ends is none."""
+INSPECT_CHECKS: dict[str, Check] = {"compacted": check_compacted, "hash_kv": check_hash_kv}
 READ_CHECKS: dict[str, Check] = {"range": check_range, "txn": check_read_txn}
 
 
