@@ -13,15 +13,20 @@ from ..transport import sockets
 
 Socket = zmq.Socket[bytes]
 
+# Plain integers: an operation on zmq's enums costs as much as sending a frame.
+_NOW = int(zmq.DONTWAIT)
+_NOW_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+_READABLE = int(zmq.POLLIN)
+
 
 def _drain(socket: Socket, limit: int) -> list[list[bytes]]:
     """Whatever has arrived, at most `limit` messages and not much over DRAIN_BYTES_MAX; there is
     at least one."""
-    found = [socket.recv_multipart(zmq.DONTWAIT)]
+    found = [socket.recv_multipart(_NOW)]
     size = len(found[0][-1])
     # Asking is a third of the price of being told by an exception.
-    while len(found) < limit and size < limits.DRAIN_BYTES_MAX and _events(socket) & zmq.POLLIN:
-        message = socket.recv_multipart(zmq.DONTWAIT)
+    while len(found) < limit and size < limits.DRAIN_BYTES_MAX and _events(socket) & _READABLE:
+        message = socket.recv_multipart(_NOW)
         found.append(message)
         size += len(message[-1])
     return found
@@ -35,8 +40,8 @@ def _send(socket: Socket, frames: Sequence[bytes]) -> None:
     """Send one message of bytes without blocking: a third of send_multipart's price, which first
     looks whether every frame is one."""
     for frame in frames[:-1]:
-        socket.send(frame, zmq.DONTWAIT | zmq.SNDMORE)
-    socket.send(frames[-1], zmq.DONTWAIT)
+        socket.send(frame, _NOW_AND_MORE)
+    socket.send(frames[-1], _NOW)
 
 
 class ClientPort:
