@@ -17,12 +17,16 @@ from ..storage.state_store import StateStore
 from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
+from .compactor import Compactor
 from .inspector import Inspector
 
 ENTRY_NORMAL = 0
 
 PUBLISH = "publish"
 """The entry with which a member announces its client endpoints and its data dir."""
+
+NOBODY = 0
+"""The origin of entries whose results nobody waits for."""
 
 REMOVED = (
     "the member has been permanently removed from the cluster; "
@@ -44,6 +48,7 @@ class Applier(Actor):
         snapshots: SnapshotStore,
         log_limits: limits.LogLimits,
         log: Any,
+        compactor: Compactor | None = None,
     ) -> None:
         super().__init__()
         self._conf_state: Any
@@ -56,6 +61,8 @@ class Applier(Actor):
         self._snapshots = snapshots
         self._log_limits = log_limits
         self._log = log
+        self._compactor = compactor
+        self._leading = False
         self._todo: deque[Any] = deque()  # entries and snapshots not applied yet
         self._waiting_conf = 0  # index of the change that the core is applying
         self._applied_unsaid = 0  # the last applied index that the core has not heard of
@@ -315,8 +322,21 @@ class Applier(Actor):
 
     # -- the rest
 
-    def on_softstatec(self, _message: Any) -> None:
-        """Nothing yet depends on who leads here."""
+    def on_softstatec(self, message: Any) -> None:
+        """(term, leader, role)."""
+        self._leading = message[2] == "leader"
+
+    def on_timer(self) -> None:
+        """Compact automatically, when that is due."""
+        if self._compactor is None:
+            return
+        state = self._state
+        target = self._compactor.tick(
+            self.now, state.revision, state.compact_revision, leading=self._leading
+        )
+        if target:
+            self._log.info("automatic compaction", revision=target)
+            self.emit("entryc", codec.pack((NOBODY, 0, [codec.pack((("compact", target),))])))
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""

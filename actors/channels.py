@@ -44,6 +44,7 @@ CHANNELS: dict[str, Channel] = {
     "statec": Channel((APPLIER,), (RAFT_CORE, NODE, TRANSPORT), "what the state holds at start"),
     # -- the raft data flow
     "propc": Channel((NODE,), (RAFT_CORE,), "a batch of client writes: one raft entry"),
+    "entryc": Channel((APPLIER,), (NODE,), "requests of the member itself, to be proposed"),
     "dropc": Channel((RAFT_CORE,), (NODE,), "a batch that raft refused: certainly not applied"),
     "recvc": Channel((TRANSPORT,), (RAFT_CORE,), "raft messages from peers", Loss.DROP),
     "readyc": Channel(

@@ -234,6 +234,10 @@ class Node(Actor):
         payload = pack((self._settings.member_id, batch_id, [a.body for a in asked]))
         self.emit("propc", (batch_id, payload))
 
+    def on_entryc(self, payload: bytes) -> None:
+        """An entry of the member's own, whose result nobody waits for."""
+        self.emit("propc", (self._new_id(), payload))
+
     def on_dropc(self, batch_id: int) -> None:
         """Raft refused the batch, for want of a leader or of room: it was not applied, so it may
         be proposed again."""

@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,16 +170,21 @@ class Builder:
     def _applier(self) -> Actor:
         from ..storage.snapshot_store import SnapshotStore
         from ..storage.state_store import StateStore
+        from . import compactor
         from .applier import Applier
 
+        config = self._config
         state = self._data_dir / "state"
         snapshots = SnapshotStore(self._data_dir / "snapshots")
         return Applier(
             self._member.id,
             lambda: StateStore.open(state),
             snapshots,
-            self._config.log_limits,
+            config.log_limits,
             self._log,
+            compactor.make(
+                config.auto_compaction_mode, config.auto_compaction_keep, time.monotonic()
+            ),
         )
 
     def _transport(self) -> Actor:

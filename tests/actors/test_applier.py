@@ -3,6 +3,7 @@
 import pytest
 from sampan.actors.actor import Impossible
 from sampan.actors.applier import REMOVED, Applier
+from sampan.actors.compactor import Periodic
 from sampan.config import limits
 from sampan.config.limits import LogLimits
 from sampan.storage import hashing
@@ -11,7 +12,7 @@ from sampan.storage.state_store import StateStore
 from sampan.transport import errors
 from sampan.transport.codec import pack, unpack_local
 
-from .helpers import take, turn
+from .helpers import take, tick, turn
 
 ME, OTHER = 1, 2
 NORMAL, CHANGE = 0, 1
@@ -372,3 +373,19 @@ def test_questions_whose_time_is_up_are_dropped_and_there_are_not_too_many(appli
     applier.now = 10.0
     while applier.wake_at is not None:
         assert wake(applier) == []
+
+
+def test_only_the_leader_proposes_an_automatic_compaction(log, tmp_path):
+    applier = Applier(
+        ME, lambda: StateStore.open(tmp_path / "state"), SnapshotStore(tmp_path / "snapshots"),
+        BOUNDS, log, Periodic(10.0, 0.0),
+    )  # fmt: skip
+    turn(applier, committed(entry(1, [put(b"k"), put(b"k")])))
+    for role, proposed in (("follower", []), ("leader", [(("compact", 3),)])):
+        turn(applier, ("softstatec", (1, 1, role)))
+        payloads = []
+        for _ in range(20):
+            payloads += tick(applier, applier.now + 1.0).on("entryc")
+        bodies = [unpack_local(payload)[2] for payload in payloads]
+        assert [unpack_local(body) for (body,) in bodies[:1]] == proposed
+    applier.close()
