@@ -48,7 +48,6 @@ class Applier(Actor):
         snapshots: SnapshotStore,
         log_limits: limits.LogLimits,
         log: Any,
-        compactor: Compactor | None = None,
     ) -> None:
         super().__init__()
         self._conf_state: Any
@@ -61,7 +60,8 @@ class Applier(Actor):
         self._snapshots = snapshots
         self._log_limits = log_limits
         self._log = log
-        self._compactor = compactor
+        self.compactor: Compactor | None = None
+        """What compacts automatically; whoever makes the applier sets it."""
         self._leading = False
         self._todo: deque[Any] = deque()  # entries and snapshots not applied yet
         self._waiting_conf = 0  # index of the change that the core is applying
@@ -328,10 +328,10 @@ class Applier(Actor):
 
     def on_timer(self) -> None:
         """Compact automatically, when that is due."""
-        if self._compactor is None:
+        if self.compactor is None:
             return
         state = self._state
-        target = self._compactor.tick(
+        target = self.compactor.tick(
             self.now, state.revision, state.compact_revision, leading=self._leading
         )
         if target:

@@ -176,16 +176,17 @@ class Builder:
         config = self._config
         state = self._data_dir / "state"
         snapshots = SnapshotStore(self._data_dir / "snapshots")
-        return Applier(
+        applier = Applier(
             self._member.id,
             lambda: StateStore.open(state),
             snapshots,
             config.log_limits,
             self._log,
-            compactor.make(
-                config.auto_compaction_mode, config.auto_compaction_keep, time.monotonic()
-            ),
         )
+        applier.compactor = compactor.make(
+            config.auto_compaction_mode, config.auto_compaction_keep, time.monotonic()
+        )
+        return applier
 
     def _transport(self) -> Actor:
         from ..storage.snapshot_store import SnapshotStore

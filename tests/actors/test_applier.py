@@ -375,11 +375,8 @@ def test_questions_whose_time_is_up_are_dropped_and_there_are_not_too_many(appli
         assert wake(applier) == []
 
 
-def test_only_the_leader_proposes_an_automatic_compaction(log, tmp_path):
-    applier = Applier(
-        ME, lambda: StateStore.open(tmp_path / "state"), SnapshotStore(tmp_path / "snapshots"),
-        BOUNDS, log, Periodic(10.0, 0.0),
-    )  # fmt: skip
+def test_only_the_leader_proposes_an_automatic_compaction(applier):
+    applier.compactor = Periodic(10.0, 0.0)
     turn(applier, committed(entry(1, [put(b"k"), put(b"k")])))
     for role, proposed in (("follower", []), ("leader", [(("compact", 3),)])):
         turn(applier, ("softstatec", (1, 1, role)))
@@ -388,4 +385,3 @@ def test_only_the_leader_proposes_an_automatic_compaction(log, tmp_path):
             payloads += tick(applier, applier.now + 1.0).on("entryc")
         bodies = [unpack_local(payload)[2] for payload in payloads]
         assert [unpack_local(body) for (body,) in bodies[:1]] == proposed
-    applier.close()
