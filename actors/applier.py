@@ -18,6 +18,7 @@ from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
 from .compactor import Compactor
+from .divergence import Divergence
 from .inspector import Inspector
 
 ENTRY_NORMAL = 0
@@ -62,6 +63,7 @@ class Applier(Actor):
         self._log = log
         self.compactor: Compactor | None = None
         """What compacts automatically; whoever makes the applier sets it."""
+        self.divergence = Divergence(member_id, 0, 0.0)
         self._leading = False
         self._todo: deque[Any] = deque()  # entries and snapshots not applied yet
         self._waiting_conf = 0  # index of the change that the core is applying
@@ -86,6 +88,7 @@ class Applier(Actor):
             (state.applied_index, state.applied_term, self._conf_state, self._members),
         )
         self._wake_for_background()
+        self._stop_if_diverged()
 
     # -- entries
 
@@ -186,8 +189,8 @@ class Applier(Actor):
             self._state.apply(index, term, ())
             return
         origin, *rest = codec.unpack(data)
-        if origin == PUBLISH:
-            self._publish(index, term, rest)
+        if type(origin) is str:
+            self._apply_own(index, term, origin, rest)
             return
         batch_id, bodies = rest
         decoded = [codec.unpack(body) for body in bodies]
@@ -198,6 +201,22 @@ class Applier(Actor):
                 answers.append(codec.pack(results[position : position + len(body)]))
                 position += len(body)
             self._results.append((batch_id, answers))
+
+    def _apply_own(self, index: int, term: int, kind: str, rest: Any) -> None:
+        """An entry that a member made, not a client."""
+        if kind == PUBLISH:
+            self._publish(index, term, rest)
+            return
+        configuration = (self._conf_state[0], self._members)
+        verdict = self.divergence.apply(self._state, (index, term), (kind, *rest), configuration)
+        if verdict is not None and verdict.wrong:
+            self._log.error("members have diverged", right=verdict.right, wrong=verdict.wrong)
+            self._stop_if_diverged()
+
+    def _stop_if_diverged(self) -> None:
+        reason = self.divergence.reason_to_stop(self._state)
+        if reason:
+            self.emit("fatalc", reason)
 
     def _publish(self, index: int, term: int, announced: Sequence[Any]) -> None:
         member_id, name, clients, incarnation = announced
@@ -327,16 +346,19 @@ class Applier(Actor):
         self._leading = message[2] == "leader"
 
     def on_timer(self) -> None:
-        """Compact automatically, when that is due."""
-        if self.compactor is None:
-            return
+        """Propose what the member itself has to: compactions, and comparisons with the others."""
         state = self._state
-        target = self.compactor.tick(
+        target = self.compactor and self.compactor.tick(
             self.now, state.revision, state.compact_revision, leading=self._leading
         )
         if target:
             self._log.info("automatic compaction", revision=target)
             self.emit("entryc", codec.pack((NOBODY, 0, [codec.pack((("compact", target),))])))
+        entry = self.divergence.tick(
+            state, self.now, leading=self._leading, members=len(self._members)
+        )
+        if entry is not None:
+            self.emit("entryc", entry)
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
@@ -347,6 +369,7 @@ class Applier(Actor):
             "compact_revision": state.compact_revision,
             "compacted_revision": state.compacted_revision,
             "db_size": state.size_bytes(),
+            "diverged": self.divergence.diverged(state, self._members),
         }
         self.emit("statusrc", (request_id, self.name, status))
 

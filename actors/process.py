@@ -172,6 +172,7 @@ class Builder:
         from ..storage.state_store import StateStore
         from . import compactor
         from .applier import Applier
+        from .divergence import Divergence
 
         config = self._config
         state = self._data_dir / "state"
@@ -185,6 +186,9 @@ class Builder:
         )
         applier.compactor = compactor.make(
             config.auto_compaction_mode, config.auto_compaction_keep, time.monotonic()
+        )
+        applier.divergence = Divergence(
+            self._member.id, self._told.incarnation, config.corrupt_check_ms / 1000
         )
         return applier
 

@@ -66,6 +66,9 @@ class ClusterConfig:
     """"periodic": keep the history of a time; "revision": keep a number of revisions."""
     auto_compaction_retention: str = "0"
     """What is kept: "30m", "1h30m" or hours without a unit; or a number of revisions. "0": all."""
+    corrupt_check_ms: int = 10_000
+    """Between two comparisons of the members' history hashes, when something has changed; 0: none.
+    (etcd: --experimental-corrupt-check-time, off)"""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
     log_level: str = "info"
@@ -222,6 +225,8 @@ def _check(config: ClusterConfig, where: str) -> None:
         config.auto_compaction_keep  # noqa: B018 (parses)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
+    if config.corrupt_check_ms < 0:
+        refuse("corrupt_check_ms", "must be 0 or more")
     if config.heartbeat_ms < 10:
         refuse("heartbeat_ms", "must be at least 10")
     if config.election_ms < limits.ELECTION_TICKS_MIN_RATIO * config.heartbeat_ms:

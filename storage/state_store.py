@@ -36,6 +36,7 @@ processor's cache before they are written."""
 _APPLIED_KEY = keys.META + b"applied"
 _APPLIED = Struct(">QQQQI")  # index, term, revision, compact revision, history hash
 _CONFIGURATION_KEY = keys.META + b"configuration"
+_CHECK_KEY = keys.META + b"check"
 
 
 class StateStore:
@@ -127,6 +128,19 @@ class StateStore:
         self._check_next(index, term)
         self._index, self._term = index, term
         self._overlay.writes[_CONFIGURATION_KEY] = pack((conf_state, members))
+
+    @property
+    def check(self) -> Any:
+        """What was last given to `apply_check`, None before."""
+        raw = self._overlay.get(_CHECK_KEY)
+        return None if raw is None else unpack_local(raw)
+
+    def apply_check(self, index: int, term: int, check: Any) -> None:
+        """Apply the raft entry `index`, a part of the comparison of members' hashes; `check` is
+        kept as it is, made of tuples and integers."""
+        self._check_next(index, term)
+        self._index, self._term = index, term
+        self._overlay.writes[_CHECK_KEY] = pack(check)
 
     def _check_next(self, index: int, term: int) -> None:
         if index != self._index + 1 or term < self._term:
