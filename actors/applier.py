@@ -12,22 +12,22 @@ from itertools import chain
 from typing import Any
 
 from ..config import limits
+from ..storage.sessions import Answer, Stamp, pack_answer
 from ..storage.snapshot_store import SnapshotStore
 from ..storage.state_store import StateStore
 from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
-from .compactor import Compactor
 from .divergence import Divergence
 from .inspector import Inspector
+from .lessor import READS, Lessor, answer_bytes
+from .upkeep import Upkeep
+from .watch_feed import WatchFeed
 
 ENTRY_NORMAL = 0
 
 PUBLISH = "publish"
 """The entry with which a member announces its client endpoints and its data dir."""
-
-NOBODY = 0
-"""The origin of entries whose results nobody waits for."""
 
 REMOVED = (
     "the member has been permanently removed from the cluster; "
@@ -49,6 +49,8 @@ class Applier(Actor):
         snapshots: SnapshotStore,
         log_limits: limits.LogLimits,
         log: Any,
+        *,
+        lease_grace_s: float = 1.0,
     ) -> None:
         super().__init__()
         self._conf_state: Any
@@ -61,15 +63,12 @@ class Applier(Actor):
         self._snapshots = snapshots
         self._log_limits = log_limits
         self._log = log
-        self.compactor: Compactor | None = None
-        """What compacts automatically; whoever makes the applier sets it."""
-        self.divergence = Divergence(member_id, 0, 0.0)
-        self._leading = False
         self._todo: deque[Any] = deque()  # entries and snapshots not applied yet
         self._waiting_conf = 0  # index of the change that the core is applying
         self._applied_unsaid = 0  # the last applied index that the core has not heard of
         self._bytes_unsaid = 0
         self._results: list[tuple[int, list[bytes]]] = []
+        self._new_term = 0  # newest term applied, until the node knows
         self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
         self._inspector = Inspector()
         self._compact_at = 0.0  # when the next step of a compaction is due
@@ -79,10 +78,15 @@ class Applier(Actor):
         self._flushing = False
         self._snapshot_wanted = False
         self._snapshot_due = False  # wanted, and the flush before it is done
+        self._feed = WatchFeed(lambda message: self.emit("eventc", message))
+        self._lessor = Lessor(lease_grace_s)
+        self.upkeep = Upkeep(Divergence(member_id, 0, 0.0), None, log)
+        """Whoever makes the applier sets one that does something."""
 
     def start(self) -> None:
         """Tell the others what the state holds."""
         state = self._state
+        self._lessor.load(state.leases.all(), self.now)
         self.emit(
             "statec",
             (state.applied_index, state.applied_term, self._conf_state, self._members),
@@ -125,6 +129,8 @@ class Applier(Actor):
     def flush(self) -> None:
         """Apply what is committed, then read what was waiting for it."""
         self._apply_entries()
+        if self._state.leases.changed:
+            self._take_leases()
         if self._applied_unsaid:
             for result in self._results:
                 self.emit("resultc", ("write", *result))
@@ -134,6 +140,11 @@ class Applier(Actor):
                 self._say_applied()
             if self.wake_at is None:
                 self._wake_for_background()
+        if self._feed.busy:
+            self._feed.tell(self._state)
+        if self._new_term:
+            self.emit("termc", self._new_term)  # after the results of what came before it
+            self._new_term = 0
         self._serve_reads()
         self._maybe_make_snapshot()
 
@@ -143,10 +154,9 @@ class Applier(Actor):
         if self._state.compacting and self.now >= self._compact_at:
             self._state.compact_step(limits.COMPACT_STEP_EVENTS)
             self._compact_at = self.now + limits.COMPACT_PAUSE_S
-        if self._inspector.pending:
-            finished = self._inspector.advance(self._state, self.now)
-            if finished is not None:
-                self.emit("resultc", ("read", finished[0], [finished[1]]))
+        finished = self._inspector.advance(self._state, self.now)
+        if finished is not None:
+            self.emit("resultc", ("read", finished[0], [finished[1]]))
         self._wake_for_background()
 
     def _wake_for_background(self) -> None:
@@ -187,13 +197,19 @@ class Applier(Actor):
     def _apply_entry(self, term: int, index: int, data: bytes) -> None:
         if not data:  # a new leader's first entry
             self._state.apply(index, term, ())
+            self._new_term = term
             return
         origin, *rest = codec.unpack(data)
         if type(origin) is str:
             self._apply_own(index, term, origin, rest)
             return
-        batch_id, bodies = rest
+        batch_id, bodies, *stamps = rest
         decoded = [codec.unpack(body) for body in bodies]
+        if stamps:
+            answered = self._apply_once(index, term, decoded, stamps[0])
+            if origin == self._member_id:
+                self._results.append((batch_id, [pack_answer(answer) for answer in answered]))
+            return
         results = self._state.apply(index, term, list(chain.from_iterable(decoded)))
         if origin == self._member_id:
             answers, position = [], 0
@@ -202,19 +218,21 @@ class Applier(Actor):
                 position += len(body)
             self._results.append((batch_id, answers))
 
+    def _apply_once(self, index: int, term: int, decoded: Any, stamps: Any) -> list[Answer]:
+        known = [None if stamp is None else Stamp(*stamp) for stamp in stamps]
+        return self._state.apply_once(index, term, decoded, known)
+
     def _apply_own(self, index: int, term: int, kind: str, rest: Any) -> None:
         """An entry that a member made, not a client."""
         if kind == PUBLISH:
             self._publish(index, term, rest)
-            return
-        configuration = (self._conf_state[0], self._members)
-        verdict = self.divergence.apply(self._state, (index, term), (kind, *rest), configuration)
-        if verdict is not None and verdict.wrong:
-            self._log.error("members have diverged", right=verdict.right, wrong=verdict.wrong)
+        else:
+            configuration = (self._conf_state[0], self._members)
+            self.upkeep.apply(self._state, (index, term), (kind, *rest), configuration)
             self._stop_if_diverged()
 
     def _stop_if_diverged(self) -> None:
-        reason = self.divergence.reason_to_stop(self._state)
+        reason = self.upkeep.reason_to_stop(self._state)
         if reason:
             self.emit("fatalc", reason)
 
@@ -242,6 +260,10 @@ class Applier(Actor):
         read_id, index, bodies = message
         heapq.heappush(self._reads, (index, read_id, bodies))
 
+    def on_watchc(self, message: Any) -> None:
+        """What the node's watches want: see watch_feed.py."""
+        self._feed.take(message, self._state)
+
     def _serve_reads(self) -> None:
         if self.now < self._read_after:
             return
@@ -259,12 +281,18 @@ class Applier(Actor):
 
     def _read(self, body: bytes, room: int) -> bytes:
         """The packed results of one message, about `room` bytes and one result at most."""
+        requests = codec.unpack(body)
+        if len(requests) == 1:  # its size shows when it is packed: do not look at 10,000 keys again
+            return codec.pack((self._state.range(requests[0]),))
         results: list[Any] = []
-        for request in codec.unpack(body):
+        for request in requests:
             if room <= 0:
                 results.append(errors.TOO_MANY_REQUESTS)
                 continue
-            result = self._state.range(request)
+            if request[0] in READS:
+                result = self._lessor.read(request, self._state, self.now)
+            else:
+                result = self._state.range(request)
             results.append(result)
             room -= _answer_bytes(request, result)
         return codec.pack(results)
@@ -333,8 +361,11 @@ class Applier(Actor):
             )
         self._flushed_at = index
         self._bytes_since_flush = 0
+        self._new_term = term
+        self._lessor.load(self._state.leases.all(), self.now)
         self._log.info("snapshot installed", snapshot=name, index=index)
         self._load_configuration()
+        self._feed.on_install(self._state)
         self.emit("membersc", self._members)
         self.emit("advancec", ("installed", index))
         self.emit("durablec", index)
@@ -342,23 +373,27 @@ class Applier(Actor):
     # -- the rest
 
     def on_softstatec(self, message: Any) -> None:
-        """(term, leader, role)."""
-        self._leading = message[2] == "leader"
+        """(term, leader, role): the leader ends leases."""
+        _, leader, role = message
+        self.upkeep.leading = role == "leader"
+        self._lessor.lead(leader, role == "leader", self.now)
 
     def on_timer(self) -> None:
-        """Propose what the member itself has to: compactions, and comparisons with the others."""
-        state = self._state
-        target = self.compactor and self.compactor.tick(
-            self.now, state.revision, state.compact_revision, leading=self._leading
-        )
-        if target:
-            self._log.info("automatic compaction", revision=target)
-            self.emit("entryc", codec.pack((NOBODY, 0, [codec.pack((("compact", target),))])))
-        entry = self.divergence.tick(
-            state, self.now, leading=self._leading, members=len(self._members)
-        )
-        if entry is not None:
-            self.emit("entryc", entry)
+        """End leases whose time is over; propose what else the member has to."""
+        self._expire_leases()
+        for payload in self.upkeep.proposals(self._state, self.now, len(self._members)):
+            self.emit("entryc", payload)
+
+    def _take_leases(self) -> None:
+        changed = self._state.leases.changed
+        self._lessor.take(changed, self.now)
+        changed.clear()
+        self._expire_leases()  # the next ones, when an expiry was applied
+
+    def _expire_leases(self) -> None:
+        proposal = self._lessor.proposal(self.now)
+        if proposal is not None:
+            self.emit("expirec", proposal)
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
@@ -369,8 +404,8 @@ class Applier(Actor):
             "compact_revision": state.compact_revision,
             "compacted_revision": state.compacted_revision,
             "db_size": state.size_bytes(),
-            "diverged": self.divergence.diverged(state, self._members),
         }
+        status |= self.upkeep.status(state, self._members)
         self.emit("statusrc", (request_id, self.name, status))
 
     @property
@@ -391,4 +426,6 @@ def _answer_bytes(request: tuple[Any, ...], result: tuple[Any, ...]) -> int:
     if request[0] == "txn":
         branch = request[2] if result[2] else request[3]
         return sum(map(_answer_bytes, branch, result[3]))
+    if request[0] in READS:
+        return answer_bytes(result)
     return sum(len(kv[0]) + len(kv[5]) for kv in result[4])

@@ -65,12 +65,17 @@ CHANNELS: dict[str, Channel] = {
     "readc": Channel((NODE,), (APPLIER,), "reads to execute at or after an applied index"),
     "inspectc": Channel((NODE,), (APPLIER,), "questions that take a while, answered on resultc"),
     "resultc": Channel((APPLIER,), (NODE,), "results of writes and reads"),
+    # -- watches
+    "watchc": Channel((NODE,), (APPLIER,), "the ranges that are watched; history to be read"),
+    "eventc": Channel((APPLIER,), (NODE,), "events of watched ranges, new and from history"),
+    "termc": Channel((APPLIER,), (NODE,), "a term whose leader's first entry was applied"),
     # -- snapshots and compaction
     "durablec": Channel((APPLIER,), (RAFT_CORE,), "the applied index that survives a crash"),
     "snapshotc": Channel((RAFT_CORE,), (APPLIER,), "a snapshot is wanted"),
     "snapreadyc": Channel((APPLIER,), (RAFT_CORE, TRANSPORT), "a snapshot was made"),
     "snapsendc": Channel((RAFT_CORE,), (TRANSPORT,), "a snapshot to stream to a peer"),
     "reportc": Channel((TRANSPORT,), (RAFT_CORE,), "peer unreachable, snapshot sent or failed"),
+    "expirec": Channel((APPLIER,), (RAFT_CORE,), "leases to end: an entry; the leader's only"),
     # -- status
     "statusc": Channel((NODE,), (RAFT_CORE, APPLIER, TRANSPORT), "a status question"),
     "statusrc": Channel((RAFT_CORE, APPLIER, TRANSPORT), (NODE,), "its answers"),

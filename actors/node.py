@@ -14,9 +14,11 @@ from ..config import limits
 from ..transport import errors, requests
 from ..transport.codec import CodecError, pack, unpack, unpack_local
 from ..transport.errors import WireError
+from ..transport.watches import KIND_WATCH, PUSH_ID
 from . import channels
 from .actor import Actor
 from .applier import PUBLISH
+from .watch_hub import WatchHub
 
 READ_INDEX_RETRY_S = 0.5
 """How long a ReadIndex may take before it is asked again, with a fresh context (etcd E/read)."""
@@ -40,6 +42,7 @@ class NodeSettings(NamedTuple):
     id_seed: int
     """Below 2^31, random: no earlier life of this node began its ids here; entries outlive it in
     the log."""
+    lease_ttl_min_s: int = 2
 
 
 class Asked(NamedTuple):
@@ -51,6 +54,7 @@ class Asked(NamedTuple):
     body: bytes
     refused: dict[int, WireError]  # requests of the message that were not let in, by position
     deadline: float
+    stamp: tuple[int, int, int] | None = None  # (session, sequence, acknowledged below)
 
 
 class Batch(NamedTuple):
@@ -58,6 +62,8 @@ class Batch(NamedTuple):
 
     asked: list[Asked]
     size: int
+    term: int = 0
+    """In which a write was proposed, as far as the node knew."""
 
     def take_late(self, now: float) -> list[Asked]:
         """The messages whose time is up. Their places stay, so that results keep their positions,
@@ -107,7 +113,15 @@ class Node(Actor):
             requests.KIND_SERIALIZABLE: self._serializable,
             requests.KIND_MAINTENANCE: self._maintenance,
             requests.KIND_INSPECT: self._inspect,
+            KIND_WATCH: self._watch,
         }
+        self._watches = WatchHub(
+            lambda message: self.emit("watchc", message),
+            lambda client, body: self._reply(
+                Asked(client, PUSH_ID, KIND_WATCH, b"", {}, 0.0), body
+            ),
+            lambda asked, results: self._reply(asked, pack(results)),
+        )
 
     def _new_id(self) -> int:
         self._next_id += 1
@@ -122,13 +136,13 @@ class Node(Actor):
             return
         client, header, body = message
         try:
-            version, message_id, kind, timeout_ms, received = self._header(header)
+            version, message_id, kind, timeout_ms, received, stamp = self._header(header)
         except (CodecError, TypeError, ValueError):
             self.dropped += 1  # nothing in it can be trusted, not even whom to answer
             return
         timeout_s = timeout_ms / 1000 if timeout_ms else self._settings.request_timeout_s
         deadline = self.now + min(timeout_s, self._settings.request_timeout_s)
-        asked = Asked(client, message_id, str(kind), body, {}, deadline)
+        asked = Asked(client, message_id, str(kind), body, {}, deadline, stamp)
         take = self._kinds.get(kind) if type(kind) is str else None
         if self._stopping:
             self._fail(asked, errors.STOPPED)
@@ -144,13 +158,18 @@ class Node(Actor):
             self._take(asked, take)
 
     @staticmethod
-    def _header(header: bytes) -> tuple[int, int, Any, int, int]:
+    def _header(header: bytes) -> tuple[int, int, Any, int, int, Any]:
         version, message_id, kind, *rest = unpack(header)
-        timeout_ms, received = (*rest, 0, 0)[:2]
-        numbers = (version, message_id, timeout_ms, received)
-        if len(rest) > 2 or not all(type(n) is int and 0 <= n < 2**64 for n in numbers):
+        numbers = (version, message_id, *rest)
+        if not all(type(n) is int and 0 <= n < 2**64 for n in numbers):
             raise CodecError("not a request header")
-        return version, message_id, kind, timeout_ms, received
+        if len(rest) <= 2:
+            timeout_ms, received = (*rest, 0, 0)[:2]
+            return version, message_id, kind, timeout_ms, received, None
+        timeout_ms, received, session, sequence, acknowledged_below = rest
+        if kind != requests.KIND_WRITE or not session or not acknowledged_below <= sequence:
+            raise CodecError("not a stamp of a write")
+        return version, message_id, kind, timeout_ms, received, tuple(rest[2:])
 
     def _take(self, asked: Asked, take: Callable[[Asked, Any], None]) -> None:
         try:
@@ -178,7 +197,11 @@ class Node(Actor):
         return window[0] - window[1] < limits.REPLY_WINDOW_BYTES
 
     def _admit(self, asked: Asked, decoded: Any, checks: dict[str, requests.Check]) -> Asked | None:
-        """The message without its bad requests; None when none is left (and it was answered)."""
+        """The message without its bad requests; None when none is left (and it was answered).
+
+        What is bad here is so in itself, at any time: a message that comes again after it was
+        applied must not be told now that it was not.
+        """
         if len(asked.body) <= limits.REQUEST_BYTES_MAX and requests.all_plain_puts(decoded, checks):
             return asked
         good = []
@@ -198,7 +221,16 @@ class Node(Actor):
         if not good:
             self._reply(asked, pack([asked.refused[i] for i in range(len(decoded))]))
             return None
-        return asked._replace(body=pack(good)) if asked.refused else asked
+        completed = self._complete_lease_grants(good)
+        return asked._replace(body=pack(good)) if asked.refused or completed else asked
+
+    def _complete_lease_grants(self, good: list[Any]) -> bool:
+        """Whether there were any."""
+        grants = [i for i, request in enumerate(good) if request[0] == "lease_grant"]
+        for i in grants:
+            ttl_min_s = self._settings.lease_ttl_min_s
+            good[i] = requests.complete_lease_grant(good[i], self._new_id, ttl_min_s)
+        return bool(grants)
 
     # -- writes
 
@@ -213,6 +245,9 @@ class Node(Actor):
 
     def flush(self) -> None:
         """Propose what is held, and ask for an index for the reads that wait."""
+        if self._watches.busy:
+            self._watches.work(self.now)
+            self.wake_at = self._watches.wake_at
         if not self._leader:
             return  # etcd's nil propc: held until there is a leader or the deadline has come
         while self._held and self.now >= self._propose_at:
@@ -222,17 +257,20 @@ class Node(Actor):
 
     def _propose(self) -> None:
         asked: list[Asked] = []
-        size = 0
+        size, stamped = 0, False
         # Every member decodes the entry's array of messages: it must stay within codec.unpack's
         # bound, however many small messages piled up while there was no leader.
         while self._held and size < limits.ENTRY_BYTES_TARGET and len(asked) < BODIES_MAX:
             one = self._held.popleft()
             asked.append(one)
             size += len(one.body)
+            stamped = stamped or one.stamp is not None
         batch_id = self._new_id()
-        self._batches[batch_id] = Batch(asked, size)
-        payload = pack((self._settings.member_id, batch_id, [a.body for a in asked]))
-        self.emit("propc", (batch_id, payload))
+        self._batches[batch_id] = Batch(asked, size, self._term)
+        payload: tuple[Any, ...] = (self._settings.member_id, batch_id, [a.body for a in asked])
+        if stamped:
+            payload = (*payload, [_whole_stamp(a) for a in asked])
+        self.emit("propc", (batch_id, pack(payload)))
 
     def on_entryc(self, payload: bytes) -> None:
         """An entry of the member's own, whose result nobody waits for."""
@@ -309,6 +347,15 @@ class Node(Actor):
         self._pending_reads -= messages
         self._pending_read_bytes -= size
 
+    # -- watches
+
+    def _watch(self, asked: Asked, decoded: Any) -> None:
+        self._watches.take(asked, asked.client, decoded, self._windows[asked.client])
+
+    def on_eventc(self, message: Any) -> None:
+        """What the applier says to the watches: see watch_feed.py."""
+        self._watches.on_event(message)
+
     # -- results
 
     def on_resultc(self, message: Any) -> None:
@@ -325,7 +372,18 @@ class Node(Actor):
             if what == "read" and self._overflows(asked, body):
                 self._fail(asked, errors.TOO_MANY_REQUESTS)
             else:
-                self._reply(asked, self._with_refused(asked, body) if asked.refused else body)
+                mixed = asked.refused and asked.stamp is None  # a stamp has brought them along
+                self._reply(asked, self._with_refused(asked, body) if mixed else body)
+
+    def on_termc(self, term: int) -> None:
+        """A leader's first entry of this term was applied, and so was all of earlier terms that
+        will be. What was proposed before and is not answered was lost with the earlier leader, or
+        is still on its way to be proposed by someone: that is not known."""
+        for batch_id, batch in list(self._batches.items()):
+            if batch.term < term:
+                self._pending_bytes -= self._batches.pop(batch_id).size
+                for asked in batch.asked:
+                    self._fail(asked, errors.LEADER_FAILED)
 
     def _overflows(self, asked: Asked, body: bytes) -> bool:
         """Whether a client that has left replies unread would get more than its window. (It was
@@ -391,6 +449,7 @@ class Node(Actor):
     def on_timer(self) -> None:
         """Answer what has waited too long; ask again for a read index that does not come."""
         self._publish_if_needed()
+        self._watches.on_timer(self.now, self._leader)
         self._expire_held()
         self._expire_batches()
         self._expire_reads()
@@ -486,3 +545,10 @@ class Node(Actor):
         for values in answers.values():
             status |= values
         return status
+
+
+def _whole_stamp(asked: Asked) -> tuple[Any, ...] | None:
+    """The stamp with what was not let in, so that the answer that is kept is the whole one."""
+    if asked.stamp is None or not asked.refused:
+        return asked.stamp
+    return (*asked.stamp, sorted(asked.refused.items()))

@@ -145,6 +145,7 @@ class Builder:
             request_timeout_s=config.request_timeout_ms / 1000,
             version=__version__,
             id_seed=secrets.randbits(31),
+            lease_ttl_min_s=config.lease_ttl_min_s,
         )
         return Node(settings, self._log)
 
@@ -173,6 +174,7 @@ class Builder:
         from . import compactor
         from .applier import Applier
         from .divergence import Divergence
+        from .upkeep import Upkeep
 
         config = self._config
         state = self._data_dir / "state"
@@ -183,12 +185,14 @@ class Builder:
             snapshots,
             config.log_limits,
             self._log,
+            lease_grace_s=self._config.election_ms / 1000,
         )
-        applier.compactor = compactor.make(
-            config.auto_compaction_mode, config.auto_compaction_keep, time.monotonic()
-        )
-        applier.divergence = Divergence(
-            self._member.id, self._told.incarnation, config.corrupt_check_ms / 1000
+        applier.upkeep = Upkeep(
+            Divergence(self._member.id, self._told.incarnation, config.corrupt_check_ms / 1000),
+            compactor.make(
+                config.auto_compaction_mode, config.auto_compaction_keep, time.monotonic()
+            ),
+            self._log,
         )
         return applier
 

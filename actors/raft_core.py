@@ -7,6 +7,7 @@ number to come back on advancec.
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..config import limits
@@ -186,6 +187,12 @@ class RaftCore(Actor):
             self._node.propose(payload)
         except ProposalDropped:
             self.emit("dropc", batch_id)
+
+    def on_expirec(self, payload: bytes) -> None:
+        """Propose an entry that ends leases; the lessor makes another when it gets lost."""
+        if self._node is not None:
+            with suppress(ProposalDropped):
+                self._node.propose(payload)
 
     def on_recvc(self, message: Any) -> None:
         """Raft messages from a peer: (peer id, [bytes, …], name of the snapshot that came with

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.model import PLACEMENTS
+from . import leases
 from .compare import run_compare
 from .errors import BenchError
 from .load import run_load
@@ -22,6 +23,7 @@ _HELP = {
     "put": "write single keys",
     "range": "read single keys",
     "mixed": "read and write single keys",
+    "leases": "let many leases end at once, under puts",
     "compare": "the same work on Sampan and on etcd, three nodes each",
 }
 _DEFAULT_ENDPOINTS = "127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379"
@@ -128,6 +130,8 @@ def parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text, description=text)
         if name in KINDS:
             _add_load(one, name)
+        elif name == "leases":
+            leases.add_arguments(one)
         else:
             _add_compare(one)
     return main_parser
@@ -215,6 +219,13 @@ def _bench_compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _bench_leases(arguments: argparse.Namespace) -> int:
+    text, content = leases.run(arguments, lambda line: print(line, file=sys.stderr, flush=True))
+    print(text)
+    _write_json(arguments.json, content)
+    return 0
+
+
 def _write_json(path: Path | None, content: dict[str, Any]) -> None:
     if path is not None:
         path.write_text(json.dumps(content, indent=1) + "\n")
@@ -231,6 +242,8 @@ def main(argv: Sequence[str]) -> int:
             check_plot(arguments.plot)
         if arguments.command == "compare":
             return _bench_compare(arguments)
+        if arguments.command == "leases":
+            return _bench_leases(arguments)
         return _bench_load(arguments)
     except (BenchError, OSError) as error:
         print(f"sampan bench: {error}", file=sys.stderr)

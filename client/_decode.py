@@ -1,8 +1,10 @@
 """Results as they travel, turned into what the calls return."""
 
+from itertools import repeat
 from typing import Any
 
 from ..transport import errors as wire
+from ._collector import collector_paused
 from ._link import Reply
 from .errors import MalformedReplyError, RequestTimeoutError, SampanError
 from .types import (
@@ -25,14 +27,26 @@ Answer = tuple[Reply, tuple[Any, ...]]
 _new = tuple.__new__  # half the cost of calling a NamedTuple, and every put makes two of them
 
 
-def _header(reply: Reply, revision: int) -> ResponseHeader:
+def header(reply: Reply, revision: int) -> ResponseHeader:
+    """The header of a response that a reply brought."""
     return _new(ResponseHeader, (reply[0], reply[1], revision, reply[2]))
 
 
-def _kv(kv: tuple[Any, ...]) -> KeyValue:
+def key_value(kv: tuple[Any, ...]) -> KeyValue:
+    """Of `[key, create_revision, mod_revision, version, lease, value]`.
+
+    Raises:
+        TypeError: it is not one.
+    """
     if type(kv) is not tuple or len(kv) != len(KeyValue._fields):
         raise TypeError("a kv has six elements")
     return _new(KeyValue, kv)
+
+
+def _kvs(kvs: tuple[Any, ...]) -> list[KeyValue]:
+    if not set(map(type, kvs)) <= {tuple} or not set(map(len, kvs)) <= {len(KeyValue._fields)}:
+        raise TypeError("a kv has six elements")
+    return list(map(_new, repeat(KeyValue), kvs))
 
 
 def _malformed(result: Any) -> MalformedReplyError:
@@ -43,8 +57,8 @@ def put_response(answer: Answer) -> PutResponse:
     """Of `[0, revision]` or `[0, revision, kv or nil]`."""
     reply, result = answer
     try:
-        prev_kv = _kv(result[2]) if len(result) > 2 and result[2] is not None else None
-        return _new(PutResponse, (_header(reply, result[1]), prev_kv))
+        prev_kv = key_value(result[2]) if len(result) > 2 and result[2] is not None else None
+        return _new(PutResponse, (header(reply, result[1]), prev_kv))
     except (IndexError, TypeError) as error:
         raise _malformed(result) from error
 
@@ -54,8 +68,9 @@ def range_response(answer: Answer) -> RangeResponse:
     reply, result = answer
     try:
         _, revision, count, more, kvs = result
-        found = [_kv(kv) for kv in kvs]
-        return _new(RangeResponse, (_header(reply, revision), found, count, more))
+        with collector_paused(64 * len(kvs)):
+            found = _kvs(kvs)
+        return _new(RangeResponse, (header(reply, revision), found, count, more))
     except (ValueError, TypeError) as error:
         raise _malformed(result) from error
 
@@ -64,9 +79,9 @@ def delete_response(answer: Answer) -> DeleteResponse:
     """Of `[0, revision, deleted]` or `[0, revision, deleted, [kv, …]]`."""
     reply, result = answer
     try:
-        header = _header(reply, result[1])
-        prev_kvs = [_kv(kv) for kv in result[3]] if len(result) > 3 else []
-        return DeleteResponse(header, result[2], prev_kvs)
+        head = header(reply, result[1])
+        prev_kvs = _kvs(result[3]) if len(result) > 3 else []
+        return DeleteResponse(head, result[2], prev_kvs)
     except (IndexError, TypeError) as error:
         raise _malformed(result) from error
 
@@ -88,14 +103,14 @@ def txn_response(answer: Answer, request: tuple[Any, ...]) -> TxnResponse:
         ]
     except (ValueError, TypeError) as error:
         raise _malformed(result) from error
-    return TxnResponse(_header(reply, revision), succeeded, responses)
+    return TxnResponse(header(reply, revision), succeeded, responses)
 
 
 def compact_response(answer: Answer) -> CompactResponse:
     """Of `[0, revision]`."""
     reply, result = answer
     try:
-        return CompactResponse(_header(reply, result[1]))
+        return CompactResponse(header(reply, result[1]))
     except IndexError as error:
         raise _malformed(result) from error
 
@@ -113,7 +128,7 @@ def hash_kv_response(answer: Answer) -> HashKvResponse:
         _, revision, digest, compacted, hashed = result
     except ValueError as error:
         raise _malformed(result) from error
-    return HashKvResponse(_header(reply, revision), digest, compacted, hashed)
+    return HashKvResponse(header(reply, revision), digest, compacted, hashed)
 
 
 def status_response(answer: Answer) -> StatusResponse:
@@ -124,7 +139,7 @@ def status_response(answer: Answer) -> StatusResponse:
     except (IndexError, TypeError, ValueError) as error:
         raise _malformed(result) from error
     revision = fields.get("revision", 0)
-    return StatusResponse(_header(reply, revision), fields)
+    return StatusResponse(header(reply, revision), fields)
 
 
 def member_list_response(answer: Answer) -> MemberListResponse:
@@ -137,5 +152,4 @@ def member_list_response(answer: Answer) -> MemberListResponse:
         ]
     except (IndexError, TypeError, ValueError) as error:
         raise _malformed(result) from error
-    header = _header(reply, 0)
-    return MemberListResponse(header, sorted(members))
+    return MemberListResponse(header(reply, 0), sorted(members))

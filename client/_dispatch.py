@@ -4,7 +4,8 @@ Requests queue in one `Lane` for each kind. At the end of the loop's turn every 
 holds into as few messages as the limits allow. Rules that this file owns:
 
 1. A call is answered once: by a result, an error that ends it, or its deadline.
-2. A write that was handed to a connection is never sent again, unless the node said "not applied".
+2. A write that was handed to a connection is never sent again, unless the node said "not applied",
+   or its message has a number in a session: then the whole message is, with the same number.
 3. Reads, and calls that certainly were not applied, are tried again until the deadline.
 4. A queued call belongs to no connection: what waits while there is none was not applied.
 """
@@ -12,10 +13,9 @@ holds into as few messages as the limits allow. Rules that this file owns:
 import os
 import random
 import weakref
-from collections import deque
 from collections.abc import Sequence
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Protocol
 
 from ..config import limits
 from ..transport import codec, sockets
@@ -31,12 +31,11 @@ from ..transport.requests import (
 )
 from . import errors
 from ._io import Future, Loop
+from ._lane import Lane
 from ._link import Call, Link, MalformedError, Message, Reply, is_message_error, wire_error
+from ._session import NOTHING, Opening, Session
 
 TIMEOUT_S_MAX = 365 * 24 * 3600.0
-MESSAGE_REQUESTS_MAX = 1_000
-MESSAGE_BYTES_MAX = 1 << 20
-"""Both well inside the protocol's own (10,000 and 2 MiB), so that estimates may be rough."""
 DEFAULT_TIMEOUT_S = 7.0
 """A node's own request timeout (5 s and two election timeouts), as etcd's."""
 RETRY_S_MIN = 0.02
@@ -52,48 +51,26 @@ PROBE_S = 0.1
 """How often they are asked meanwhile."""
 ANSWER_SHARE = 0.95
 """Share of a call's time that the node gets, so that its verdict beats the caller's deadline."""
+ATTEMPT_SHARE = 0.5
+ATTEMPT_S_MIN = 1.0
+"""Likewise of a write that may be sent again, while more than a second is left: what a node knows
+nothing of, because it was lost on its way to the leader, gets another attempt."""
 
 
-class Lane:
-    """Calls of one kind that wait to be sent; `link` pins them to one endpoint."""
+class Watches(Protocol):
+    """What a dispatcher tells the watches (`watch_engine.py`, which short commands do not load)."""
 
-    def __init__(self, kind: str, link: Link | None = None) -> None:
-        self.kind = kind
-        self.link = link
-        self.queue: deque[Call] = deque()
-        self.size = 0
+    def on_connected(self) -> None:
+        """A link can send."""
 
-    def take(self) -> tuple[list[Call], int]:
-        """The next message's calls, without those whose callers no longer wait; and its bytes."""
-        queue = self.queue
-        if len(queue) <= MESSAGE_REQUESTS_MAX and self.size <= MESSAGE_BYTES_MAX:
-            calls, size = [call for call in queue if not call.future.done()], self.size
-            queue.clear()
-            self.size = 0
-            return calls, size
-        calls, size = [], 0
-        while queue and len(calls) < MESSAGE_REQUESTS_MAX:
-            call = queue[0]
-            if calls and size + call.size > MESSAGE_BYTES_MAX:
-                break
-            queue.popleft()
-            self.size -= call.size
-            if not call.future.done():
-                calls.append(call)
-                size += call.size
-        return calls, size
+    def on_lost(self, link: Link) -> None:
+        """A link broke."""
 
-    def prune(self, now: float) -> None:
-        """Drop calls that have their answer or are past their deadline."""
-        waiting = [c for c in self.queue if c.deadline > now and not c.future.done()]
-        self.queue = deque(waiting)
-        self.size = sum(call.size for call in waiting)
+    def on_push(self, link: Link, reply: Reply, responses: Any) -> None:
+        """A message that nobody asked for."""
 
-    def put_back(self, calls: Sequence[Call]) -> None:
-        """Calls that did not leave after all go first next time."""
-        waiting = [call for call in calls if not call.future.done()]
-        self.queue.extendleft(reversed(waiting))
-        self.size += sum(call.size for call in waiting)
+    def close(self, error: errors.SampanError) -> None:
+        """The client is closed."""
 
 
 class Dispatcher:
@@ -101,22 +78,25 @@ class Dispatcher:
 
     Attributes:
         endpoints: in ZeroMQ's form, each once.
+        links: the connections to them.
         lanes: where calls queue, by kind.
         refusal: why no call is taken any more, None while they are.
         forked: this is a copy in a child process.
+        watches: whom pushes are for, once there is a watch.
+        watch_lanes: where its requests queue.
     """
 
-    def __init__(self, loop: Loop, endpoints: Sequence[str]) -> None:
+    def __init__(self, loop: Loop, endpoints: Sequence[str], *, exactly_once: bool = True) -> None:
         self.endpoints = self.check_endpoints(endpoints)
         self.refusal: errors.ClientClosedError | None = None
         self.forked = False
         self._loop = loop
         self._context = sockets.context()
-        self._links = [Link(loop, self._context, each, self) for each in self.endpoints]
+        self.links = [Link(loop, self._context, each, self) for each in self.endpoints]
         self._pinned = {
-            (link.endpoint, KIND_MAINTENANCE): Lane(KIND_MAINTENANCE, link) for link in self._links
+            (link.endpoint, KIND_MAINTENANCE): Lane(KIND_MAINTENANCE, link) for link in self.links
         }
-        random.shuffle(self._links)  # clients spread over the nodes
+        random.shuffle(self.links)  # clients spread over the nodes
         self._home: Link | None = None
         self._leader_id = 0
         self._leader_term = 0
@@ -127,6 +107,12 @@ class Dispatcher:
             kind: Lane(kind)
             for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE, KIND_INSPECT)
         }
+        self.watches: Watches | None = None
+        self.watch_lanes: Sequence[Lane] = ()
+        self._writes = self.lanes[KIND_WRITE]
+        self._session = Session() if exactly_once else None
+        self._opening = Lane(KIND_WRITE)
+        self._again: list[Message] = []  # numbered writes that wait to be sent again
         self._flushing = False
         self._retries: list[tuple[float, int, Lane, Call]] = []
         self._retry_count = 0
@@ -136,7 +122,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to connect, in the loop's thread."""
-        for link in self._links:
+        for link in self.links:
             link.open()
 
     def close(self, reason: str = "sampan: the client is closed") -> None:
@@ -145,9 +131,13 @@ class Dispatcher:
             return
         self.refusal = errors.ClientClosedError(wire.UNAVAILABLE, reason)
         lost = errors.ConnectionLostError(wire.UNAVAILABLE, reason)
-        for link in self._links:
+        if self.watches is not None:
+            self.watches.close(self.refusal)
+        for link in self.links:
             for message in link.close():
                 self._abandon(message, lost)
+        for message in self._again:
+            self._end(message, lost)
         waiting = [call for lane in self._all_lanes() for call in lane.queue]
         for call in waiting + [retry[3] for retry in self._retries]:
             if not call.future.done():
@@ -178,7 +168,7 @@ class Dispatcher:
         address = addresses.tcp(endpoint)
         lane = self._pinned.get((address, kind))
         if lane is None:
-            link = next((link for link in self._links if link.endpoint == address), None)
+            link = next((link for link in self.links if link.endpoint == address), None)
             if link is None:
                 raise ValueError(f"{endpoint} is not one of {', '.join(self.endpoints)}")
             lane = self._pinned.setdefault((address, kind), Lane(kind, link))
@@ -212,16 +202,21 @@ class Dispatcher:
             self._arm(deadline)
 
     def _all_lanes(self) -> list[Lane]:
-        return [*self.lanes.values(), *self._pinned.values()]
+        lanes = self.lanes.values()
+        return [*lanes, self._opening, *self._pinned.values(), *self.watch_lanes]
 
     def _flush(self) -> None:
         self._flushing = False
         if self.refusal is not None:
             return
+        if self._again:
+            self._send_again()
         for lane in self._all_lanes():
             while lane.queue:
                 link = lane.link or self._pick(lane.kind)
                 if link is None or not link.ready or not link.has_room():
+                    break
+                if lane is self._writes and not self._may_number():
                     break
                 calls, size = lane.take()
                 try:
@@ -235,13 +230,59 @@ class Dispatcher:
 
     def _send(self, link: Link, lane: Lane, calls: list[Call], size: int) -> bool:
         expires = max([call.deadline for call in calls])
-        left_ms = (expires - self._loop.time()) * 1000 * ANSWER_SHARE
-        return link.send(Message(lane, calls, size, expires), max(1, int(left_ms)))
+        session = self._session if lane is self._writes else None
+        if session is None:
+            return self._hand_over(link, Message(lane, calls, size, expires))
+        message = Message(lane, calls, size, expires, session, session.number(), 1)
+        sent = False
+        try:
+            sent = self._hand_over(link, message)
+        finally:
+            if not sent:
+                session.settle(message.sequence)
+        return sent
+
+    def _hand_over(self, link: Link, message: Message) -> bool:
+        left_s = message.expires - self._loop.time()
+        again = message.session is not None and left_s > ATTEMPT_S_MIN
+        share = ATTEMPT_SHARE if again else ANSWER_SHARE
+        return link.send(message, max(1, int(left_s * 1000 * share)))
+
+    def _may_number(self) -> bool:
+        """Whether a new message of writes may be sent; opens the session that it needs."""
+        session = self._session
+        if session is None:
+            return True
+        if not session.id and not session.opening:
+            session.opening = True
+            request = ("session_open", random.getrandbits(64))
+            opening = Opening(session, self._opened)
+            self.queue(self._opening, opening, request, 0, DEFAULT_TIMEOUT_S * ATTEMPT_SHARE)
+        return session.id != 0 and not session.full
+
+    def _opened(self, is_open: bool) -> None:
+        if is_open:
+            self._flush_soon()
+        elif self.refusal is None:
+            self._loop.call_at(self._loop.time() + PROBE_S, self._flush_soon)
+
+    def _send_again(self) -> None:
+        now = self._loop.time()
+        waiting, self._again = self._again, []
+        for message in waiting:
+            link = self._pick(KIND_WRITE) if message.due <= now else None
+            if link is None or not link.ready or not link.has_room():
+                self._again.append(message)
+                continue
+            calls = [c._replace(request=NOTHING) if c.future.done() else c for c in message.calls]
+            next_one = message._replace(calls=calls, attempt=message.attempt + 1)
+            if not self._hand_over(link, next_one):
+                self._again.append(message)
 
     def _pick(self, kind: str) -> Link | None:
         """The leader for what only it can answer; otherwise stay where the last call went."""
         now = self._loop.time()
-        usable = [link for link in self._links if link.ready]
+        usable = [link for link in self.links if link.ready]
         usable = [link for link in usable if link.avoid_until <= now] or usable
         if kind in (KIND_WRITE, KIND_READ):
             if now < self._hold_until:
@@ -255,6 +296,10 @@ class Dispatcher:
             self._home = usable[0]
         return self._home
 
+    def pick_any(self) -> Link | None:
+        """Where to ask what any node can answer; None while nothing is connected."""
+        return self._pick(KIND_SERIALIZABLE)
+
     def _flush_soon(self) -> None:
         if not self._flushing:
             self._flushing = True
@@ -266,8 +311,10 @@ class Dispatcher:
         """Ask who it is, if there is a choice, and send what waits."""
         if link is self._lost_leader:
             self._hold_until = 0.0
-        if len(self._links) > 1:
+        if len(self.links) > 1:
             self._probe(link)
+        if self.watches is not None:
+            self.watches.on_connected()
         self._flush_soon()
 
     def _probe(self, link: Link) -> None:
@@ -279,7 +326,7 @@ class Dispatcher:
         """While the leader is lost: until a node knows that, or the time to wait is over."""
         if self.refusal is not None:
             return
-        for link in self._links:
+        for link in self.links:
             if link.ready:
                 self._probe(link)
         known = self._leader_id not in (0, self._lost_leader_id)
@@ -293,9 +340,13 @@ class Dispatcher:
             self._leader_term, self._leader_id = reply.raft_term, reply.leader_id
         calls = message.calls
         if is_message_error(results):
-            results = (results,) * len(calls)
+            error = wire_error(results)
+            if message.session is not None and self._attempt_failed(link, message, error):
+                return
+            results = (_as_known(message, error),) * len(calls)
         if type(results) is not tuple or len(results) != len(calls):
             raise MalformedError(f"expected {len(calls)} results, got {str(results)[:80]}")
+        failed: list[tuple[Call, WireError]] = []
         for call, result in zip(calls, results, strict=True):
             future = call.future
             if future.done():
@@ -303,34 +354,50 @@ class Dispatcher:
             if type(result) is tuple and result and result[0] == 0:
                 future.set_result((reply, result))
             else:
-                self._failed(link, message.lane, call, wire_error(result))
+                failed.append((call, wire_error(result)))
+        message.settle()
+        for call, error in failed:
+            self._failed(link, message.lane, call, error)
         if self._flush_wanted():
             self._flush_soon()
 
     def on_lost(self, link: Link, messages: list[Message], error: errors.SampanError) -> None:
-        """Writes under way are unknown now; everything else goes elsewhere."""
+        """Writes under way that have no number are unknown now; everything else goes elsewhere."""
         self._lose_leader(link)
         for message in messages:
             self._abandon(message, error)
+        if self.watches is not None:
+            self.watches.on_lost(link)
         self._flush_soon()
+
+    def on_push(self, link: Link, reply: Reply, responses: Any) -> None:
+        """Hand on what watches brought."""
+        if self.watches is not None:
+            self.watches.on_push(link, reply, responses)
 
     def _lose_leader(self, link: Link) -> None:
         """If `link` leads to the leader, begin to wait for the next one."""
-        if link.member_id == self._leader_id != 0 and len(self._links) > 1:
+        if link.member_id == self._leader_id != 0 and len(self.links) > 1:
             self._lost_leader, self._lost_leader_id = link, link.member_id
             self._leader_id = 0
             self._hold_until = self._loop.time() + HOLD_S
-            for each in self._links:
+            for each in self.links:
                 each.leader_id = link.member_id  # what they said before may be from any time
             self._probe_all()
 
     def _flush_wanted(self) -> bool:
-        return any(lane.queue for lane in self.lanes.values())
+        lanes = (*self.lanes.values(), *self.watch_lanes)
+        return bool(self._again) or any(lane.queue for lane in lanes)
 
     def _abandon(self, message: Message, error: errors.SampanError) -> None:
         if message.lane.kind != KIND_WRITE:
             message.lane.put_back([call._replace(error=error) for call in message.calls])
-            return
+        elif message.session is not None and self.refusal is None:
+            self._put_again(message, error, 0.0)
+        else:
+            self._end(message, error)
+
+    def _end(self, message: Message, error: errors.SampanError) -> None:
         for call in message.calls:
             if not call.future.done():
                 call.future.set_exception(_copy(error))
@@ -342,17 +409,47 @@ class Dispatcher:
         if not _worth_retrying(lane.kind, error):
             call.future.set_exception(exception)
             return
-        now = self._loop.time()
-        link.avoid_until = now + AVOID_S
-        if error.text == wire.STOPPED.text:
-            link.avoid_until = now + 2 * HOLD_S  # it stays so, until it is a new connection
-            self._lose_leader(link)
-        delay = min(RETRY_S_MIN * 2**call.attempt, RETRY_S_MAX) * random.uniform(0.5, 1)
-        due = min(now + delay, call.deadline)
+        if isinstance(call.future, Opening):
+            call.future.session.error = exception
+        due = min(self._retry_at(link, error, call.attempt), call.deadline)
         self._retry_count += 1
         retry = call._replace(attempt=call.attempt + 1, error=exception)
         heappush(self._retries, (due, self._retry_count, lane, retry))
         self._arm(due)
+
+    def _retry_at(self, link: Link, error: WireError, attempt: int) -> float:
+        """When to try again; until then, and a little longer, others than `link` come first."""
+        now = self._loop.time()
+        if error.text != wire.LEADER_FAILED.text:
+            link.avoid_until = now + AVOID_S
+        if error.text == wire.STOPPED.text:
+            link.avoid_until = now + 2 * HOLD_S  # it stays so, until it is a new connection
+            self._lose_leader(link)
+        delay_s: float = min(RETRY_S_MIN * 2**attempt, RETRY_S_MAX)
+        return now + delay_s * random.uniform(0.5, 1)
+
+    def _attempt_failed(self, link: Link, message: Message, error: WireError) -> bool:
+        """Whether the error of a whole numbered message has been dealt with: it is sent again.
+        Otherwise it is for the callers."""
+        if error.text == wire.SESSION_EXPIRED.text:
+            if self._session is message.session:
+                self._session = Session()
+            if message.attempt == 1:  # so it was not applied
+                message.lane.put_back(message.calls)
+                self._flush_soon()
+            return message.attempt == 1
+        if message.attempt == 1 and error.outcome == Outcome.NOT_APPLIED:
+            return False
+        if not _worth_retrying(KIND_READ, error):
+            return False
+        due = self._retry_at(link, error, message.attempt - 1)
+        self._put_again(message, errors.from_wire(error), due)
+        self._arm(due)
+        return True
+
+    def _put_again(self, message: Message, error: errors.SampanError, due: float) -> None:
+        calls = [call._replace(error=error) for call in message.calls]
+        self._again.append(message._replace(calls=calls, due=due))
 
     def _arm(self, when: float) -> None:
         if when < self._sweep_at:
@@ -371,10 +468,16 @@ class Dispatcher:
         for lane in self._all_lanes():
             next_deadlines += self._expire(lane, lane.queue, now, sent=False)
             lane.prune(now)
-        for link in self._links:
+        for message in self._again:
+            next_deadlines += self._expire(message.lane, message.calls, now, sent=True)
+            if message.due > now:
+                next_deadlines.append(message.due)
+        self._again = [message for message in self._again if not message.settle_unwanted()]
+        for link in self.links:
             for message_id, message in list(link.inflight.items()):
                 next_deadlines += self._expire(message.lane, message.calls, now, sent=True)
                 if message.expires <= now:
+                    message.settle()
                     link.forget(message_id)
                     link.avoid_until = now + AVOID_S
         self._sweeping = None
@@ -395,6 +498,8 @@ class Dispatcher:
     def _timeout(self, lane: Lane, call: Call, sent: bool) -> errors.SampanError:
         """What is known of a call at its deadline: of a write that was sent, nothing."""
         if sent and lane.kind == KIND_WRITE:
+            if isinstance(call.error, errors.UnknownOutcomeError):
+                return _copy(call.error)
             text = "sampan: no answer by the deadline; the write may or may not happen"
             return errors.RequestTimeoutError(wire.DEADLINE_EXCEEDED, text)
         if call.error is not None:
@@ -402,9 +507,20 @@ class Dispatcher:
         if sent:
             text = "sampan: no answer by the deadline"
             return errors.ReadTimeoutError(wire.DEADLINE_EXCEEDED, text)
+        session = self._session if lane is self._writes else None
+        if session is not None and isinstance(session.error, errors.NotAppliedError):
+            return _copy(session.error)
         where = lane.link.endpoint if lane.link else ", ".join(self.endpoints)
         text = f"sampan: not sent by its deadline; endpoints: {where}"
+        if session is not None and session.error is not None:
+            text += f"; no session: {session.error}"
         return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
+
+
+def _as_known(message: Message, error: WireError) -> tuple[int, str, str]:
+    """What the last attempt's error says about the message: nothing about earlier attempts."""
+    outcome = error.outcome if message.attempt <= 1 else Outcome.UNKNOWN.value
+    return (error.code, error.text, outcome)
 
 
 def _packable(calls: Sequence[Call]) -> list[Call]:

@@ -16,7 +16,10 @@ import zmq
 
 from ..transport import codec, errors, sockets
 from ..transport.requests import PROTOCOL_VERSION
+from ..transport.watches import PUSH_ID
+from ._collector import collector_paused
 from ._io import Future, Loop
+from ._session import Session
 from .errors import ConnectionLostError, MalformedReplyError, SampanError
 
 INFLIGHT_BYTES_MAX = 16 << 20
@@ -53,12 +56,29 @@ class Call(NamedTuple):
 
 
 class Message(NamedTuple):
-    """Calls that travel together. `lane` is where reads return to when the link breaks."""
+    """Calls that travel together. `lane` is where reads return to when the link breaks; a write
+    with a `session` may be sent again as a whole, at `due`."""
 
     lane: Any
     calls: Sequence[Call]
     size: int
     expires: float
+    session: Session | None = None
+    sequence: int = 0
+    attempt: int = 0
+    due: float = 0.0
+
+    def settle(self) -> None:
+        """It is not sent again: it was answered, or nobody waits for its answer."""
+        if self.session is not None:
+            self.session.settle(self.sequence)
+
+    def settle_unwanted(self) -> bool:
+        """Whether nobody waits for its answer any more; then it is settled."""
+        unwanted = all(call.future.done() for call in self.calls)
+        if unwanted:
+            self.settle()
+        return unwanted
 
 
 class Reply(NamedTuple):
@@ -81,6 +101,13 @@ class Owner(Protocol):
 
         Raises:
             MalformedError: the results have not the shape that the protocol gives them.
+        """
+
+    def on_push(self, link: "Link", reply: Reply, responses: Any) -> None:
+        """The node sent responses of watches.
+
+        Raises:
+            MalformedError: as for `on_reply`.
         """
 
     def on_lost(self, link: "Link", messages: list[Message], error: SampanError) -> None:
@@ -166,8 +193,11 @@ class Link:
         """Send one message; False when the connection has just gone and its event is under way."""
         assert self._socket is not None, "only a ready link is asked to send"
         self._last_id = message_id = self._last_id + 1
-        kind = message.lane.kind
+        header: tuple[Any, ...]
+        kind, session = message.lane.kind, message.session
         header = (PROTOCOL_VERSION, message_id, kind, timeout_ms, self.received_bytes)
+        if session is not None:
+            header += session.stamp(message.sequence)
         body = codec.pack([call.request for call in message.calls])
         try:
             self._socket.send(codec.pack(header), _NOW_AND_MORE)
@@ -214,10 +244,15 @@ class Link:
         reply = Reply(*rest)
         self.member_id, self.leader_id = reply.member_id, reply.leader_id
         self.received_bytes += len(frames[1])
+        if message_id == PUSH_ID:
+            pushed = codec.unpack(frames[1], array_max=len(frames[1]))
+            self._owner.on_push(self, reply, pushed)
+            return
         message = self.inflight.get(message_id)
         if message is None:
             return  # its callers were answered by their deadline
-        results = codec.unpack(frames[1], array_max=len(frames[1]))  # every element has a byte
+        with collector_paused(len(frames[1])):  # every element has a byte
+            results = codec.unpack(frames[1], array_max=len(frames[1]))
         self._owner.on_reply(self, message, reply, results)
         self.forget(message_id)
         self._backoff_s = 0.0

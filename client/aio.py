@@ -1,13 +1,11 @@
 """The asyncio client."""
 
 import asyncio
-from collections.abc import Sequence
-from time import monotonic
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ..transport.requests import (
-    KIND_INSPECT,
     KIND_MAINTENANCE,
     KIND_READ,
     KIND_SERIALIZABLE,
@@ -16,12 +14,13 @@ from ..transport.requests import (
 )
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
-from .errors import SampanError
+from ._scan import Scan, ScanOptions
+from .lease_calls import AsyncLeaseCalls
+from .maintenance_calls import AsyncMaintenanceCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
-    CompactResponse,
     DeleteResponse,
-    HashKvResponse,
+    KeyValue,
     MemberListResponse,
     PutResponse,
     RangeResponse,
@@ -29,8 +28,13 @@ from .types import (
     TxnResponse,
 )
 
+if TYPE_CHECKING:
+    from .watch import WatchOptions
+    from .watch_aio import AsyncWatch
+    from .watch_engine import Engine
 
-class AsyncClient:
+
+class AsyncClient(AsyncLeaseCalls, AsyncMaintenanceCalls):
     """A client of one cluster, for one event loop; any number of tasks may share it.
 
     Calls that tasks make in the same turn of the loop travel in the same message. Each call returns
@@ -43,18 +47,27 @@ class AsyncClient:
             (await client.get("ship")).kvs[0].value  # b"sampan"
     """
 
-    def __init__(self, endpoints: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        exactly_once: bool = True,
+    ) -> None:
         """Connects at the first call.
 
         Args:
             endpoints: `host:port` of any of the nodes; `tcp://` or `http://` may stand before it.
             timeout_s: each call's time, unless the call brings its own.
+            exactly_once: number the writes, so that they can be sent again while it is not known
+                what became of them. Costs one more entry in the log at the client's first write.
 
         Raises:
             ValueError: no endpoint, one that is not `host:port`, or no timeout.
         """
         self._endpoints = Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
+        self._exactly_once = exactly_once
         self._dispatcher: Dispatcher | None = None
         self._closed = False
 
@@ -81,7 +94,9 @@ class AsyncClient:
             if self._closed:
                 raise closed_error()
             self._loop = asyncio.get_running_loop()
-            self._dispatcher = Dispatcher(self._loop, self._endpoints)
+            self._dispatcher = Dispatcher(
+                self._loop, self._endpoints, exactly_once=self._exactly_once
+            )
             self._dispatcher.start()
         return self._dispatcher
 
@@ -126,6 +141,26 @@ class AsyncClient:
         kind = KIND_SERIALIZABLE if serializable else KIND_READ
         return _decode.range_response(await self._submit(kind, request, timeout_s))
 
+    async def scan(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[ScanOptions]
+    ) -> AsyncIterator[KeyValue]:
+        """The keys of a range of any size, one after the other, as of one revision.
+
+        Read a page at a time (about 1 MiB), as they are asked for. `ScanOptions` tells the options.
+
+        Args:
+            key: the key, or where the range begins.
+            timeout_s: each page's time.
+
+        Raises:
+            CompactedError: its revision was compacted meanwhile.
+        """
+        scan = Scan(key, options)
+        while (request := scan.request()) is not None:
+            answer = await self._submit(KIND_READ, request, timeout_s)
+            for kv in scan.take(_decode.range_response(answer)):
+                yield kv
+
     async def delete(
         self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[DeleteOptions]
     ) -> DeleteResponse:
@@ -150,48 +185,25 @@ class AsyncClient:
         kind = KIND_READ if is_read_only(request) else KIND_WRITE
         return _decode.txn_response(await self._submit(kind, request, timeout_s), request)
 
-    async def compact(
-        self, revision: int, *, physical: bool = False, timeout_s: float | None = None
-    ) -> CompactResponse:
-        """Forget what was replaced or deleted before `revision`: reads below it are refused.
+    def watch(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack["WatchOptions"]
+    ) -> "AsyncWatch":
+        """Follow what happens to a key or a range of keys. `watch.WatchOptions` tells the options.
 
         Args:
-            revision: it and what is newer stays readable.
-            physical: return only when the history is gone from the member that answers. An error
-                that says so is raised when that takes longer; the revision is compacted even so.
-            timeout_s: this call's time.
+            key: the key, or where the range begins.
+            timeout_s: how long to look for a node, at first and each time one fails.
         """
-        begun = monotonic()
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        answer = await self._submit(KIND_WRITE, ("compact", revision), timeout_s)
-        if physical:
-            left_s = max(0.0, timeout_s - (monotonic() - begun))
-            try:
-                await self._submit(KIND_INSPECT, ("compacted", revision), left_s)
-            except SampanError as error:
-                raise _decode.not_gone_yet(revision, error) from error
-        return _decode.compact_response(answer)
+        from . import watch, watch_aio  # short commands do without
 
-    async def hash_kv(
-        self,
-        endpoint: str | None = None,
-        *,
-        revision: int = 0,
-        timeout_s: float | None = None,
-    ) -> HashKvResponse:
-        """Hash the whole state of a node as of a revision, to compare it with another's.
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
+        return watch_aio.AsyncWatch(self._engine, watch.spec(key, **options), timeout_s)
 
-        Args:
-            endpoint: the node to ask; None for any.
-            revision: 0 for its newest.
-            timeout_s: this call's time; a million keys take a second or more.
+    def _engine(self) -> "Engine":
+        from .watch_engine import engine_of
 
-        Raises:
-            ValueError: `endpoint` is not one of this client's.
-        """
-        request = ("hash_kv", revision)
-        answer = await self._submit(KIND_INSPECT, request, timeout_s, endpoint)
-        return _decode.hash_kv_response(answer)
+        dispatcher = self._start()  # which has the loop
+        return engine_of(self._loop, dispatcher)
 
     async def status(
         self, endpoint: str | None = None, *, timeout_s: float | None = None

@@ -2,6 +2,7 @@
 
     SampanError
     ├── ClientClosedError              the client was closed, or belongs to another process (fork)
+    ├── LeaseLostError                 a lease that was kept alive has ended, or may have
     ├── NotAppliedError                it never happened and never will: sending again is safe
     │   ├── UnreachableError           nothing was sent: no endpoint was connected in time
     │   ├── ReadTimeoutError
@@ -10,6 +11,8 @@
     │   ├── TooManyRequestsError
     │   ├── NoSpaceError
     │   ├── CompactedError
+    │   │   └── WatchCompactedError    a watch's next revision; tells what is left
+    │   ├── WatchCanceledError
     │   ├── FutureRevisionError
     │   ├── LeaseNotFoundError
     │   ├── LeaseExistsError
@@ -28,6 +31,8 @@
     └── UnknownOutcomeError            it may have happened or may yet happen: read, then decide
         ├── LeaderChangedError
         ├── RequestTimeoutError
+        ├── SessionExpiredError
+        ├── AnswerNotKeptError         it happened once, but its answer is lost
         ├── ConnectionLostError
         └── MalformedReplyError
 
@@ -55,6 +60,11 @@ class SampanError(Exception):
 
 class ClientClosedError(SampanError):
     """The client was closed, or was made by the process that this one was forked from."""
+
+
+class LeaseLostError(SampanError):
+    """A lease that was kept alive has ended, or may have: its keys may be gone, and what it
+    guarded may be somebody else's."""
 
 
 class NotAppliedError(SampanError):
@@ -91,6 +101,22 @@ class NoSpaceError(NotAppliedError):
 
 class CompactedError(NotAppliedError):
     """The revision asked for has been compacted away."""
+
+
+class WatchCompactedError(CompactedError):
+    """The next revision of a watch has been compacted away: events are missing from here on.
+
+    Attributes:
+        compact_revision: the first revision that a new watch may begin at.
+    """
+
+    def __init__(self, text: str, compact_revision: int) -> None:
+        super().__init__(wire.OUT_OF_RANGE, text)
+        self.compact_revision = compact_revision
+
+
+class WatchCanceledError(NotAppliedError):
+    """The node ended the watch; the text says why."""
 
 
 class FutureRevisionError(NotAppliedError):
@@ -161,6 +187,14 @@ class RequestTimeoutError(UnknownOutcomeError):
     """A write was sent and not answered by its deadline."""
 
 
+class SessionExpiredError(UnknownOutcomeError):
+    """A write was sent, and when it was to be sent again its session had ended at the store."""
+
+
+class AnswerNotKeptError(UnknownOutcomeError):
+    """A write was applied once. Its first answer was lost, and was too large to be kept."""
+
+
 class ConnectionLostError(UnknownOutcomeError):
     """The connection to the node broke after the write was sent and before it was answered."""
 
@@ -191,6 +225,9 @@ _CLASSES: dict[tuple[str, str], type[SampanError]] = {
         (wire.NO_LEADER, NoLeaderError),
         (wire.STOPPED, ServerStoppedError),
         (wire.LEADER_CHANGED, LeaderChangedError),
+        (wire.LEADER_FAILED, LeaderChangedError),
+        (wire.SESSION_EXPIRED, SessionExpiredError),
+        (wire.ANSWER_NOT_KEPT, AnswerNotKeptError),
         (wire.TIMEOUT, RequestTimeoutError),
         (wire.READ_TIMEOUT, ReadTimeoutError),
         (wire.UNSUPPORTED_VERSION, UnsupportedError),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
 from ..transport import requests as wire
+from ..transport.watches import prefix_end
 
 Bytes: TypeAlias = bytes | str
 Request: TypeAlias = tuple[Any, ...]
@@ -23,12 +24,6 @@ SORT_ORDERS = {"none": 0, "ascend": 1, "descend": 2}
 def to_bytes(text: Bytes) -> bytes:
     """`text` as it travels."""
     return text if isinstance(text, bytes) else text.encode()
-
-
-def prefix_end(prefix: bytes) -> bytes:
-    """The first key after all that begin with `prefix` (etcd's `GetPrefixRangeEnd`)."""
-    head = prefix.rstrip(b"\xff")
-    return head[:-1] + bytes([head[-1] + 1]) if head else FROM_KEY
 
 
 class PutOptions(TypedDict, total=False):
@@ -47,48 +42,53 @@ class PutOptions(TypedDict, total=False):
     ignore_lease: bool
 
 
-class DeleteOptions(TypedDict, total=False):
-    """What a delete may also say.
+class Bounds(TypedDict, total=False):
+    """Where a range ends; one of the three.
 
     Attributes:
-        range_end: delete from the key up to here, without it.
-        prefix: delete every key that begins with the key.
-        from_key: delete every key at or after the key.
-        prev_kv: answer what was deleted.
+        range_end: from the key up to here, without it.
+        prefix: every key that begins with the key.
+        from_key: every key at or after the key.
     """
 
     range_end: Bytes | None
     prefix: bool
     from_key: bool
+
+
+class DeleteOptions(Bounds, total=False):
+    """What a delete may also say, besides `Bounds`.
+
+    Attributes:
+        prev_kv: answer what was deleted.
+    """
+
     prev_kv: bool
 
 
-class RangeOptions(TypedDict, total=False):
-    """What a get may also say.
+class RangeOptions(Bounds, total=False):
+    """What a get may also say, besides `Bounds`.
 
     Attributes:
-        range_end: read from the key up to here, without it.
-        prefix: read every key that begins with the key.
-        from_key: read every key at or after the key.
         limit: at most so many keys; 0 for all.
         revision: as of this revision; 0 for the newest.
         sort_by: "key", "version", "create", "mod" or "value".
         sort_order: "ascend" or "descend".
         keys_only: leave the values out.
         count_only: answer the count alone.
+        no_count: do not count the keys beyond the limit: `count` is that of `kvs`. Counting costs
+            as much as reading them.
         min_mod_revision, max_mod_revision: only keys last put in these revisions; 0 for no bound.
         min_create_revision, max_create_revision: only keys created in these.
     """
 
-    range_end: Bytes | None
-    prefix: bool
-    from_key: bool
     limit: int
     revision: int
     sort_by: str | None
     sort_order: str | None
     keys_only: bool
     count_only: bool
+    no_count: bool
     min_mod_revision: int
     max_mod_revision: int
     min_create_revision: int
@@ -106,7 +106,7 @@ def put(key: Bytes, value: Bytes, **options: Unpack[PutOptions]) -> Request:
         + options.pop("ignore_lease", False) * wire.PUT_IGNORE_LEASE
     )
     lease_id = options.pop("lease", 0)
-    _refuse_rest("put", options)
+    refuse_rest("put", options)
     return (*request, lease_id, flags)
 
 
@@ -119,8 +119,8 @@ def delete(key: Bytes, **options: Unpack[DeleteOptions]) -> Request:
     if not options:
         return ("delete", to_bytes(key))
     flags = options.pop("prev_kv", False) * wire.DELETE_PREV_KV
-    bounds = _key_range(key, options)
-    _refuse_rest("delete", options)
+    bounds = key_range(key, options)
+    refuse_rest("delete", options)
     return ("delete", *bounds, flags)
 
 
@@ -135,11 +135,12 @@ def get(key: Bytes, **options: Unpack[RangeOptions]) -> Request:
     flags = (
         options.pop("keys_only", False) * wire.RANGE_KEYS_ONLY
         + options.pop("count_only", False) * wire.RANGE_COUNT_ONLY
+        + options.pop("no_count", False) * wire.RANGE_NO_COUNT
     )
     sort_by, sort_order = options.pop("sort_by", None), options.pop("sort_order", None)
     request = (
         "range",
-        *_key_range(key, options),
+        *key_range(key, options),
         options.pop("limit", 0),
         options.pop("revision", 0),
         flags,
@@ -150,11 +151,16 @@ def get(key: Bytes, **options: Unpack[RangeOptions]) -> Request:
         options.pop("min_create_revision", 0),
         options.pop("max_create_revision", 0),
     )
-    _refuse_rest("get", options)
+    refuse_rest("get", options)
     return request
 
 
-def _key_range(key: Bytes, options: RangeOptions | DeleteOptions) -> tuple[bytes, bytes]:
+def key_range(key: Bytes, options: Bounds) -> tuple[bytes, bytes]:
+    """Key and range end as they travel; takes the bounds out of the options.
+
+    Raises:
+        ValueError: more than one of range_end, prefix and from_key.
+    """
     start = to_bytes(key)
     range_end = options.pop("range_end", None)
     prefix, from_key = options.pop("prefix", False), options.pop("from_key", False)
@@ -167,7 +173,8 @@ def _key_range(key: Bytes, options: RangeOptions | DeleteOptions) -> tuple[bytes
     return start, b"" if range_end is None else to_bytes(range_end)
 
 
-def _refuse_rest(call: str, options: Mapping[str, object]) -> None:
+def refuse_rest(call: str, options: Mapping[str, object]) -> None:
+    """Raise TypeError for options that nobody took."""
     if options:
         raise TypeError(f"{call} has no option {', '.join(options)}")
 

@@ -1,12 +1,10 @@
 """The blocking client."""
 
-from collections.abc import Sequence
-from time import monotonic
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from ..transport.requests import (
-    KIND_INSPECT,
     KIND_MAINTENANCE,
     KIND_READ,
     KIND_SERIALIZABLE,
@@ -15,13 +13,14 @@ from ..transport.requests import (
 )
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
+from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
-from .errors import SampanError
+from .lease_calls import LeaseCalls
+from .maintenance_calls import MaintenanceCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
-    CompactResponse,
     DeleteResponse,
-    HashKvResponse,
+    KeyValue,
     MemberListResponse,
     PutResponse,
     RangeResponse,
@@ -29,8 +28,12 @@ from .types import (
     TxnResponse,
 )
 
+if TYPE_CHECKING:
+    from .watch import WatchOptions
+    from .watch_sync import SyncWatch
 
-class Client:
+
+class Client(LeaseCalls, MaintenanceCalls):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time
@@ -43,12 +46,20 @@ class Client:
             client.get("ship").kvs[0].value  # b"sampan"
     """
 
-    def __init__(self, endpoints: Sequence[str], *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        exactly_once: bool = True,
+    ) -> None:
         """Begins to connect.
 
         Args:
             endpoints: `host:port` of any of the nodes; `tcp://` or `http://` may stand before it.
             timeout_s: each call's time, unless the call brings its own.
+            exactly_once: number the writes, so that they can be sent again while it is not known
+                what became of them. Costs one more entry in the log at the client's first write.
 
         Raises:
             ValueError: no endpoint, one that is not `host:port`, or no timeout.
@@ -56,7 +67,7 @@ class Client:
         Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
         self._loop = PollLoop(self._failed)
-        self._dispatcher = Dispatcher(self._loop, endpoints)
+        self._dispatcher = Dispatcher(self._loop, endpoints, exactly_once=exactly_once)
         self._loop.call_soon(self._dispatcher.start)
         self._loop.start()
 
@@ -130,6 +141,25 @@ class Client:
         kind = KIND_SERIALIZABLE if serializable else KIND_READ
         return _decode.range_response(self._call(kind, request, timeout_s))
 
+    def scan(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[ScanOptions]
+    ) -> Iterator[KeyValue]:
+        """The keys of a range of any size, one after the other, as of one revision.
+
+        Read a page at a time (about 1 MiB), as they are asked for. `ScanOptions` tells the options.
+
+        Args:
+            key: the key, or where the range begins.
+            timeout_s: each page's time.
+
+        Raises:
+            CompactedError: its revision was compacted meanwhile.
+        """
+        scan = Scan(key, options)
+        while (request := scan.request()) is not None:
+            answer = self._call(KIND_READ, request, timeout_s)
+            yield from scan.take(_decode.range_response(answer))
+
     def delete(
         self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack[DeleteOptions]
     ) -> DeleteResponse:
@@ -153,48 +183,20 @@ class Client:
         kind = KIND_READ if is_read_only(request) else KIND_WRITE
         return _decode.txn_response(self._call(kind, request, timeout_s), request)
 
-    def compact(
-        self, revision: int, *, physical: bool = False, timeout_s: float | None = None
-    ) -> CompactResponse:
-        """Forget what was replaced or deleted before `revision`: reads below it are refused.
+    def watch(
+        self, key: Bytes, *, timeout_s: float | None = None, **options: Unpack["WatchOptions"]
+    ) -> "SyncWatch":
+        """Follow what happens to a key or a range of keys. `watch.WatchOptions` tells the options.
 
         Args:
-            revision: it and what is newer stays readable.
-            physical: return only when the history is gone from the member that answers. An error
-                that says so is raised when that takes longer; the revision is compacted even so.
-            timeout_s: this call's time.
+            key: the key, or where the range begins.
+            timeout_s: how long to look for a node, at first and each time one fails.
         """
-        begun = monotonic()
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        answer = self._call(KIND_WRITE, ("compact", revision), timeout_s)
-        if physical:
-            left_s = max(0.0, timeout_s - (monotonic() - begun))
-            try:
-                self._call(KIND_INSPECT, ("compacted", revision), left_s)
-            except SampanError as error:
-                raise _decode.not_gone_yet(revision, error) from error
-        return _decode.compact_response(answer)
+        from . import watch, watch_sync  # short commands do without
 
-    def hash_kv(
-        self,
-        endpoint: str | None = None,
-        *,
-        revision: int = 0,
-        timeout_s: float | None = None,
-    ) -> HashKvResponse:
-        """Hash the whole state of a node as of a revision, to compare it with another's.
-
-        Args:
-            endpoint: the node to ask; None for any.
-            revision: 0 for its newest.
-            timeout_s: this call's time; a million keys take a second or more.
-
-        Raises:
-            ValueError: `endpoint` is not one of this client's.
-        """
-        request = ("hash_kv", revision)
-        answer = self._call(KIND_INSPECT, request, timeout_s, endpoint)
-        return _decode.hash_kv_response(answer)
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
+        spec = watch.spec(key, **options)
+        return watch_sync.SyncWatch(self._loop, self._dispatcher, spec, timeout_s)
 
     def status(
         self, endpoint: str | None = None, *, timeout_s: float | None = None

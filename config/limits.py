@@ -59,6 +59,48 @@ PENDING_READS_MAX = 200_000
 ENTRY_BYTES_TARGET = 512 * KIB
 """The node closes a raft entry at this size, whose fsync (1 ms/MiB) costs less than its hops."""
 
+# -- watches
+
+WATCHES_MAX = 100_000
+"""Watches of one node: at 1 KiB each 100 MB; ten times what a busy Kubernetes has."""
+
+WATCH_WINDOW_BYTES = 1 * MIB
+WATCH_WINDOW_MESSAGES = 1_000
+"""What a connection may leave unread before its watches go on from disk instead of memory. 100
+stalled ones hold 100 MiB. The number of messages is far below CLIENT_QUEUE_MESSAGES, beyond which
+libzmq would lose them."""
+
+WATCH_FRAGMENT_BYTES = REQUEST_BYTES_MAX
+"""Events of one response of a watch that asked for fragments, but for a larger single one."""
+
+WATCH_PROGRESS_S = 600.0
+"""How often a quiet watch that asked for it hears how far it is (etcd: 10 min)."""
+
+WATCH_KEEPALIVE_S = 5.0
+"""How often a client that watches says something at least."""
+
+WATCH_SILENCE_S = 6 * WATCH_KEEPALIVE_S
+"""After so long without a word the watches of a client go: it died without closing its connection,
+and what it does not hear about it cannot miss."""
+
+WATCH_NO_LEADER_S = 3.0
+"""Three election timeouts without a leader end the watches that want one, as etcd."""
+
+WATCH_FEED_BYTES = 8 * MIB
+"""Events on their way from the applier to the node's watches. Beyond, the watches are told of a gap
+and read what is in it from disk at their own pace, so that no crowd of watchers makes memory grow
+or holds up the applier."""
+
+WATCH_TURN_PAIRS = 20_000
+"""Events times watchers that the node hands out in one turn: about 10 ms."""
+
+WATCH_STEP_CHUNKS = 8
+"""Chunks of history that the applier reads in one turn for watches that catch up: 1 ms, and 512 KiB
+at most but for a larger revision."""
+
+WATCH_PAUSE_S = 0.002
+"""Between two such reads, so that they take a part of the applier's time only."""
+
 # -- raft
 
 MSG_APP_BYTES_MAX = 1 * MIB
@@ -184,6 +226,8 @@ DRAIN_MESSAGES_MAX = 1_000
 DRAIN_BYTES_MAX = 16 * MIB
 """Messages an actor takes from its inbox before it acts on them, and bytes from the outside."""
 
+assert WATCH_WINDOW_BYTES < REPLY_WINDOW_BYTES
+assert WATCH_WINDOW_MESSAGES < CLIENT_QUEUE_MESSAGES // 2
 assert REQUEST_BYTES_MAX < BODY_BYTES_MAX < CLIENT_FRAME_BYTES_MAX
 assert BODY_BYTES_MAX + ENTRY_BYTES_TARGET + MSG_APP_BYTES_MAX < PEER_FRAME_BYTES_MAX
 assert MSG_APP_BYTES_MAX <= INFLIGHT_BYTES_MAX <= PEER_QUEUE_BYTES

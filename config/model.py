@@ -7,6 +7,7 @@ ConfigError that names the file, the key and the remedy.
 
 import hashlib
 import json
+import math
 import os
 import re
 import tomllib
@@ -112,6 +113,12 @@ class ClusterConfig:
     def election_ticks(self) -> int:
         """Heartbeats in an election timeout."""
         return self.election_ms // self.heartbeat_ms
+
+    @property
+    def lease_ttl_min_s(self) -> int:
+        """Leases are granted for one and a half election timeouts at least, as etcd's: so that
+        they outlive an election."""
+        return math.ceil(1.5 * self.election_ms / 1000)
 
     def member(self, name: str) -> Member:
         """The member of that name; raises ConfigError."""

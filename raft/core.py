@@ -6,8 +6,8 @@ Rules of the package:
 2. Nothing here reads a clock, a socket or a disk; time is `tick`, the disk is `Storage`.
 3. Messages are queued by `send` and never changed afterwards; votes and acknowledgements wait in
    `msgs_after_append` until the writes they rest on are durable.
-4. Roles differ only in how they treat a message of the current term: `election.step_candidate`,
-   `follower.step_follower`, `leader.step_leader`.
+4. Roles differ only in how they treat a message of the current term: `HANDLERS` of `election`,
+   `follower` and `leader`.
 
 Source: etcd-io/raft, raft.go; the Raft paper and thesis where named.
 """
@@ -22,6 +22,8 @@ from .log import RaftLog
 from .read_index import ReadOnly, ReadState
 from .tracker import Progress, ProgressTracker, TrackerConfig
 from .types import (
+    LEADER,
+    MSG_APP_RESP,
     NO_LIMIT,
     NONE,
     ConfChangeV2,
@@ -33,7 +35,8 @@ from .types import (
     MessageType,
     Snapshot,
     StateType,
-    payloads_size,
+    numbered,
+    sizes,
 )
 
 _VOTE_MESSAGES = frozenset({
@@ -50,7 +53,7 @@ class Raft:
     """One node's protocol state. `RawNode` is the way to use it."""
 
     __slots__ = (
-        "_rand", "_step_role", "check_quorum", "disable_conf_change_validation",
+        "_handlers", "_rand", "check_quorum", "disable_conf_change_validation",
         "disable_proposal_forwarding",
         "election_elapsed", "election_timeout", "heartbeat_elapsed", "heartbeat_timeout", "id",
         "lead", "lead_transferee", "log", "logger", "max_msg_size",
@@ -66,7 +69,7 @@ class Raft:
         self.vote = NONE
         self.lead = NONE
         self.state = StateType.StateFollower
-        self._step_role: Callable[[Raft, Message], None] = follower.step_follower
+        self._handlers = _FOLLOWER
         self.logger: Logger = config.logger or NullLogger()
         self.log = RaftLog(storage, self.logger, config.applying_size_max())
         self.tracker = ProgressTracker(config.max_inflight_msgs, config.max_inflight_bytes)
@@ -143,11 +146,15 @@ class Raft:
         else:
             self.msgs.append(m)
 
+    def acknowledge(self, to: int, index: int) -> None:
+        """Tell `to` that the log agrees with the leader's up to `index`, once that is durable."""
+        self.msgs_after_append.append(Message(MSG_APP_RESP, to, self.id, self.term, 0, index))
+
     # --- time
 
     def tick(self) -> None:
         """One unit of time has passed."""
-        if self.state == StateType.StateLeader:
+        if self.state is LEADER:
             self._tick_leader()
             return
         self.election_elapsed += 1
@@ -163,7 +170,7 @@ class Raft:
             if self.check_quorum:
                 leader.check_quorum(self)
             self.lead_transferee = NONE  # a transfer has one election timeout to succeed
-        if self.state == StateType.StateLeader and self.heartbeat_elapsed >= self.heartbeat_timeout:
+        if self.state is LEADER and self.heartbeat_elapsed >= self.heartbeat_timeout:
             self.heartbeat_elapsed = 0
             replication.bcast_heartbeat(self)
 
@@ -196,27 +203,27 @@ class Raft:
         """Follow in `term`, and nobody until a leader is heard from."""
         self.reset(term)
         self.state = StateType.StateFollower
-        self._step_role = follower.step_follower
+        self._handlers = _FOLLOWER
         self.logger.info("%x became follower at term %d", self.id, self.term)
 
     def become_candidate(self) -> None:
         """Start a term of one's own and vote for oneself."""
-        if self.state == StateType.StateLeader:
+        if self.state is LEADER:
             raise RaftPanic("invalid transition [leader -> candidate]")
         self.reset(self.term + 1)
         self.vote = self.id
         self.state = StateType.StateCandidate
-        self._step_role = election.step_candidate
+        self._handlers = _CANDIDATE
         self.logger.info("%x became candidate at term %d", self.id, self.term)
 
     def become_pre_candidate(self) -> None:
         """Ask whether an election could be won; term, vote and timer stay as they are."""
-        if self.state == StateType.StateLeader:
+        if self.state is LEADER:
             raise RaftPanic("invalid transition [leader -> pre-candidate]")
         self.tracker.votes = {}
         self.lead = NONE
         self.state = StateType.StatePreCandidate
-        self._step_role = election.step_candidate
+        self._handlers = _PRE_CANDIDATE
         self.logger.info("%x became pre-candidate at term %d", self.id, self.term)
 
     def become_leader(self) -> None:
@@ -225,8 +232,8 @@ class Raft:
             raise RaftPanic("invalid transition [follower -> leader]")
         self.reset(self.term)
         self.lead = self.id
-        self.state = StateType.StateLeader
-        self._step_role = leader.step_leader
+        self.state = LEADER
+        self._handlers = _LEADER
         own = self.tracker.progress[self.id]
         own.become_replicate()
         own.recent_active = True
@@ -250,17 +257,16 @@ class Raft:
 
         Raises ProposalDropped and InvalidMessage. `inbound.check` guards it against the network.
         """
-        if m.term not in (0, self.term):
-            if m.term < self.term:
+        term = m.term
+        if term and term != self.term:
+            if term < self.term:
                 self._step_lower_term(m)
                 return
             if not self._accept_higher_term(m):
                 return
-        handler = _EVERY_ROLE.get(m.type)
+        handler = self._handlers.get(m.type)
         if handler is not None:
             handler(self, m)
-        else:
-            self._step_role(self, m)
 
     def _storage_appended(self, m: Message) -> None:
         if m.index:
@@ -270,10 +276,9 @@ class Raft:
 
     def _storage_applied(self, m: Message) -> None:
         if m.entries:
-            self.applied_to(m.entries[-1].index, self.log.page_size(m.entries))
-            if self.uncommitted_size:
-                size = payloads_size(m.entries)
-                self.uncommitted_size = max(self.uncommitted_size - size, 0)
+            payload, encoded = self.log.end_page(m.entries)
+            self.applied_to(m.entries[-1].index, encoded)
+            self.uncommitted_size = max(self.uncommitted_size - payload, 0)
 
     def _accept_higher_term(self, m: Message) -> bool:
         """Follow a message into its term; False if it must be ignored because of the lease."""
@@ -340,11 +345,9 @@ class Raft:
 
         The quota always admits a first proposal and empty ones.
         """
-        size = payloads_size(entries)
-        if (
-            self.uncommitted_size > 0
-            and 0 < size > self.max_uncommitted_size - self.uncommitted_size
-        ):
+        fresh = numbered(entries, self.term, self.log.unstable.last + 1)
+        size, encoded = sizes(fresh)
+        if self.uncommitted_size and 0 < size > self.max_uncommitted_size - self.uncommitted_size:
             self.logger.warning(
                 "%x appending new entries to log would exceed uncommitted entry size limit; "
                 "dropping proposal",
@@ -352,14 +355,7 @@ class Raft:
             )
             return False
         self.uncommitted_size += size
-        term = self.term
-        fresh = [
-            Entry(term, index, e.type, e.data)
-            for index, e in enumerate(entries, self.log.last_index() + 1)
-        ]
-        last = self.log.append_own(fresh, size)
-        # Acknowledged to oneself only once it is durable here.
-        self.send(Message(MessageType.MsgAppResp, to=self.id, index=last))
+        self.acknowledge(self.id, self.log.append_batch(fresh, size, encoded))
         return True
 
     def maybe_commit(self) -> bool:
@@ -375,17 +371,13 @@ class Raft:
         applied = max(index, self.log.applied)
         self.log.applied_to(applied, size)
         config = self.tracker.config
-        if (
-            not config.auto_leave
-            or applied < self.pending_conf_index
-            or self.state != StateType.StateLeader
-        ):
+        if not config.auto_leave or applied < self.pending_conf_index or self.state is not LEADER:
             return
         # Empty data is the change that leaves, and passes any quota. A transfer of leadership can
         # refuse it; then it is tried again after the next applied entry.
         leave = Message(MessageType.MsgProp, entries=[Entry(type=EntryType.EntryConfChangeV2)])
         try:
-            leader.step_leader(self, leave)
+            leader.propose(self, leave)
         except ProposalDropped as error:
             self.logger.debug(
                 "not initiating automatic transition out of joint configuration %s: %s",
@@ -440,7 +432,7 @@ class Raft:
         self.logger.info("%x switched to configuration %s", self.id, config)
         conf_state = self.tracker.conf_state()
         own = progress.get(self.id)
-        if self.state != StateType.StateLeader:
+        if self.state is not LEADER:
             return conf_state
         if own is None or own.is_learner:
             if self.step_down_on_removal:
@@ -457,11 +449,17 @@ class Raft:
         return conf_state
 
 
-# What a node does whatever its role; the rest is for `election`, `follower` and `leader`.
-_EVERY_ROLE: dict[MessageType, Callable[[Raft, Message], None]] = {
+# What a node does with a message of its term. It is looked up for every message, so the part that
+# does not depend on the role is repeated in the table of each.
+_Handlers = dict[MessageType, Callable[[Raft, Message], None]]
+_EVERY_ROLE: _Handlers = {
     MessageType.MsgHup: lambda r, _: election.hup(r, election.timeout_campaign(r)),
     MessageType.MsgVote: election.handle_vote,
     MessageType.MsgPreVote: election.handle_vote,
     MessageType.MsgStorageAppendResp: Raft._storage_appended,
     MessageType.MsgStorageApplyResp: Raft._storage_applied,
 }
+_FOLLOWER: _Handlers = _EVERY_ROLE | follower.HANDLERS
+_PRE_CANDIDATE: _Handlers = _EVERY_ROLE | election.PRE_CANDIDATE_HANDLERS
+_CANDIDATE: _Handlers = _EVERY_ROLE | election.CANDIDATE_HANDLERS
+_LEADER: _Handlers = _EVERY_ROLE | leader.HANDLERS

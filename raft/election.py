@@ -3,6 +3,7 @@
 Source: etcd-io/raft, raft.go.
 """
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -116,26 +117,20 @@ def log_vote_rejection(r: "Raft", m: Message) -> None:
     )  # fmt: skip
 
 
-def step_candidate(r: "Raft", m: Message) -> None:
-    """A message of the current term, for a candidate or pre-candidate."""
-    # A candidate ignores late answers to its pre-vote, and the other way round.
-    is_pre = r.state == StateType.StatePreCandidate
-    match m.type:
-        case MessageType.MsgProp:
-            r.logger.info("%x no leader at term %d; dropping proposal", r.id, r.term)
-            raise ProposalDropped
-        case MessageType.MsgApp | MessageType.MsgHeartbeat | MessageType.MsgSnap:
-            r.become_follower(m.term)
-            follower.step_follower(r, m)
-        case MessageType.MsgPreVoteResp if is_pre:
-            _count_vote(r, m)
-        case MessageType.MsgVoteResp if not is_pre:
-            _count_vote(r, m)
-        case MessageType.MsgTimeoutNow:
-            r.logger.debug(
-                "%x [term %d state %s] ignored MsgTimeoutNow from %x",
-                r.id, r.term, r.state.name, m.from_,
-            )  # fmt: skip
+def _drop_proposal(r: "Raft", _: Message) -> None:
+    r.logger.info("%x no leader at term %d; dropping proposal", r.id, r.term)
+    raise ProposalDropped
+
+
+def _concede(r: "Raft", m: Message) -> None:
+    r.become_follower(m.term)
+    follower.HANDLERS[m.type](r, m)
+
+
+def _ignore_timeout(r: "Raft", m: Message) -> None:
+    r.logger.debug(
+        "%x [term %d state %s] ignored MsgTimeoutNow from %x", r.id, r.term, r.state.name, m.from_
+    )
 
 
 def _count_vote(r: "Raft", m: Message) -> None:
@@ -159,3 +154,19 @@ def _count_vote(r: "Raft", m: Message) -> None:
     elif result == VoteResult.VoteWon:
         r.become_leader()
         replication.bcast_append(r)
+
+
+# A candidate ignores late answers to its pre-vote, and the other way round.
+PRE_CANDIDATE_HANDLERS: Final[dict[MessageType, Callable[["Raft", Message], None]]] = {
+    MessageType.MsgProp: _drop_proposal,
+    MessageType.MsgApp: _concede,
+    MessageType.MsgHeartbeat: _concede,
+    MessageType.MsgSnap: _concede,
+    MessageType.MsgTimeoutNow: _ignore_timeout,
+    MessageType.MsgPreVoteResp: _count_vote,
+}
+CANDIDATE_HANDLERS: Final = {
+    kind: handler
+    for kind, handler in PRE_CANDIDATE_HANDLERS.items()
+    if kind != MessageType.MsgPreVoteResp
+} | {MessageType.MsgVoteResp: _count_vote}

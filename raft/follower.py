@@ -1,7 +1,7 @@
 """What a follower does (raft paper, 5.3, and 7 for snapshots). Source: etcd-io/raft, raft.go."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import election
 from .config import ReadOnlyOption
@@ -11,13 +11,6 @@ from .types import NONE, Message, MessageType, Snapshot
 
 if TYPE_CHECKING:
     from .core import Raft
-
-
-def step_follower(r: "Raft", m: Message) -> None:
-    """A message of the current term, for a follower."""
-    handler = _HANDLERS.get(m.type)
-    if handler is not None:
-        handler(r, m)
 
 
 def _forward_proposal(r: "Raft", m: Message) -> None:
@@ -78,11 +71,11 @@ def _handle_append(r: "Raft", m: Message) -> None:
     r.lead = m.from_
     log = r.log
     if m.index < log.committed:
-        r.send(Message(MessageType.MsgAppResp, to=m.from_, index=log.committed))
+        r.acknowledge(m.from_, log.committed)
         return
     last_new = log.maybe_append(m.index, m.log_term, m.commit, m.entries)
     if last_new is not None:
-        r.send(Message(MessageType.MsgAppResp, to=m.from_, index=last_new))
+        r.acknowledge(m.from_, last_new)
         return
     r.logger.debug(
         "%x [logterm: %d, index: %d] rejected MsgApp [logterm: %d, index: %d] from %x",
@@ -117,8 +110,7 @@ def _handle_snapshot(r: "Raft", m: Message) -> None:
         "[index: %d, term: %d]",
         r.id, r.log.committed, index, term,
     )  # fmt: skip
-    acked = r.log.last_index() if restored else r.log.committed
-    r.send(Message(MessageType.MsgAppResp, to=m.from_, index=acked))
+    r.acknowledge(m.from_, r.log.last_index() if restored else r.log.committed)
 
 
 def _restore(r: "Raft", snapshot: Snapshot) -> bool:
@@ -152,7 +144,7 @@ def _restore(r: "Raft", snapshot: Snapshot) -> bool:
     return True
 
 
-_HANDLERS: dict[MessageType, Callable[["Raft", Message], None]] = {
+HANDLERS: Final[dict[MessageType, Callable[["Raft", Message], None]]] = {
     MessageType.MsgApp: _handle_append,
     MessageType.MsgHeartbeat: _handle_heartbeat,
     MessageType.MsgSnap: _handle_snapshot,

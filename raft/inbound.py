@@ -46,47 +46,51 @@ _FROM_ITSELF: Final = frozenset({
 
 def check(r: "Raft", m: Message) -> None:
     """Raise StepLocalMsg, StepPeerNotFound, InvalidMessage or UnsafeMessage, or do nothing."""
-    if not isinstance(m.type, MessageType):
-        raise InvalidMessage(f"unknown message type {m.type!r}")
+    kind = m.type
+    if not isinstance(kind, MessageType):
+        raise InvalidMessage(f"unknown message type {kind!r}")
     try:
-        _check_numbers(m)
-        _check_sender(r, m)
-        check_content = _CONTENT.get(m.type)
+        bits = m.term | m.log_term | m.index | m.commit | m.reject_hint
+        if not 0 <= bits < _NUMBER_MAX or (m.from_ | m.to | m.vote) >> 64:
+            raise InvalidMessage(
+                f"number out of range in {kind.name} from {m.from_}: term {m.term}, log term "
+                f"{m.log_term}, index {m.index}, commit {m.commit}, hint {m.reject_hint}"
+            )
+        if m.from_ < LOCAL_APPLY_THREAD:
+            _check_member(r, m, kind)
+        elif kind not in _FROM_STORAGE:
+            raise StepLocalMsg if kind in LOCAL_MESSAGES else _wrong_sender(r, m)
+        check_content = _CONTENT.get(kind)
         if check_content is not None:
             check_content(r, m)
     except (TypeError, AttributeError) as error:
-        raise InvalidMessage(f"malformed {m.type.name}: {error}") from error
+        raise InvalidMessage(f"malformed {kind.name}: {error}") from error
 
 
-def _check_numbers(m: Message) -> None:
-    bits = m.term | m.log_term | m.index | m.commit | m.reject_hint
-    if not 0 <= bits < _NUMBER_MAX or (m.from_ | m.to | m.vote) >> 64:
-        raise InvalidMessage(
-            f"number out of range in {m.type.name} from {m.from_}: term {m.term}, log term "
-            f"{m.log_term}, index {m.index}, commit {m.commit}, hint {m.reject_hint}"
-        )
-
-
-def _check_sender(r: "Raft", m: Message) -> None:
-    from_storage = m.from_ >= LOCAL_APPLY_THREAD
-    if m.type in LOCAL_MESSAGES and not (from_storage and m.type in _FROM_STORAGE):
+def _check_member(r: "Raft", m: Message, kind: MessageType) -> None:
+    if kind in LOCAL_MESSAGES:
         raise StepLocalMsg
-    if m.type in RESPONSE_MESSAGES and not from_storage and m.from_ not in r.tracker.progress:
-        raise StepPeerNotFound
-    wrong_request = m.type in _REQUESTS and (m.term == 0 or m.from_ == NONE)
-    from_itself = m.from_ == r.id and (m.reject or m.type not in _FROM_ITSELF)
-    if wrong_request or from_itself or (from_storage and m.type not in _FROM_STORAGE):
-        raise InvalidMessage(f"{m.type.name} from {m.from_:x} to {r.id:x} at term {m.term}")
+    if kind in RESPONSE_MESSAGES:
+        if m.from_ not in r.tracker.progress:
+            raise StepPeerNotFound
+    elif kind in _REQUESTS and (m.term == 0 or m.from_ == NONE):
+        raise _wrong_sender(r, m)
+    if m.from_ == r.id and (m.reject or kind not in _FROM_ITSELF):
+        raise _wrong_sender(r, m)
+
+
+def _wrong_sender(r: "Raft", m: Message) -> InvalidMessage:
+    return InvalidMessage(f"{m.type.name} from {m.from_:x} to {r.id:x} at term {m.term}")
 
 
 def _check_append_response(r: "Raft", m: Message) -> None:
-    last = r.log.last_index()
-    if not m.reject and m.index > last and m.term in (0, r.term):
+    last = r.log.unstable.last
+    if m.index > last and not m.reject and m.term in (0, r.term):
         raise InvalidMessage(f"{m.from_:x} acknowledges index {m.index}, last index is {last}")
 
 
 def _check_heartbeat(r: "Raft", m: Message) -> None:
-    last = r.log.last_index()
+    last = r.log.unstable.last
     if m.commit > last and m.term >= r.term:
         raise UnsafeMessage(
             f"tocommit({m.commit}) is out of range [lastIndex({last})]. "

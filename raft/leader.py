@@ -4,7 +4,7 @@ Source: etcd-io/raft, raft.go.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .confchange import ConfChangeError
 from .config import ReadOnlyOption
@@ -12,7 +12,7 @@ from .describe import describe_conf_change
 from .errors import ProposalDropped
 from .read_index import ReadState
 from .replication import bcast_append, bcast_heartbeat, maybe_send_append
-from .tracker import Progress, ProgressState
+from .tracker import PROBE, REPLICATE, SNAPSHOT, Progress
 from .types import (
     NONE,
     ConfChange,
@@ -27,20 +27,20 @@ from .types import (
 if TYPE_CHECKING:
     from .core import Raft
 
+Handler = Callable[["Raft", Message], None]
 
-def step_leader(r: "Raft", m: Message) -> None:
-    """A message of the current term, for the leader."""
-    handler = _FROM_ANYBODY.get(m.type)
-    if handler is not None:
-        handler(r, m)
-        return
-    pr = r.tracker.progress.get(m.from_)
-    if pr is None:
-        r.logger.debug("%x no progress available for %x", r.id, m.from_)
-        return
-    peer_handler = _FROM_MEMBERS.get(m.type)
-    if peer_handler is not None:
-        peer_handler(r, m, pr)
+
+def _from_member(handler: Callable[["Raft", Message, Progress], None]) -> Handler:
+    """`handler` with the sender's progress; nothing happens if the sender is no member."""
+
+    def handle(r: "Raft", m: Message) -> None:
+        pr = r.tracker.progress.get(m.from_)
+        if pr is None:
+            r.logger.debug("%x no progress available for %x", r.id, m.from_)
+        else:
+            handler(r, m, pr)
+
+    return handle
 
 
 def check_quorum(r: "Raft") -> None:
@@ -55,7 +55,8 @@ def check_quorum(r: "Raft") -> None:
 # --- proposals
 
 
-def _propose(r: "Raft", m: Message) -> None:
+def propose(r: "Raft", m: Message) -> None:
+    """Append what is proposed and replicate it; raises ProposalDropped."""
     if r.id not in r.tracker.progress:
         raise ProposalDropped  # removed while leading
     if r.lead_transferee != NONE:
@@ -133,7 +134,7 @@ def _handle_rejection(r: "Raft", m: Message, pr: Progress) -> None:
         probe, _ = r.log.find_conflict_by_term(m.reject_hint, m.log_term)
     if pr.maybe_decr_to(m.index, probe):
         r.logger.debug("%x decreased progress of %x to [%s]", r.id, m.from_, pr)
-        if pr.state == ProgressState.StateReplicate:
+        if pr.state is REPLICATE:
             pr.become_probe()
         maybe_send_append(r, m.from_, pr)
 
@@ -144,12 +145,12 @@ def _handle_append_response(r: "Raft", m: Message, pr: Progress) -> None:
         _handle_rejection(r, m, pr)
         return
     # A repeated acknowledgement still ends probing: the logs do agree there.
-    known = m.index == pr.match and pr.state == ProgressState.StateProbe
+    known = m.index == pr.match and pr.state is PROBE
     if not pr.maybe_update(m.index) and not known:
         return
-    if pr.state == ProgressState.StateReplicate:
+    if pr.state is REPLICATE:
         pr.window().free_le(m.index)
-    elif pr.state == ProgressState.StateProbe:
+    elif pr.state is PROBE:
         pr.become_replicate()
     elif pr.match + 1 >= r.log.first_index():
         # The log reaches back to the peer, whatever snapshot took it there.
@@ -159,7 +160,8 @@ def _handle_append_response(r: "Raft", m: Message, pr: Progress) -> None:
         )  # fmt: skip
         pr.become_probe()
         pr.become_replicate()
-    if r.maybe_commit():
+    # What is committed already commits nothing more.
+    if pr.match > r.log.committed and r.maybe_commit():
         _release_postponed_reads(r)
         bcast_append(r)
     elif m.from_ != r.id and pr.can_bump_commit(r.log.committed):
@@ -168,9 +170,10 @@ def _handle_append_response(r: "Raft", m: Message, pr: Progress) -> None:
     if m.from_ == r.id:
         return
     # The window may have room for several messages now.
-    while maybe_send_append(r, m.from_, pr, send_if_empty=False):
+    last = r.log.unstable.last
+    while pr.next <= last and maybe_send_append(r, m.from_, pr, send_if_empty=False):
         pass
-    if m.from_ == r.lead_transferee and pr.match == r.log.last_index():
+    if m.from_ == r.lead_transferee and pr.match == last:
         r.logger.info("%x sent MsgTimeoutNow to %x after received MsgAppResp", r.id, m.from_)
         r.send(Message(MessageType.MsgTimeoutNow, to=m.from_))
 
@@ -181,7 +184,7 @@ def _handle_heartbeat_response(r: "Raft", m: Message, pr: Progress) -> None:
     pr.recent_active = True
     pr.msg_app_flow_paused = False
     # Also if the peer is up to date but being probed: its answer ends the probing.
-    if pr.match < r.log.last_index() or pr.state == ProgressState.StateProbe:
+    if pr.match < r.log.last_index() or pr.state is PROBE:
         maybe_send_append(r, m.from_, pr)
     if m.context:
         for request, index in r.read_only.advance(r.tracker.config.voters):
@@ -189,7 +192,7 @@ def _handle_heartbeat_response(r: "Raft", m: Message, pr: Progress) -> None:
 
 
 def _handle_snapshot_status(r: "Raft", m: Message, pr: Progress) -> None:
-    if pr.state != ProgressState.StateSnapshot:
+    if pr.state is not SNAPSHOT:
         return
     if m.reject:
         pr.pending_snapshot = 0  # before the probe, which would start after the snapshot
@@ -205,7 +208,7 @@ def _handle_snapshot_status(r: "Raft", m: Message, pr: Progress) -> None:
 
 def _handle_unreachable(r: "Raft", m: Message, pr: Progress) -> None:
     # An append message was probably lost: stop pipelining.
-    if pr.state == ProgressState.StateReplicate:
+    if pr.state is REPLICATE:
         pr.become_probe()
     r.logger.debug(
         "%x failed to send message to %x because it is unreachable [%s]", r.id, m.from_, pr
@@ -291,15 +294,12 @@ def _handle_transfer(r: "Raft", m: Message, pr: Progress) -> None:
         maybe_send_append(r, target, pr)
 
 
-_FROM_ANYBODY: dict[MessageType, Callable[["Raft", Message], None]] = {
-    MessageType.MsgProp: _propose,
+HANDLERS: Final[dict[MessageType, Handler]] = {
+    MessageType.MsgProp: propose,
     MessageType.MsgReadIndex: _read,
-    MessageType.MsgForgetLeader: lambda _r, _m: None,
-}
-_FROM_MEMBERS: dict[MessageType, Callable[["Raft", Message, Progress], None]] = {
-    MessageType.MsgAppResp: _handle_append_response,
-    MessageType.MsgHeartbeatResp: _handle_heartbeat_response,
-    MessageType.MsgSnapStatus: _handle_snapshot_status,
-    MessageType.MsgUnreachable: _handle_unreachable,
-    MessageType.MsgTransferLeader: _handle_transfer,
+    MessageType.MsgAppResp: _from_member(_handle_append_response),
+    MessageType.MsgHeartbeatResp: _from_member(_handle_heartbeat_response),
+    MessageType.MsgSnapStatus: _from_member(_handle_snapshot_status),
+    MessageType.MsgUnreachable: _from_member(_handle_unreachable),
+    MessageType.MsgTransferLeader: _from_member(_handle_transfer),
 }

@@ -9,9 +9,9 @@ from .config import Logger
 from .errors import ErrCompacted, ErrUnavailable, RaftPanic, StorageError, UnsafeMessage
 from .log_unstable import Unstable
 from .storage import Storage
-from .types import NO_LIMIT, Entry, Snapshot, entries_size, limit_size, payloads_size, surely_fits
+from .types import NO_LIMIT, Entry, Snapshot, entries_size, limit_size, sizes
 
-_NO_BATCH: tuple[int, list[Entry], int, int] = (0, [], 0, -1)  # no entry 0, no bound -1
+_NO_BATCH: tuple[list[Entry], int, int, int] = ([], 0, 0, 0)
 
 
 class RaftLog:
@@ -22,7 +22,7 @@ class RaftLog:
     """
 
     __slots__ = (
-        "_applying_paused", "_applying_size", "_batch", "_logger", "_page_sizes", "_storage",
+        "_applying_paused", "_applying_size", "_batch", "_logger", "_pages", "_storage",
         "applied", "applying", "committed", "max_applying_size", "unstable",
     )  # fmt: skip
 
@@ -32,8 +32,11 @@ class RaftLog:
         self.max_applying_size = max_applying_size
         self._applying_size = 0
         self._applying_paused = False
-        self._page_sizes: dict[int, int] = {}  # by the last index of a page that is being applied
-        self._batch: tuple[int, list[Entry], int, int] = _NO_BATCH
+        self._pages: dict[
+            int, tuple[int, int]
+        ] = {}  # sizes of what is being applied, by last index
+        # What was last appended or sent as a leader, its sizes, and the bound it was cut to.
+        self._batch = _NO_BATCH
         self.unstable = Unstable(storage.last_index() + 1, logger)
         self.committed = self.applying = self.applied = storage.first_index() - 1
 
@@ -55,11 +58,7 @@ class RaftLog:
 
     def last_index(self) -> int:
         """The index of the last entry, or of the snapshot before any."""
-        unstable = self.unstable
-        if unstable.entries:
-            return unstable.offset + len(unstable.entries) - 1
-        last = unstable.maybe_last_index()
-        return self._storage.last_index() if last is None else last
+        return self.unstable.last
 
     def term(self, index: int) -> int:
         """The term of entry `index`; ErrCompacted or ErrUnavailable outside the log.
@@ -110,17 +109,16 @@ class RaftLog:
         return [] if lo > last else self.slice(lo, last + 1, max_size)
 
     def batch(self, lo: int, max_size: int) -> tuple[list[Entry], int]:
-        """`entries(lo, max_size)` and the bytes of their data. For a leader; the list is shared.
+        """`entries(lo, max_size)`, of which there are some, and the bytes of their data.
 
-        Peers mostly need the same entries, those just appended, so the last answer is kept.
+        The list is shared: peers mostly need the same, what was just appended.
         """
-        kept_lo, entries, size, kept_max = self._batch
-        if kept_lo == lo and (max_size == kept_max or surely_fits(entries, size, max_size)):
-            return entries, size
-        entries = self.entries(lo, max_size)
-        size = payloads_size(entries)
-        self._batch = (lo, entries, size, max_size)
-        return entries, size
+        entries, payload, encoded, kept_max = self._batch
+        if not entries or entries[0].index != lo or (encoded > max_size != kept_max):
+            entries = self.entries(lo, max_size)
+            payload, encoded = sizes(entries)
+            self._batch = (entries, payload, encoded, max_size)
+        return entries, payload
 
     def slice(self, lo: int, hi: int, max_size: int) -> list[Entry]:
         """Entries [lo, hi) within `max_size` bytes but at least one; ErrCompacted."""
@@ -182,8 +180,9 @@ class RaftLog:
         if not self.match_term(index, log_term):
             return None
         last_new = index + len(entries)
-        conflict = self.find_conflict(entries)
-        if conflict:
+        if index == self.unstable.last:  # the usual case: nothing to compare with
+            self.append(entries)
+        elif conflict := self.find_conflict(entries):
             if conflict <= self.committed:
                 raise UnsafeMessage(
                     f"entry {conflict} conflict with committed entry [committed({self.committed})]"
@@ -199,15 +198,13 @@ class RaftLog:
             if after < self.committed:
                 raise RaftPanic(f"after({after}) is out of range [committed({self.committed})]")
             self.unstable.truncate_and_append(entries)
-        return self.last_index()
+            self._batch = _NO_BATCH
+        return self.unstable.last
 
-    def append_own(self, entries: list[Entry], payload: int) -> int:
-        """A leader's append of entries with `payload` bytes of data: nothing is replaced.
-
-        A leader begins with one, so `batch` never sees what was there before.
-        """
+    def append_batch(self, entries: list[Entry], payload: int, encoded: int) -> int:
+        """A leader's append of what it is about to send, with its sizes."""
         last = self.append(entries)
-        self._batch = (entries[0].index, entries, payload, _NO_BATCH[3])
+        self._batch = (entries, payload, encoded, NO_LIMIT)
         return last
 
     def find_conflict(self, entries: list[Entry]) -> int:
@@ -275,9 +272,10 @@ class RaftLog:
         """True if there are entries to apply."""
         # Applying entries before the snapshot that precedes them would be out of order.
         return (
-            not self._applying_paused
+            self.applying < self.committed
+            and (allow_unstable or self.applying < self.unstable.offset - 1)
+            and not self._applying_paused
             and self.unstable.snapshot is None
-            and self.applying < self.max_appliable_index(allow_unstable)
         )
 
     def next_committed(self, allow_unstable: bool) -> list[Entry]:
@@ -294,6 +292,9 @@ class RaftLog:
                 f"applying entry size ({self.max_applying_size}-{self._applying_size})={room} "
                 "not positive"
             )
+        batch, _, encoded, _ = self._batch
+        if len(batch) == hi - lo and batch[0].index == lo and encoded <= room:
+            return batch[:]
         try:
             return self.slice(lo, hi, room)
         except StorageError as error:
@@ -312,17 +313,23 @@ class RaftLog:
             )
         self.applying = index
         self._applying_size += size
-        self._page_sizes[index] = size
         # Fewer entries than there are: the next one did not fit, so wait for room for it too.
         self._applying_paused = (
             self._applying_size >= self.max_applying_size
             or index < self.max_appliable_index(allow_unstable)
         )
 
-    def page_size(self, entries: list[Entry]) -> int:
-        """The encoded bytes of entries that were applied, as when they were handed out."""
-        size = self._page_sizes.pop(entries[-1].index, None)
-        return entries_size(entries) if size is None else size
+    def start_page(self, entries: list[Entry]) -> int:
+        """The encoded bytes of entries that are handed out to be applied."""
+        batch, payload, encoded, _ = self._batch
+        if len(batch) != len(entries) or batch[0] is not entries[0]:
+            payload, encoded = sizes(entries)
+        self._pages[entries[-1].index] = (payload, encoded)
+        return encoded
+
+    def end_page(self, entries: list[Entry]) -> tuple[int, int]:
+        """(bytes of data, encoded bytes) of entries that were applied."""
+        return self._pages.pop(entries[-1].index, None) or sizes(entries)
 
     def applied_to(self, index: int, size: int) -> None:
         """Entries up to `index` are applied, `size` encoded bytes of them newly."""

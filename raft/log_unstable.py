@@ -15,17 +15,22 @@ class Unstable:
     `snapshot_in_progress`, was handed out for writing and is not handed out again. All of it stays
     here until the write is confirmed, so that reads never depend on how far the write got.
 
-    Invariant: offset <= offset_in_progress <= offset + len(entries).
+    `last` is the index of the last entry, or of what is before the first: storage ends there, or
+    the snapshot does.
+
+    Invariant: offset <= offset_in_progress <= offset + len(entries) == last + 1.
     """
 
     __slots__ = (
-        "_logger", "entries", "offset", "offset_in_progress", "snapshot", "snapshot_in_progress",
+        "_logger", "entries", "last", "offset", "offset_in_progress", "snapshot",
+        "snapshot_in_progress",
     )  # fmt: skip
 
     def __init__(self, offset: int, logger: Logger) -> None:
         self.snapshot: Snapshot | None = None
         self.entries: list[Entry] = []
         self.offset = offset
+        self.last = offset - 1
         self.snapshot_in_progress = False
         self.offset_in_progress = offset
         self._logger = logger
@@ -33,12 +38,6 @@ class Unstable:
     def maybe_first_index(self) -> int | None:
         """The first index, if a snapshot determines it."""
         return self.snapshot.metadata.index + 1 if self.snapshot else None
-
-    def maybe_last_index(self) -> int | None:
-        """The last index, if there are entries or a snapshot."""
-        if self.entries:
-            return self.offset + len(self.entries) - 1
-        return self.snapshot.metadata.index if self.snapshot else None
 
     def maybe_term(self, index: int) -> int | None:
         """The term of the entry at `index`, if it is here."""
@@ -55,7 +54,7 @@ class Unstable:
 
     def has_next_entries(self) -> bool:
         """True if there are entries to hand out."""
-        return self.offset_in_progress - self.offset < len(self.entries)
+        return self.offset_in_progress <= self.last
 
     def next_snapshot(self) -> Snapshot | None:
         """The snapshot, unless it was handed out already."""
@@ -63,7 +62,7 @@ class Unstable:
 
     def accept_in_progress(self) -> None:
         """Everything here is now being written."""
-        self.offset_in_progress = self.offset + len(self.entries)
+        self.offset_in_progress = self.last + 1
         self.snapshot_in_progress = self.snapshot is not None
 
     def stable_to(self, index: int, term: int) -> None:
@@ -85,7 +84,8 @@ class Unstable:
             return
         del self.entries[: index + 1 - self.offset]
         self.offset = index + 1
-        self.offset_in_progress = max(self.offset_in_progress, self.offset)
+        if self.offset_in_progress <= index:
+            self.offset_in_progress = index + 1
 
     def stable_snap_to(self, index: int) -> None:
         """The snapshot at `index` is durable."""
@@ -95,8 +95,8 @@ class Unstable:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Replace everything by a snapshot."""
-        self.offset = snapshot.metadata.index + 1
-        self.offset_in_progress = self.offset
+        self.last = snapshot.metadata.index
+        self.offset = self.offset_in_progress = self.last + 1
         self.entries = []
         self.snapshot = snapshot
         self.snapshot_in_progress = False
@@ -105,6 +105,7 @@ class Unstable:
         """Append, replacing whatever is at or after the first of `entries`."""
         start = entries[0].index
         at = start - self.offset
+        self.last = start + len(entries) - 1
         if at == len(self.entries):
             self.entries += entries
         elif at <= 0:

@@ -13,6 +13,11 @@ from .tracker import Progress, TrackerConfig
 from .types import (
     LOCAL_APPEND_THREAD,
     LOCAL_APPLY_THREAD,
+    MSG_PROP,
+    MSG_STORAGE_APPEND,
+    MSG_STORAGE_APPEND_RESP,
+    MSG_STORAGE_APPLY,
+    MSG_STORAGE_APPLY_RESP,
     ConfChange,
     ConfChangeV2,
     ConfState,
@@ -23,8 +28,9 @@ from .types import (
     MessageType,
     Snapshot,
     StateType,
-    entries_size,
 )
+
+_NO_HARD_STATE = HardState()
 
 
 class SnapshotStatus(IntEnum):
@@ -57,7 +63,7 @@ class Peer:
     context: bytes = b""
 
 
-@dataclass
+@dataclass(slots=True)
 class Ready:
     """Work for the host. None means unchanged; the lists are the host's own.
 
@@ -175,7 +181,7 @@ class RawNode:
         from this node's id.
         """
         r = self._raft
-        r.step(Message(MessageType.MsgProp, from_=r.id, entries=[Entry(data=data)]))
+        r.step(Message(MSG_PROP, from_=r.id, entries=[Entry(data=data)]))
 
     def propose_conf_change(self, cc: ConfChange | ConfChangeV2) -> None:
         """Propose a membership change; raises ProposalDropped.
@@ -231,17 +237,20 @@ class RawNode:
 
     def has_ready(self) -> bool:
         """True if `ready` has work."""
-        r = self._raft
-        log = r.log
+        r, hard, soft = self._raft, self._hard_state, self._soft_state
+        log, unstable = r.log, r.log.unstable
         return bool(
             r.msgs
             or r.msgs_after_append
             or r.read_states
-            or log.unstable.has_next_entries()
+            or unstable.offset_in_progress <= unstable.last
             or log.has_next_committed(not self._async)
-            or log.unstable.next_snapshot() is not None
-            or self._hard_state_changed()
-            or self._soft_state_changed()
+            or (unstable.snapshot is not None and not unstable.snapshot_in_progress)
+            or log.committed != hard.commit
+            or r.term != hard.term
+            or r.vote != hard.vote
+            or r.lead != soft.lead
+            or r.state is not soft.raft_state
         )
 
     def ready(self) -> Ready:
@@ -281,9 +290,9 @@ class RawNode:
     def _accept(self, rd: Ready) -> None:
         r = self._raft
         if rd.soft_state is not None:
-            self._soft_state = SoftState(rd.soft_state.lead, rd.soft_state.raft_state)
+            self._soft_state = rd.soft_state
         if rd.hard_state is not None:
-            self._hard_state = self._current_hard_state()
+            self._hard_state = rd.hard_state
         if not self._async:
             if self._steps_on_advance:
                 raise RaftPanic("two accepted Ready structs without call to Advance")
@@ -297,18 +306,17 @@ class RawNode:
         r.log.unstable.accept_in_progress()
         if rd.committed_entries:
             last = rd.committed_entries[-1].index
-            size = entries_size(rd.committed_entries)
+            size = r.log.start_page(rd.committed_entries)
             r.log.accept_applying(last, size, not self._async)
 
     def _add_storage_messages(self, rd: Ready) -> None:
         r = self._raft
-        hard_state = rd.hard_state or HardState()
+        hard_state = rd.hard_state or _NO_HARD_STATE
         if rd.entries or rd.hard_state or rd.snapshot or r.msgs_after_append:
             rd.messages.append(
                 Message(
-                    MessageType.MsgStorageAppend, LOCAL_APPEND_THREAD, r.id, hard_state.term,
-                    entries=rd.entries[:], commit=hard_state.commit, vote=hard_state.vote,
-                    snapshot=rd.snapshot,
+                    MSG_STORAGE_APPEND, LOCAL_APPEND_THREAD, r.id, hard_state.term, 0, 0,
+                    rd.entries[:], hard_state.commit, hard_state.vote, rd.snapshot,
                     # The node's own MsgAppResp first: while its entries are unstable their term
                     # is found without asking storage.
                     responses=r.msgs_after_append + self._append_response(rd),
@@ -318,8 +326,8 @@ class RawNode:
             response = self._apply_response(rd.committed_entries)
             rd.messages.append(
                 Message(
-                    MessageType.MsgStorageApply, LOCAL_APPLY_THREAD, r.id,
-                    entries=response.entries, responses=[response],
+                    MSG_STORAGE_APPLY, LOCAL_APPLY_THREAD, r.id, 0, 0, 0, response.entries,
+                    responses=[response],
                 )
             )  # fmt: skip
 
@@ -330,22 +338,19 @@ class RawNode:
         may have been ignored because the term changed meanwhile (which keeps a write that is still
         under way from replacing entries thought stable), and then this one stands in for it.
         """
-        r = self._raft
-        if not r.log.unstable.entries and rd.snapshot is None:
+        r, unstable = self._raft, self._raft.log.unstable
+        if not unstable.entries and rd.snapshot is None:
             return []
-        response = Message(
-            MessageType.MsgStorageAppendResp, r.id, LOCAL_APPEND_THREAD, r.term,
-            snapshot=rd.snapshot,
-        )  # fmt: skip
-        if r.log.unstable.entries:
-            response.index, response.log_term = r.log.last_index(), r.log.last_term()
+        response = Message(MSG_STORAGE_APPEND_RESP, r.id, LOCAL_APPEND_THREAD, r.term)
+        response.snapshot = rd.snapshot
+        if unstable.entries:
+            response.index, response.log_term = unstable.last, unstable.entries[-1].term
         return [response]
 
     def _apply_response(self, committed: list[Entry]) -> Message:
         return Message(
-            MessageType.MsgStorageApplyResp, self._raft.id, LOCAL_APPLY_THREAD,
-            entries=committed[:],
-        )  # fmt: skip
+            MSG_STORAGE_APPLY_RESP, self._raft.id, LOCAL_APPLY_THREAD, 0, 0, 0, committed[:]
+        )
 
     def _hard_state_changed(self) -> bool:
         r, seen = self._raft, self._hard_state

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from .errors import ErrCompacted, ErrSnapshotTemporarilyUnavailable, ErrUnavailable, RaftPanic
-from .tracker import Progress, ProgressState
-from .types import Entry, Message, MessageType, is_empty_snap
+from .tracker import REPLICATE, Progress
+from .types import MSG_APP, Entry, Message, MessageType, is_empty_snap
 
 if TYPE_CHECKING:
     from .core import Raft
@@ -16,7 +16,8 @@ def maybe_send_append(r: "Raft", to: int, pr: Progress, *, send_if_empty: bool =
     An empty message still carries the commit index; `send_if_empty` says whether that is worth it.
     """
     log = r.log
-    if pr.is_paused() or (not send_if_empty and pr.next > log.last_index()):
+    up_to_date = pr.next > log.unstable.last
+    if pr.is_paused() or (up_to_date and not send_if_empty):
         return False
     previous = pr.next - 1
     try:
@@ -27,19 +28,16 @@ def maybe_send_append(r: "Raft", to: int, pr: Progress, *, send_if_empty: bool =
     size = 0
     # With a full window only empty messages go out: should everything in it be lost, their
     # answers are what empties it.
-    if pr.state != ProgressState.StateReplicate or not pr.window().full():
+    if not up_to_date and (pr.state is not REPLICATE or not pr.window().full()):
         try:
             entries, size = log.batch(pr.next, r.max_msg_size)
         except ErrCompacted:
             return send_if_empty and _maybe_send_snapshot(r, to, pr)
     if not entries and not send_if_empty:
         return False
-    r.send(
-        Message(
-            MessageType.MsgApp, to, index=previous, log_term=previous_term, entries=entries,
-            commit=log.committed,
-        )
-    )  # fmt: skip
+    r.msgs.append(
+        Message(MSG_APP, to, r.id, r.term, previous_term, previous, entries, log.committed)
+    )
     pr.sent_entries(len(entries), size)
     pr.sent_commit = log.committed
     return True
@@ -71,8 +69,9 @@ def _maybe_send_snapshot(r: "Raft", to: int, pr: Progress) -> bool:
 
 def bcast_append(r: "Raft") -> None:
     """Send every other member what it lacks."""
-    for id_, pr in r.tracker.others(r.id):
-        maybe_send_append(r, id_, pr)
+    for id_, pr in r.tracker.progress.items():
+        if id_ != r.id:
+            maybe_send_append(r, id_, pr)
 
 
 def bcast_heartbeat(r: "Raft") -> None:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 from .errors import RaftPanic
 from .quorum import JointConfig, MajorityConfig, VoteResult
@@ -21,6 +22,11 @@ class ProgressState(IntEnum):
     StateProbe = 0
     StateReplicate = 1
     StateSnapshot = 2
+
+
+PROBE: Final = ProgressState.StateProbe
+REPLICATE: Final = ProgressState.StateReplicate
+SNAPSHOT: Final = ProgressState.StateSnapshot
 
 
 class Inflights:
@@ -38,12 +44,17 @@ class Inflights:
         self._bytes = 0
         self._window: deque[tuple[int, int]] = deque()
 
-    def add(self, index: int, nbytes: int) -> None:
-        """Note a message whose last entry is `index`; RaftPanic if the window is full."""
-        if self.full():
+    def add(self, index: int, nbytes: int) -> bool:
+        """Note a message whose last entry is `index`; True if that fills the window.
+
+        RaftPanic if it is full already.
+        """
+        window = self._window
+        if len(window) == self._size or 0 < self._max_bytes <= self._bytes:
             raise RaftPanic("cannot add into a Full inflights")
-        self._window.append((index, nbytes))
+        window.append((index, nbytes))
         self._bytes += nbytes
+        return len(window) == self._size or 0 < self._max_bytes <= self._bytes
 
     def free_le(self, to: int) -> None:
         """Forget the messages whose last entry is at or before `to`."""
@@ -83,7 +94,7 @@ class Progress:
 
     match: int = 0
     next: int = 0
-    state: ProgressState = ProgressState.StateProbe
+    state: ProgressState = PROBE
     pending_snapshot: int = 0
     recent_active: bool = False
     msg_app_flow_paused: bool = False
@@ -106,33 +117,33 @@ class Progress:
     def become_probe(self) -> None:
         """Look for the point of agreement, after a pending snapshot if there is one."""
         after_snapshot = self.pending_snapshot + 1
-        was_snapshot = self.state == ProgressState.StateSnapshot
-        self._reset_state(ProgressState.StateProbe)
+        was_snapshot = self.state is SNAPSHOT
+        self._reset_state(PROBE)
         self.next = max(self.match + 1, after_snapshot) if was_snapshot else self.match + 1
         self.sent_commit = min(self.sent_commit, self.next - 1)
 
     def become_replicate(self) -> None:
         """Send optimistically from match + 1 on."""
-        self._reset_state(ProgressState.StateReplicate)
+        self._reset_state(REPLICATE)
         self.next = self.match + 1
 
     def become_snapshot(self, index: int) -> None:
         """Send nothing: a snapshot at `index` is on its way."""
-        self._reset_state(ProgressState.StateSnapshot)
+        self._reset_state(SNAPSHOT)
         self.pending_snapshot = index
         self.next = index + 1
         self.sent_commit = index
 
     def sent_entries(self, count: int, nbytes: int) -> None:
         """Note an append message of `count` entries with `nbytes` of payload."""
-        if self.state == ProgressState.StateReplicate:
-            window = self.window()
+        if self.state is REPLICATE:
+            # A message that fills the window, or finds it full, is a probe: one per heartbeat.
             if count:
                 self.next += count
-                window.add(self.next - 1, nbytes)
-            # A message that fills the window, or finds it full, is a probe: one per heartbeat.
-            self.msg_app_flow_paused = window.full()
-        elif self.state == ProgressState.StateProbe:
+                self.msg_app_flow_paused = self.window().add(self.next - 1, nbytes)
+            else:
+                self.msg_app_flow_paused = self.window().full()
+        elif self.state is PROBE:
             if count:
                 self.msg_app_flow_paused = True
         else:
@@ -147,7 +158,8 @@ class Progress:
         if index <= self.match:
             return False
         self.match = index
-        self.next = max(self.next, index + 1)
+        if self.next <= index:
+            self.next = index + 1
         self.msg_app_flow_paused = False
         return True
 
@@ -156,7 +168,7 @@ class Progress:
 
         `match_hint` is where the logs may agree. `next` never falls to or below `match`.
         """
-        if self.state == ProgressState.StateReplicate:
+        if self.state is REPLICATE:
             if rejected <= self.match:
                 return False
             self.next = self.match + 1
@@ -172,7 +184,7 @@ class Progress:
 
     def is_paused(self) -> bool:
         """True if no entries may be sent now."""
-        return self.msg_app_flow_paused or self.state == ProgressState.StateSnapshot
+        return self.msg_app_flow_paused or self.state is SNAPSHOT
 
     def copy(self, *, with_inflights: bool = True) -> "Progress":
         """A copy; without its own window if only the numbers are wanted."""
@@ -257,13 +269,10 @@ class ProgressTracker:
             auto_leave=config.auto_leave,
         )
 
-    def _match(self, id_: int) -> int:
-        progress = self.progress.get(id_)
-        return progress.match if progress else 0
-
     def committed(self) -> int:
         """The largest index that the voters' acknowledgements commit."""
-        return self.config.voters.committed_index(self._match)
+        matches = {id_: pr.match for id_, pr in self.progress.items()}
+        return self.config.voters.committed_index(matches.get)
 
     def others(self, self_id: int) -> Iterator[tuple[int, Progress]]:
         """Every peer but this node, in ascending order."""

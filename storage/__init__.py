@@ -22,8 +22,10 @@ State database (state_store.py, owner: the applier)
                                                     number within that revision
     "d" escaped key, revision:u64   header          the last version of a key deleted at revision
     "o" revision:u64 key            record          a version that compaction must not lose
-    "l" lease:u64                   [ttl_s]
+    "l" lease:u64                   [ttl_s, index of the entry that renewed it last]
     "n" lease:u64 key               nothing         the lease holds the key
+    "s" session:u64             [used, floor, [[sequence, answer], …]]
+    "msessions"                     uses:u64        counts all uses of sessions, and the sessions
     "mapplied"       index:u64 term:u64 revision:u64 compact_revision:u64 history_crc:u32
     "mconfiguration"                [conf state, members]
     "mcompacted"     revision:u64   compaction has removed all it could up to here

@@ -5,7 +5,7 @@ server/lease. A request or a transaction makes at most one revision; what it ref
 before it has changed anything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..transport import errors
@@ -21,6 +21,7 @@ from .errors import StorageError
 from .leases import Leases
 from .mvcc import Result, Versions
 from .records import HEADER_SIZE, Header, key_value, read_header
+from .sessions import Sessions
 from .writer import Writer
 
 Request = tuple[Any, ...]
@@ -34,10 +35,13 @@ _NO_HEADER = Header(0, 0, 0, 0, 0, 0, 0)
 class Executor:
     """Executes checked requests, one after the other."""
 
-    def __init__(self, versions: Versions, writer: Writer, leases: Leases) -> None:
+    def __init__(
+        self, versions: Versions, writer: Writer, leases: Leases, sessions: Sessions
+    ) -> None:
         self._versions = versions
         self._writer = writer
         self._leases = leases
+        self._sessions = sessions
         self._revision = 0  # of the request under way
         self._begin = 0  # how many events there were before it
 
@@ -58,8 +62,14 @@ class Executor:
             result = refusal or (0, versions.revision, *request[1:])
         elif name == "lease_revoke":
             result = self._revoke(request[1])
+        elif name == "lease_keep_alive":
+            result = (0, versions.revision, request[1], self._leases.renew(request[1]))
+        elif name == "lease_expire":
+            result = self._expire(*request[1:])
         elif name == "compact":
             result = self._compact(request[1])
+        elif name == "session_open":
+            result = (0, versions.revision, self._sessions.open(request[1]))
         else:
             raise StorageError(f"the log holds a request of an unknown kind, {name!r}")
         return result
@@ -111,13 +121,41 @@ class Executor:
         """Delete the keys of a lease, in their order and one revision, and the lease."""
         if not self._leases.exists(lease):
             return errors.LEASE_NOT_FOUND
+        self._end(lease)
+        return (0, self._header_revision())
+
+    def _end(self, lease: int) -> None:
+        overlay = self._versions.overlay
         for key in self._leases.keys(lease):
-            record = self._versions.current(key)
+            record = overlay.get(keys.KV + key)
             if record is None:
                 raise StorageError(f"lease {lease:x} holds {key!r}, which does not exist")
             self._writer.delete(self._revision, key, record)
         self._leases.remove(lease)
-        return (0, self._header_revision())
+
+    def _expire(self, due: Sequence[tuple[int, int]], keys_max: int) -> Result:
+        """Revoke the leases that nothing renewed since the index named beside each, with a revision
+        for each, until `keys_max` keys are gone; the others have to be proposed again.
+
+        Returns (0, revision, how many ended).
+        """
+        versions, leases = self._versions, self._leases
+        over = [
+            lease
+            for lease, renewed in dict(due).items()
+            if (found := leases.get(lease)) is not None and found.renewed == renewed
+        ]
+        recent_max = len(versions.recent) + keys_max
+        for ended, lease in enumerate(over):
+            if len(versions.recent) >= recent_max:
+                for waiting in over[ended:]:
+                    leases.postpone(waiting)
+                return (0, versions.revision, ended)
+            self._revision = versions.revision + 1
+            self._begin = len(versions.recent)
+            self._end(lease)
+            self._header_revision()
+        return (0, versions.revision, len(over))
 
     def _compact(self, revision: int) -> Result:
         """Refuse reads below `revision` from now on; the history goes in the background."""

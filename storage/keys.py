@@ -11,9 +11,11 @@ DEAD = b"d"
 KEPT = b"o"
 """+ revision u64, key -> record that compaction must not lose."""
 LEASE = b"l"
-"""+ lease u64 -> [granted time to live in seconds]."""
+"""+ lease u64 -> [granted time to live in seconds, index of the last renewal]."""
 LEASE_KEY = b"n"
 """+ lease u64, key -> nothing: the lease holds the key."""
+SESSION = b"s"
+"""+ session u64 -> [last use, first sequence known, [[sequence, answer], …]]."""
 META = b"m"
 """+ name -> what the store is about as a whole."""
 
@@ -98,8 +100,11 @@ def lease_member_key(lease: int, key: bytes) -> bytes:
     return LEASE_KEY + pack_u64(lease) + key
 
 
-def after_lease(lease: int) -> bytes:
-    """The first key after all `lease_member_key` of `lease`."""
-    if lease == 2**64 - 1:
-        return after_prefix(LEASE_KEY)
-    return LEASE_KEY + pack_u64(lease + 1)
+def session_key(session: int) -> bytes:
+    """Key of a session."""
+    return SESSION + pack_u64(session)
+
+
+def parse_lease_member_key(stored: bytes) -> tuple[int, bytes]:
+    """(lease, key) of `lease_member_key`."""
+    return U64.unpack_from(stored, 1)[0], stored[1 + U64.size :]

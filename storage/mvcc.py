@@ -5,12 +5,14 @@ was deleted) go back along the farthest pointer that does not lead past the revi
 version stands in the chunk of its revision, or in KEPT when that chunk was compacted.
 """
 
+import heapq
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, cast
 
 from ..transport import errors
-from ..transport.requests import RANGE_COUNT_ONLY, RANGE_KEYS_ONLY
+from ..transport.requests import RANGE_COUNT_ONLY, RANGE_KEYS_ONLY, RANGE_NO_COUNT
 from . import keys
 from .errors import CorruptionError
 from .overlay import Overlay
@@ -134,15 +136,33 @@ class Versions:
             return self._walk(revision, key, head)
         return 0
 
-    def _dead_at(self, revision: int, key: bytes, range_end: bytes) -> list[tuple[bytes, Header]]:
+    def _dead_at(
+        self, revision: int, key: bytes, range_end: bytes, page: int = 0
+    ) -> Iterator[tuple[bytes, Header]]:
         """The generations in a range that existed at `revision` and were deleted since."""
-        found = []
-        for dead, raw in self.overlay.pairs(*keys.dead_bounds(key, range_end)):
+        for dead, raw in self._paged(*keys.dead_bounds(key, range_end), page):
             name, deleted = keys.parse_dead_key(dead)
             head = read_header(raw)
             if head.create_revision <= revision < deleted:
-                found.append((name, head))
-        return found
+                yield name, head
+
+    def _alive_at(
+        self, revision: int, key: bytes, range_end: bytes, page: int = 0
+    ) -> Iterator[tuple[bytes, bytes | Header]]:
+        """The keys of a range that exist now and did at `revision`."""
+        for stored, record in self._paged(*keys.range_bounds(key, range_end), page):
+            head = read_header(record)
+            if head.create_revision <= revision:
+                yield stored[1:], record if head.mod_revision <= revision else head
+
+    def _paged(self, start: bytes, end: bytes, page: int) -> Iterator[tuple[bytes, bytes]]:
+        """The pairs from `start` to `end`, read `page` (0: all) at a time as they are asked for."""
+        while start < end:
+            pairs = self.overlay.pairs(start, end, page)
+            yield from pairs
+            if not page or len(pairs) < page:
+                return
+            start = pairs[-1][0] + b"\x00"
 
     def forget_chunks(self, last_revision: int) -> None:
         """The chunks up to one that ends in `last_revision` are gone."""
@@ -159,19 +179,15 @@ class Versions:
         return record
 
     def live_at(
-        self, revision: int, key: bytes, range_end: bytes
+        self, revision: int, key: bytes, range_end: bytes, limit: int = 0
     ) -> list[tuple[bytes, bytes | Header]]:
-        """The keys of an etcd range that existed at `revision`, in order, each with its record or
-        with the newest header of its generation."""
-        live: list[tuple[bytes, bytes | Header]] = []
-        for stored, record in self.overlay.pairs(*keys.range_bounds(key, range_end)):
-            head = read_header(record)
-            if head.create_revision <= revision:
-                newest = record if head.mod_revision <= revision else head
-                live.append((stored[1:], newest))
-        live += self._dead_at(revision, key, range_end)
-        live.sort(key=_first)
-        return live
+        """The first `limit` (0: all) keys of an etcd range that existed at `revision`, in order,
+        each with its record or with the newest header of its generation."""
+        alive = self._alive_at(revision, key, range_end, limit)
+        dead: Iterator[tuple[bytes, bytes | Header]] = self._dead_at(
+            revision, key, range_end, limit
+        )
+        return list(islice(heapq.merge(alive, dead, key=_first), limit or None))
 
     # -- ranges --------------------------------------------------------------------------------
 
@@ -189,13 +205,19 @@ class Versions:
         limit = min(limit, _LIMIT_MAX)
         everything = any(filters) or (order != _SORT_NONE and (target, order) != (0, _SORT_ASCEND))
         fetch = limit + 1 if limit and not everything else 0
-        found, count = (
-            self._past(past, key, range_end, fetch) if past else self._now(key, range_end, fetch)
-        )
+        if past:
+            found = self._past(past, key, range_end, fetch)
+        else:
+            found = self._now(key, range_end, fetch)
+        count = len(found)
         found = _sorted(_filtered(found, filters), target, order)
         more = 0 < limit < len(found)
         if more:
             del found[limit:]
+        if flags & RANGE_NO_COUNT:
+            count = len(found)
+        elif fetch and count == fetch:  # there may be more
+            count = self._count(past, key, range_end)
         if flags & RANGE_KEYS_ONLY:
             found = [(*pair[:5], b"") for pair in found]
         return (0, self.revision, count, more, found)
@@ -216,33 +238,26 @@ class Versions:
         start, end = keys.range_bounds(key, range_end)
         return self.overlay.count(start, end) if start < end else 0
 
-    def _now(self, key: bytes, range_end: bytes, fetch: int) -> tuple[list[KeyValue], int]:
-        """The first `fetch` (0: all) keys of a range now, and how many there are in all."""
+    def _now(self, key: bytes, range_end: bytes, fetch: int) -> list[KeyValue]:
+        """The first `fetch` (0: all) keys of a range now."""
         if not range_end:
             record = self.current(key)
-            return ([], 0) if record is None else ([key_value(key, record)], 1)
+            return [] if record is None else [key_value(key, record)]
         start, end = keys.range_bounds(key, range_end)
         if start >= end:
-            return [], 0
-        pairs = self.overlay.pairs(start, end, fetch)
-        count = len(pairs)
-        if fetch and count == fetch:
-            count += self.overlay.count(pairs[-1][0] + b"\x00", end)
+            return []
         # key_value(), spelled out: a range of 10,000 keys spends a third of its time here.
         found = [
             (stored[1:], *PUBLIC.unpack_from(record), record[HEADER_SIZE:])
-            for stored, record in pairs
+            for stored, record in self.overlay.pairs(start, end, fetch)
         ]
-        return cast("list[KeyValue]", found), count
+        return cast("list[KeyValue]", found)
 
-    def _past(
-        self, revision: int, key: bytes, range_end: bytes, fetch: int
-    ) -> tuple[list[KeyValue], int]:
-        live = self.live_at(revision, key, range_end)
-        shown = live[: fetch or None]
-        records = self._versions_at(revision, shown)
-        found = [key_value(name, record) for (name, _), record in zip(shown, records, strict=True)]
-        return found, len(live)
+    def _past(self, revision: int, key: bytes, range_end: bytes, fetch: int) -> list[KeyValue]:
+        """The first `fetch` (0: all) keys of a range at `revision`."""
+        live = self.live_at(revision, key, range_end, fetch)
+        records = self._versions_at(revision, live)
+        return [key_value(name, record) for (name, _), record in zip(live, records, strict=True)]
 
     # -- history -------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ key that is written often meanwhile is written to the database once.
 """
 
 from collections.abc import Generator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from struct import Struct
 from typing import Any, cast
@@ -24,6 +24,7 @@ from .mvcc import Result, Versions
 from .overlay import Overlay
 from .records import Event, chunk_body, encode_chunks, key_value
 from .rocks import open_state
+from .sessions import Answer, Sessions, Stamp, with_refused
 from .writer import Writer
 
 COMMIT_KEYS = 1024
@@ -46,9 +47,10 @@ class StateStore:
         self._db = open_state(path)
         self._overlay = Overlay(self._db)
         self._versions = Versions(self._overlay)
-        self.leases = Leases(self._overlay)
+        self.leases = Leases(self._overlay, lambda: self._index)
         self._writer = Writer(self._versions, self.leases)
-        self._executor = Executor(self._versions, self._writer, self.leases)
+        self.sessions = Sessions(self._overlay)
+        self._executor = Executor(self._versions, self._writer, self.leases, self.sessions)
         raw = self._db.get(_APPLIED_KEY)
         index, term, revision, compact_revision, history_hash = (
             _APPLIED.unpack(raw) if raw else (0, 0, 1, 0, 0)
@@ -105,20 +107,58 @@ class StateStore:
     def apply(self, index: int, term: int, requests: Sequence[tuple[Any, ...]]) -> list[Result]:
         """Apply the raft entry `index`: its requests in order, each by itself. They passed
         transport/requests.py's checks. Returns a result (or WireError) for each."""
+        self._begin(index, term)
+        return self._execute(requests)[0]
+
+    def apply_once(
+        self,
+        index: int,
+        term: int,
+        messages: Sequence[Sequence[tuple[Any, ...]]],
+        stamps: Sequence[Stamp | None],
+    ) -> list[Answer]:
+        """Apply the raft entry `index`, whose requests came in `messages` with a stamp each, None
+        for none. Those whose stamps were applied before are not applied again. Returns each
+        message's answer, for `sessions.pack_answer`."""
+        self._begin(index, term)
+        sessions = self.sessions
+        known = [stamp and sessions.claim(stamp) for stamp in stamps]
+        fresh = [message for message, answer in zip(messages, known, strict=True) if answer is None]
+        results, plain = self._execute(list(chain.from_iterable(fresh)))
+        answers: list[Answer] = []
+        end = 0
+        for message, stamp, answer in zip(messages, stamps, known, strict=True):
+            if stamp is not None and answer is not None:
+                answers.append(sessions.repeated(stamp, answer))
+                continue
+            begin, end = end, end + len(message)
+            if stamp is None:
+                answers.append(results[begin:end])
+            elif plain and not stamp.refused:
+                answers.append(sessions.keep_puts(stamp, results[begin][1], len(message)))
+            else:
+                whole = with_refused(results[begin:end], stamp.refused)
+                answers.append(sessions.keep(stamp, whole))
+        return answers
+
+    def _begin(self, index: int, term: int) -> None:
         self._check_next(index, term)
         if len(self._overlay.writes) > COMMIT_KEYS or self._uncommitted_bytes > COMMIT_BYTES:
             self.commit()  # before the entry: a commit never holds a part of one
         self._index, self._term = index, term
+
+    def _execute(self, requests: Sequence[tuple[Any, ...]]) -> tuple[list[Result], bool]:
+        """The results, and whether all were plain puts: then their revisions follow each other."""
         results: list[Result] = []
         recent = self._versions.recent
-        begin, position = len(recent), 0
+        begin = len(recent)
+        position = self._writer.plain_puts(requests, 0, results)
+        plain = position == len(requests)
         while position < len(requests):
-            position = self._writer.plain_puts(requests, position, results)
-            if position < len(requests):
-                results.append(self._executor.execute(requests[position]))
-                position += 1
+            results.append(self._executor.execute(requests[position]))
+            position = self._writer.plain_puts(requests, position + 1, results)
         self._uncommitted_bytes += sum([len(event[2]) for event in islice(recent, begin, None)])
-        return results
+        return results, plain
 
     def apply_conf_state(self, index: int, term: int, conf_state: Any, members: Any) -> None:
         """Apply the raft entry `index`, a configuration change that led to `conf_state`.
@@ -158,6 +198,7 @@ class StateStore:
         versions = self._versions
         if self._committed_index == self._index:
             return
+        self.sessions.save()
         for stored, chunk in encode_chunks(versions.recent):
             self._overlay.writes[stored] = chunk
             # Without the array's head: chunks may end elsewhere on another member.

@@ -5,7 +5,7 @@ client or a peer is decoded to tuples, bytes, str, int, bool and None; anything 
 that does not decode, is a `CodecError`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import msgpack
@@ -26,6 +26,18 @@ def _refuse(value: Any) -> NoReturn:
 pack: Callable[[Any], bytes] = msgpack.Packer(
     use_bin_type=True, strict_types=False, default=_refuse
 ).pack
+
+
+def pack_array(packed: Sequence[bytes]) -> bytes:
+    """An array of values that are packed already, as `pack` would pack it."""
+    count = len(packed)
+    if count < 16:
+        head = bytes((0x90 | count,))
+    elif count < 1 << 16:
+        head = b"\xdc" + count.to_bytes(2, "big")
+    else:
+        head = b"\xdd" + count.to_bytes(4, "big")
+    return head + b"".join(packed)
 
 
 def _refuse_ext(code: int, data: bytes) -> NoReturn:

@@ -26,6 +26,7 @@ class WireError(NamedTuple):
 
 
 # gRPC status codes as etcd uses them (google.golang.org/grpc/codes)
+CANCELLED = 1
 INVALID_ARGUMENT = 3
 DEADLINE_EXCEEDED = 4
 NOT_FOUND = 5
@@ -67,11 +68,32 @@ NO_LEADER = _never(UNAVAILABLE, "etcdserver: no leader")
 STOPPED = _never(UNAVAILABLE, "etcdserver: server stopped")
 LEADER_CHANGED = WireError(UNAVAILABLE, "etcdserver: leader changed", Outcome.UNKNOWN.value)
 TIMEOUT = WireError(UNAVAILABLE, "etcdserver: request timed out", Outcome.UNKNOWN.value)
+LEADER_FAILED = WireError(
+    UNAVAILABLE,
+    "etcdserver: request timed out, possibly due to previous leader failure",
+    Outcome.UNKNOWN.value,
+)
+SESSION_EXPIRED = WireError(
+    FAILED_PRECONDITION,
+    "sampan: session expired; this message was not applied, an earlier one of its number may be",
+    Outcome.UNKNOWN.value,
+)
+ANSWER_NOT_KEPT = WireError(
+    DATA_LOSS,
+    "sampan: applied once, but the first answer was lost and is too large to be kept",
+    Outcome.UNKNOWN.value,
+)
 READ_TIMEOUT = _never(UNAVAILABLE, "etcdserver: request timed out")
+WATCH_EXISTS = _never(FAILED_PRECONDITION, "mvcc: duplicate watch ID provided on the WatchStream")
+WATCH_NOT_FOUND = _never(NOT_FOUND, "mvcc: watcher does not exist")
+WATCH_EMPTY_RANGE = _never(INVALID_ARGUMENT, "mvcc: watcher range is empty")
+WATCH_SILENT = _never(CANCELLED, "sampan: watches of a client that was silent for too long")
+WATCH_DROPPED = _never(CANCELLED, "sampan: more replies were left unread than the node can queue")
 UNSUPPORTED_VERSION = _never(
     UNIMPLEMENTED, "sampan: unsupported protocol version; this node speaks 1"
 )
 UNKNOWN_KIND = _never(
     UNIMPLEMENTED,
-    "sampan: unknown message kind; expected write, read, serializable, maintenance or inspect",
+    "sampan: unknown message kind; expected write, read, serializable, maintenance, inspect or "
+    "watch",
 )

@@ -26,6 +26,7 @@ PUT_IGNORE_LEASE = 4
 DELETE_PREV_KV = 1
 RANGE_KEYS_ONLY = 1
 RANGE_COUNT_ONLY = 2
+RANGE_NO_COUNT = 4
 COMPARE_VALUE = 3
 
 TXN_OPS_MAX = 128
@@ -81,8 +82,8 @@ def check_range(request: tuple[Any, ...]) -> WireError | None:
         return errors.malformed("range: key and range_end are bin")
     if not all(_is_u64(option) for option in request[3:]):
         return errors.malformed("range: options are unsigned integers")
-    if len(request) > 5 and request[5] > 3:
-        return errors.malformed("range: flags is 0 to 3")
+    if len(request) > 5 and (request[5] > 7 or request[5] & 6 == RANGE_COUNT_ONLY | RANGE_NO_COUNT):
+        return errors.malformed("range: flags is 0 to 5")
     if not request[1]:
         return errors.EMPTY_KEY
     if (len(request) > 6 and request[6] > 4) or (len(request) > 7 and request[7] > 2):
@@ -201,37 +202,59 @@ def _any_deleted(puts: set[bytes], deleted: Deleted) -> bool:
 
 
 def check_lease_grant(request: tuple[Any, ...]) -> WireError | None:
-    """`("lease_grant", lease, ttl_s)`; a client's 0 for an id was replaced before this."""
+    """`("lease_grant", lease, ttl_s)`; for lease 0 the node chooses an id."""
     if len(request) != 3 or not _is_u64(request[1]) or not _is_u64(request[2]):
         return errors.malformed("lease_grant takes lease, ttl")
-    return None if request[1] else errors.malformed("lease_grant: lease is not 0")
-
-
-def check_lease_revoke(request: tuple[Any, ...]) -> WireError | None:
-    """`("lease_revoke", lease)`."""
-    if len(request) != 2 or not _is_u64(request[1]):
-        return errors.malformed("lease_revoke takes lease")
     return None
 
 
+def complete_lease_grant(
+    request: tuple[Any, ...], new_id: Callable[[], int], ttl_min_s: int
+) -> tuple[Any, ...]:
+    """A checked grant as it goes into the log: with an id, and a time to live that an election
+    does not use up (etcd's minLeaseTTL). Members may be configured differently, so that this
+    cannot wait until it is applied."""
+    name, lease, ttl_s = request
+    return (name, lease or new_id(), max(ttl_s, ttl_min_s))
+
+
+def check_lease(request: tuple[Any, ...]) -> WireError | None:
+    """`(name, lease)`."""
+    if len(request) != 2 or not _is_u64(request[1]):
+        return errors.malformed(f"{request[0]} takes lease")
+    return None
+
+
+def check_lease_time_to_live(request: tuple[Any, ...]) -> WireError | None:
+    """`("lease_time_to_live", lease, with_keys=0)`."""
+    if not 2 <= len(request) <= 3 or not _is_u64(request[1]):
+        return errors.malformed("lease_time_to_live takes lease, with_keys")
+    if len(request) > 2 and (type(request[2]) is not int or request[2] not in (0, 1)):
+        return errors.malformed("lease_time_to_live: with_keys is 0 or 1")
+    return None
+
+
+def check_lease_list(request: tuple[Any, ...]) -> WireError | None:
+    """`("lease_list",)`."""
+    return None if len(request) == 1 else errors.malformed("lease_list takes nothing")
+
+
 def check_compact(request: tuple[Any, ...]) -> WireError | None:
-    """`("compact", revision)`."""
-    return _check_name_and_revision(request)
-
-
-def check_compacted(request: tuple[Any, ...]) -> WireError | None:
-    """`("compacted", revision)`."""
-    return _check_name_and_revision(request)
+    """`("compact", revision)`, and `("compacted", revision)`."""
+    if len(request) != 2 or not _is_u64(request[1]):
+        return errors.malformed(f"{request[0]} takes revision")
+    return None
 
 
 def check_hash_kv(request: tuple[Any, ...]) -> WireError | None:
     """`("hash_kv", revision=0)`."""
-    return None if len(request) == 1 else _check_name_and_revision(request)
+    return None if len(request) == 1 else check_compact(request)
 
 
-def _check_name_and_revision(request: tuple[Any, ...]) -> WireError | None:
+def check_session_open(request: tuple[Any, ...]) -> WireError | None:
+    """`("session_open", nonce)`."""
     if len(request) != 2 or not _is_u64(request[1]):
-        return errors.malformed(f"{request[0]} takes revision")
+        return errors.malformed("session_open takes nonce")
     return None
 
 
@@ -242,14 +265,18 @@ WRITE_CHECKS: dict[str, Check] = {
     "delete": check_delete,
     "txn": check_txn,
     "compact": check_compact,
-}
-LEASE_CHECKS: dict[str, Check] = {
+    "session_open": check_session_open,
     "lease_grant": check_lease_grant,
-    "lease_revoke": check_lease_revoke,
+    "lease_revoke": check_lease,
+    "lease_keep_alive": check_lease,
 }
-"""Not among the writes until a node ends leases: one that never ends is none."""
-INSPECT_CHECKS: dict[str, Check] = {"compacted": check_compacted, "hash_kv": check_hash_kv}
-READ_CHECKS: dict[str, Check] = {"range": check_range, "txn": check_read_txn}
+INSPECT_CHECKS: dict[str, Check] = {"compacted": check_compact, "hash_kv": check_hash_kv}
+READ_CHECKS: dict[str, Check] = {
+    "range": check_range,
+    "txn": check_read_txn,
+    "lease_time_to_live": check_lease_time_to_live,
+    "lease_list": check_lease_list,
+}
 
 
 def check_request(request: Any, checks: dict[str, Check]) -> WireError | None:

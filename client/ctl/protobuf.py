@@ -37,7 +37,7 @@ def _data(field: int, value: bytes) -> bytes:
 
 
 def _header(header: ResponseHeader) -> bytes:
-    return _message(1, b"".join(_number(i, value) for i, value in enumerate(header, 1)))
+    return _message(1, response_header(header))
 
 
 def _kv(field: int, kv: KeyValue) -> bytes:
@@ -48,6 +48,11 @@ def _kv(field: int, kv: KeyValue) -> bytes:
 
 def _kvs(field: int, kvs: Iterable[KeyValue]) -> bytes:
     return b"".join(_kv(field, kv) for kv in kvs)
+
+
+def response_header(header: ResponseHeader) -> bytes:
+    """etcdserverpb.ResponseHeader."""
+    return b"".join(_number(i, value) for i, value in enumerate(header, 1))
 
 
 def put_response(response: PutResponse) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import commands, gofmt, txn
+from . import commands, gofmt, lease, txn
 from .commands import Run
 from .flags import Flag, bool_flag, list_flag, string_flag
 
@@ -92,6 +92,29 @@ COMMANDS = (
         "Tell each endpoint's id, version, size, leader, term and indexes",
         "endpoint status",
         run=commands.endpoint_status,
+    ),
+    Command(("lease",), "Grant, renew and end leases", "lease <subcommand>"),
+    Command(("lease", "grant"), "Grant a lease", "lease grant <ttl>", run=lease.grant),
+    Command(
+        ("lease", "keep-alive"),
+        "Renew a lease until it is gone",
+        "lease keep-alive [options] <lease id>",
+        lease.KEEP_ALIVE_FLAGS,
+        lease.keep_alive,
+    ),
+    Command(("lease", "list"), "List all leases", "lease list", run=lease.leases),
+    Command(
+        ("lease", "revoke"),
+        "End a lease and delete its keys",
+        "lease revoke <lease id>",
+        run=lease.revoke,
+    ),
+    Command(
+        ("lease", "timetolive"),
+        "Tell how long a lease has left",
+        "lease timetolive <lease id> [options]",
+        lease.TIME_TO_LIVE_FLAGS,
+        lease.time_to_live,
     ),
     Command(
         ("compaction",),

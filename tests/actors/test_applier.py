@@ -4,6 +4,8 @@ import pytest
 from sampan.actors.actor import Impossible
 from sampan.actors.applier import REMOVED, Applier
 from sampan.actors.compactor import Periodic
+from sampan.actors.divergence import Divergence
+from sampan.actors.upkeep import Upkeep
 from sampan.config import limits
 from sampan.config.limits import LogLimits
 from sampan.storage import hashing
@@ -52,6 +54,13 @@ def entry(index, *bodies, batch_id=9, origin=ME, term=1):
     return (term, index, NORMAL, data)
 
 
+def stamped(index, *messages, batch_id=9, origin=ME, term=1):
+    """An entry of (stamp, requests) messages."""
+    stamps, bodies = zip(*messages, strict=True)
+    packed = [pack(body) for body in bodies]
+    return (term, index, NORMAL, pack((origin, batch_id, packed, stamps)))
+
+
 def put(key, value=b"v"):
     return ("put", key, value)
 
@@ -90,6 +99,29 @@ def wake_until_answered(applier):
 def test_each_message_of_an_entry_gets_its_own_results(applier):
     out = turn(applier, committed(entry(1, [put(b"a"), put(b"b")], [put(b"c")])))
     assert results(out) == [(9, [((0, 2), (0, 3)), ((0, 4),)])]
+
+
+def test_a_message_that_came_before_is_answered_by_whoever_it_came_through(applier):
+    """After a restart, too; the first time it came through another member."""
+    out = turn(applier, committed(entry(1, [("session_open", 1)])))
+    ((_, (((_, _, session),),)),) = results(out)
+    again = ((session, 1, 1), [put(b"a"), put(b"a")])
+    first = stamped(2, again, (None, [put(b"b")]), origin=OTHER)
+    second = stamped(3, (None, [put(b"a")]), again, ((session, 2, 2), [put(b"c")]))
+    out = turn(applier, committed(first, second))
+    assert results(out) == [(9, [((0, 5),), ((0, 2), (0, 3)), ((0, 6),)])]
+    out = turn(applier, committed(stamped(4, again, (None, [put(b"b")]))))
+    assert results(out) == [(9, [tuple(errors.SESSION_EXPIRED), ((0, 7),)])]
+
+
+def test_the_node_hears_of_a_new_leaders_first_entry_after_the_results_before_it(applier):
+    out = turn(applier, committed(entry(1, [put(b"a")]), entry(2, term=3)))
+    assert [channel for channel, _ in out if channel in ("resultc", "termc")] == [
+        "resultc",
+        "termc",
+    ]
+    assert out.on("termc") == [3]
+    assert turn(applier, committed(entry(3, [put(b"a")], term=3))).on("termc") == []
 
 
 def test_a_transaction_that_reads_is_a_read(applier):
@@ -375,8 +407,8 @@ def test_questions_whose_time_is_up_are_dropped_and_there_are_not_too_many(appli
         assert wake(applier) == []
 
 
-def test_only_the_leader_proposes_an_automatic_compaction(applier):
-    applier.compactor = Periodic(10.0, 0.0)
+def test_only_the_leader_proposes_an_automatic_compaction(applier, log):
+    applier.upkeep = Upkeep(Divergence(ME, 0, 0.0), Periodic(10.0, 0.0), log)
     turn(applier, committed(entry(1, [put(b"k"), put(b"k")])))
     for role, proposed in (("follower", []), ("leader", [(("compact", 3),)])):
         turn(applier, ("softstatec", (1, 1, role)))

@@ -24,9 +24,11 @@ def node(log):
     return node
 
 
-def ask(kind, requests, *, client=b"c", message_id=1, timeout_ms=0, received=0, version=1):
+def ask(
+    kind, requests, *, client=b"c", message_id=1, timeout_ms=0, received=0, version=1, stamp=()
+):
     body = requests if type(requests) is bytes else pack(requests)
-    header = pack((version, message_id, kind, timeout_ms, received))
+    header = pack((version, message_id, kind, timeout_ms, received, *stamp))
     return "clientc", (client, header, body)
 
 
@@ -189,6 +191,63 @@ def test_nothing_stays_counted_when_all_has_been_answered(node):
     tick(node, 110.0)
     status = status_of(node)
     assert {name: n for name, n in status.items() if name.startswith("pending") and n} == {}
+
+
+# -- writes of a session
+
+
+def payloads(emitted):
+    return [unpack(payload)[2:] for _, payload in emitted.on("propc")]
+
+
+def test_stamps_travel_beside_the_messages_and_only_when_there_are_some(node):
+    out = turn(node, ask("write", [PUT]), ask("write", [PUT], stamp=(5, 3, 2)))
+    body = pack([PUT])
+    assert payloads(out) == [((body, body), (None, (5, 3, 2)))]
+    assert payloads(turn(node, ask("write", [PUT]))) == [((body,),)]
+
+
+def test_what_was_refused_is_part_of_a_stamped_messages_answer(node):
+    """Another attempt may have been refused differently; what is kept is the whole answer."""
+    out = turn(node, ask("write", [("put", b"", b""), PUT], stamp=(5, 3, 2)))
+    assert payloads(out) == [((pack([PUT]),), ((5, 3, 2, ((0, tuple(errors.EMPTY_KEY)),)),))]
+    ((batch_id, _),) = out.on("propc")
+    kept = [tuple(errors.EMPTY_KEY), (0, 2)]
+    assert replies(turn(node, done(batch_id, kept))) == [(b"c", 1, tuple(kept))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "stamp"),
+    [
+        ("write", (5,)),
+        ("write", (5, 1)),
+        ("write", (5, 1, 1, 1)),
+        ("write", (0, 1, 1)),
+        ("write", (5, 1, 2)),
+        ("write", (5, 1, -1)),
+        ("write", (5, None, 1)),
+        ("read", (5, 1, 1)),
+    ],
+)
+def test_a_header_with_a_wrong_stamp_is_dropped(node, kind, stamp):
+    assert turn(node, ask(kind, [PUT], stamp=stamp)) == []
+    assert node.dropped == 1
+
+
+def test_what_an_earlier_leader_has_lost_is_unknown_as_soon_as_the_next_one_works(node):
+    """It may be in the next leader's log: then its result comes before that leader's first entry
+    has been applied."""
+    lost, kept = (ask("write", [PUT], message_id=n) for n in (1, 2))
+    turn(node, lost)
+    ((kept_id, _),) = proposed(turn(node, kept))
+    turn(node, ("softstatec", (2, 3, "follower")))
+    ((new_id, _),) = proposed(turn(node, ask("write", [PUT], message_id=3)))
+    out = turn(node, done(kept_id, [(0, 2)]), ("termc", 2))
+    assert replies(out) == [(b"c", 2, ((0, 2),)), (b"c", 1, tuple(errors.LEADER_FAILED))]
+    assert errors.LEADER_FAILED.outcome == "unknown"
+    assert replies(turn(node, done(new_id, [(0, 3)]))) == [(b"c", 3, ((0, 3),))]
+    assert status_of(node)["pending_bytes"] == 0
+    assert node.idle
 
 
 # -- reads

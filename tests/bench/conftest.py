@@ -49,6 +49,8 @@ class EchoNode:
     def _answer(self, kind, request):
         if kind == "maintenance":
             return (0, {"leader": MEMBER})
+        if request[0] == "session_open":
+            return (0, self.revision, 1)
         self.served[kind] += 1
         if request[0] == "put":
             if self.refuse:

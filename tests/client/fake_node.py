@@ -1,5 +1,7 @@
 """A node of one: a ROUTER and a dict, in a thread, that can be told to misbehave.
 
+Nodes with the same store are a cluster whose log is always up to date.
+
 It speaks docs/protocol.md with pyzmq and msgpack alone, so that the client is tested against the
 text and not against itself.
 """
@@ -14,6 +16,16 @@ import zmq
 NO_LEADER = [14, "etcdserver: no leader", "not applied"]
 STOPPED = [14, "etcdserver: server stopped", "not applied"]
 LEADER_CHANGED = [14, "etcdserver: leader changed", "unknown"]
+LEADER_FAILED = [
+    14,
+    "etcdserver: request timed out, possibly due to previous leader failure",
+    "unknown",
+]
+SESSION_EXPIRED = [
+    9,
+    "sampan: session expired; this message was not applied, an earlier one of its number may be",
+    "unknown",
+]
 TOO_MANY_REQUESTS = [8, "etcdserver: too many requests", "not applied"]
 
 Behave = Callable[[list[Any], list[Any]], Any]
@@ -24,16 +36,19 @@ SILENCE = object()
 class FakeNode:
     """Bound and serving after `start`; `messages` are the headers and bodies it received."""
 
-    def __init__(self, member_id: int = 1, port: int = 0) -> None:
+    def __init__(self, member_id: int = 1, port: int = 0, store: "FakeStore | None" = None) -> None:
         self.member_id = member_id
+        self.store = store or FakeStore()
+        self.execute = self.store.execute
+        self.openings = 0
+        self.opens_sessions = True
+        """Openings are answered whatever `behave` says, and are not among `messages`."""
         self.leader_id = member_id
         self.cluster_id = 77
         self.behave: Behave = lambda header, requests: None
         self.raw_reply: Callable[[list[Any]], list[bytes]] | None = None
         self.messages: list[tuple[list[Any], list[Any]]] = []
         self.sent_bytes: list[int] = []
-        self.data: dict[bytes, list[Any]] = {}
-        self.revision = 1
         self.seen = threading.Condition()
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -94,6 +109,9 @@ class FakeNode:
                 self._socket.send_multipart([identity, *reply])
 
     def _answer(self, header: list[Any], requests: list[Any]) -> list[bytes] | None:
+        if self.opens_sessions and requests[0][0] == "session_open":
+            self.openings += 1
+            return self._reply(header, self.apply(header, requests))
         with self.seen:
             self.messages.append((header, requests))
             self.seen.notify_all()
@@ -102,10 +120,43 @@ class FakeNode:
         body = self.behave(header, requests)
         if body is SILENCE:
             return None
-        if body is None:
-            body = [self.execute(request) for request in requests]
+        return self._reply(header, self.apply(header, requests) if body is None else body)
+
+    def apply(self, header: list[Any], requests: list[Any]) -> Any:
+        """The body of a message's reply: the first one, if it came before."""
+        with self.store.lock:
+            if len(header) == 5:
+                return [self.store.execute(request) for request in requests]
+            return self.store.execute_once(header[5:], requests)
+
+    def _reply(self, header: list[Any], body: Any) -> list[bytes]:
         head = [1, header[1], self.cluster_id, self.member_id, 5, self.leader_id]
         return [msgpack.packb(head), msgpack.packb(body)]
+
+
+class FakeStore:
+    """What a cluster has agreed on."""
+
+    def __init__(self) -> None:
+        self.data: dict[bytes, list[Any]] = {}
+        self.revision = 1
+        self.sessions: dict[int, dict[int, list[Any]]] = {}
+        self.floors: dict[int, int] = {}
+        self.lock = threading.RLock()
+
+    def execute_once(self, stamp: list[int], requests: list[Any]) -> list[Any]:
+        """The results of a numbered message, the first ones whenever it comes again."""
+        session, sequence, below = stamp
+        assert below <= sequence
+        if session not in self.sessions:
+            return SESSION_EXPIRED
+        self.floors[session] = max(self.floors[session], below)
+        if sequence < self.floors[session]:
+            return SESSION_EXPIRED
+        answers = self.sessions[session]
+        if sequence not in answers:
+            answers[sequence] = [self.execute(request) for request in requests]
+        return answers[sequence]
 
     def execute(self, request: list[Any]) -> list[Any]:
         """One request's result."""
@@ -121,9 +172,13 @@ class FakeNode:
             branch = rest[1] if all(self._holds(each) for each in rest[0]) else rest[2]
             results = [self.execute(each) for each in branch]
             return [0, self.revision, branch is rest[1], results]
+        if name == "session_open":
+            session = rest[0] % 1000 * 1000 + len(self.sessions) + 1
+            self.sessions[session], self.floors[session] = {}, 1
+            return [0, self.revision, session]
         if name == "member_list":
             return [0, [[2, "b", ["tcp://h:2"], [], False], [1, "a", [], ["tcp://h:1"], True]]]
-        return [0, {"version": "0.1.0", "revision": self.revision, "leader": self.leader_id}]
+        return [0, {"version": "0.1.0", "revision": self.revision}]
 
     def _find(self, key: bytes, end: bytes = b"") -> list[Any]:
         if not end:

@@ -13,11 +13,15 @@ LONG_S = 120.0
 
 
 def run(
-    nodes: list[FakeNode], scenario: Callable[[AsyncClient], Awaitable[None]], timeout_s: float = 30
+    nodes: list[FakeNode],
+    scenario: Callable[[AsyncClient], Awaitable[None]],
+    timeout_s: float = 30,
+    *,
+    exactly_once: bool = True,
 ) -> None:
     async def main() -> None:
         endpoints = [node.endpoint for node in nodes]
-        async with AsyncClient(endpoints, timeout_s=timeout_s) as client:
+        async with AsyncClient(endpoints, timeout_s=timeout_s, exactly_once=exactly_once) as client:
             await scenario(client)
 
     asyncio.run(main())

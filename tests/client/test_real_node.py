@@ -21,6 +21,31 @@ def test_a_range_of_more_keys_than_a_message_has_requests(real):
     asyncio.run(main())
 
 
+def test_a_scan_shows_one_revision_while_everything_changes(real):
+    values = {f"scan/{i:05}": b"%d" % i * (i % 600) for i in range(3_000)}
+
+    async def main():
+        async with AsyncClient([real], timeout_s=60) as client:
+            await asyncio.gather(*[client.put(key, value) for key, value in values.items()])
+            scan = client.scan("scan/", prefix=True)
+            found = [await anext(scan)]
+            await client.delete("scan/01", prefix=True)
+            await client.put("scan/00000/new", "x")
+            await asyncio.gather(*[client.put(f"scan/{i:05}", "y") for i in range(2_000, 3_000)])
+            found += [kv async for kv in scan]
+            assert {kv.key.decode(): kv.value for kv in found} == values
+            keys = [kv.key async for kv in client.scan("scan/02", prefix=True, keys_only=True)]
+            assert keys == [b"scan/%05d" % i for i in range(2_000, 3_000)]
+
+    asyncio.run(main())
+    with Client([real]) as client:
+        left = [kv.key for kv in client.scan("scan/", prefix=True)]
+        assert len(left) == 2_001
+        assert sorted(set(left)) == left
+        client.delete("scan/", prefix=True)
+        assert list(client.scan("scan/", prefix=True)) == []
+
+
 def test_large_values_and_the_largest(real):
     async def main():
         async with AsyncClient([real], timeout_s=60) as client:

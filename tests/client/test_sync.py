@@ -31,8 +31,8 @@ def test_many_threads_share_one_client(node):
                 assert client.get(f"{thread}/{i}").kvs[0].value == str(i).encode()
 
         list(pool.map(work, range(16)))
-    assert len(node.data) == 16 * 50
-    assert node.revision == 1 + 16 * 50
+    assert len(node.store.data) == 16 * 50
+    assert node.store.revision == 1 + 16 * 50
 
 
 def test_calls_of_threads_that_wait_together_travel_together(node):

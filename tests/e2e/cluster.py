@@ -232,13 +232,15 @@ class Cluster:
 
     # -- state
 
-    def ask(self, name, kind, requests, timeout_s=1.0):
+    def ask(self, name, kind, requests, timeout_s=1.0, stamp=()):
         """The raw results of one message to one member, None when there is no answer in time."""
         dealer = sockets.client_dealer(self._ctx, self.endpoints[self.names.index(name)])
         try:
             if not dealer.poll(int(timeout_s * 1000), zmq.POLLOUT):
                 return None
-            header = codec.pack((1, 1, kind, int(timeout_s * 1000)))
+            header = codec.pack(
+                (1, 1, kind, int(timeout_s * 1000), *((0, *stamp) if stamp else ()))
+            )
             dealer.send_multipart((header, codec.pack(requests)), zmq.DONTWAIT)
             if not dealer.poll(int(timeout_s * 1000) + 200):
                 return None

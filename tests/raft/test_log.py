@@ -284,16 +284,16 @@ def test_112_compaction():
 
 def test_113_unstable_bounds():
     u = Unstable(5, NullLogger())
-    assert (u.maybe_first_index(), u.maybe_last_index(), u.maybe_term(5)) == (None, None, None)
+    assert (u.maybe_first_index(), u.last, u.maybe_term(5)) == (None, 4, None)
     assert (u.next_entries(), u.has_next_entries(), u.next_snapshot()) == ([], False, None)
     u.truncate_and_append([Entry(1, 5)])
-    assert (u.maybe_first_index(), u.maybe_last_index()) == (None, 5)
+    assert (u.maybe_first_index(), u.last) == (None, 5)
     assert [u.maybe_term(i) for i in (4, 5, 6)] == [None, 1, None]
     u.restore(snap(4, 3))
-    assert (u.maybe_first_index(), u.maybe_last_index()) == (5, 4)
+    assert (u.maybe_first_index(), u.last) == (5, 4)
     assert [u.maybe_term(i) for i in (3, 4, 5)] == [None, 3, None]
     u.truncate_and_append([Entry(4, 5)])
-    assert (u.maybe_last_index(), u.maybe_term(5)) == (5, 4)
+    assert (u.last, u.maybe_term(5)) == (5, 4)
     assert (u.offset, u.offset_in_progress, u.snapshot_in_progress) == (5, 5, False)
 
 

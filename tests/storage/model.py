@@ -16,10 +16,11 @@ class Model:
         self.revision = 1
         self.compacted = 0
         self.states = {1: {}}
-        self.leases = {}
+        self.leases = {}  # id -> (time to live, index of the last renewal)
         self.events = []  # (revision, key, kv or None)
 
-    def apply(self, request):
+    def apply(self, request, index=0):
+        self.index = index
         self.now = dict(self.states[self.revision])
         self.next = self.revision + 1
         self.before = len(self.events)
@@ -60,8 +61,25 @@ class Model:
     def lease_grant(self, lease, ttl):
         if lease in self.leases:
             return errors.LEASE_EXISTS
-        self.leases[lease] = ttl
+        self.leases[lease] = (ttl, self.index)
         return (0, self.revision, lease, ttl)
+
+    def lease_keep_alive(self, lease):
+        ttl, _ = self.leases.get(lease, (0, 0))
+        if ttl:
+            self.leases[lease] = (ttl, self.index)
+        return (0, self.revision, lease, ttl)
+
+    def lease_expire(self, due, keys_max):
+        ended, before = 0, len(self.events)
+        for lease, renewed in due:
+            gone = len(self.events) - before
+            if lease in self.leases and self.leases[lease][1] == renewed and gone < keys_max:
+                self.apply(("lease_revoke", lease), self.index)
+                self.now, self.next = dict(self.states[self.revision]), self.revision + 1
+                self.before = len(self.events)
+                ended += 1
+        return (0, self.revision, ended)
 
     def lease_revoke(self, lease):
         if lease not in self.leases:
@@ -150,7 +168,7 @@ class Model:
         found = found[:limit] if limit else found
         if flags & 1:
             found = [(*kv[:5], b"") for kv in found]
-        return (0, self.at(), len(keys), more, found)
+        return (0, self.at(), len(found) if flags & 4 else len(keys), more, found)
 
 
 def within(state, key, range_end):

@@ -118,12 +118,13 @@ delete = st.one_of(
 )
 range_ = st.builds(
     lambda *options: ("range", *options),
-    key, end, st.integers(0, 4), st.just(0), st.integers(0, 3),
+    key, end, st.integers(0, 4), st.just(0), st.sampled_from([0, 1, 2, 3, 4, 5]),
     st.integers(0, 4), st.integers(0, 2), *[st.sampled_from([0, 0, 0, 2, 5, 9])] * 4,
 )  # fmt: skip
 leases = st.one_of(
     st.tuples(st.just("lease_grant"), st.integers(1, 3), back),
     st.tuples(st.just("lease_revoke"), st.integers(1, 3)),
+    st.tuples(st.just("lease_keep_alive"), st.integers(1, 3)),
 )
 compare = st.one_of(
     st.tuples(st.sampled_from([0, 1, 2, 4]), st.integers(0, 3), key, st.integers(0, 3), end),
@@ -150,6 +151,9 @@ step = st.one_of(
     st.tuples(st.just("read"), read_txn),
     st.tuples(st.just("commit")),
     st.tuples(st.just("compact"), back, st.integers(0, 20)),
+    st.tuples(
+        st.just("expire"), st.dictionaries(st.integers(1, 3), st.integers(0, 2)), st.integers(0, 3)
+    ),
     st.tuples(st.just("flush_and_crash")),
 )
 
@@ -164,7 +168,8 @@ class Histories:
     def apply(self, requests):
         self.log.append(requests)
         results = self.store.apply(len(self.log), 1, requests)
-        assert plain(results) == plain(self.model.apply(request) for request in requests)
+        index = len(self.log)
+        assert plain(results) == plain(self.model.apply(request, index) for request in requests)
 
     def read(self, request):
         assert plain(self.store.range(request)) == plain(self.model.read(request))
@@ -180,6 +185,11 @@ class Histories:
         self.apply([("compact", max(self.model.revision - revisions_back, 0))])
         self.store.commit()
         self.store.compact_step(budget)
+
+    def expire(self, stale, keys_max):
+        """Propose to expire leases as they were some renewals ago, or are."""
+        due = [(lease, self.model.leases.get(lease, (0, 9))[1] - s) for lease, s in stale.items()]
+        self.apply([("lease_expire", due, keys_max)])
 
     def flush_and_crash(self):
         """What was not flushed is lost, and applied again as from the log."""
@@ -244,7 +254,7 @@ def check_everything(store, model):
         if revision > first and (revision, name) not in seen:
             assert store.previous(event) == model.states[revision - 1].get(name)
         seen.add((revision, name))
-    assert store.leases.all() == sorted(model.leases.items())
+    assert store.leases.all() == model.leases
     for lease_id in model.leases:
         held = [name for name, kv in model.states[model.revision].items() if kv[4] == lease_id]
         assert store.leases.keys(lease_id) == sorted(held)

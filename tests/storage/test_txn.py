@@ -3,7 +3,7 @@
 import pytest
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
-from sampan.transport.requests import LEASE_CHECKS, READ_CHECKS, WRITE_CHECKS, check_request
+from sampan.transport.requests import READ_CHECKS, WRITE_CHECKS, check_request
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def txn(*success, compares=(), failure=()):
     return ("txn", tuple(compares), tuple(success), tuple(failure))
 
 
-def check(request, checks=WRITE_CHECKS | LEASE_CHECKS):
+def check(request, checks=WRITE_CHECKS):
     return check_request(request, checks)
 
 
@@ -95,7 +95,7 @@ def test_more_operations_than_allowed_are_refused():
         txn(compares=[(0, 0, b"a", 0, None)]),
         txn(compares=[(0, 0, b"a")]),
         txn(compares=[b"abcd"]),
-        ("lease_grant", 0, 5),
+        ("lease_grant", 0, -5),
         ("lease_grant", 1),
         ("lease_revoke", -1),
         ("compact", b"1"),
@@ -186,9 +186,9 @@ def test_leases(store):
         run(store, ("put", name, b"", 7))
     run(store, ("put", b"c", b""))  # detaches
     assert store.leases.keys(7) == [b"a", b"b"]
-    assert store.leases.ttl(7) == 60
+    assert store.leases.get(7).ttl_s == 60
     assert run(store, ("lease_revoke", 7)) == (0, 6)
     assert [event[:2] for event in store.history(6)] == [(6, b"a"), (6, b"b")]
     assert store.range(("range", b"\0", b"\0"))[2] == 1
     assert run(store, ("lease_revoke", 7)) == errors.LEASE_NOT_FOUND
-    assert store.leases.all() == []
+    assert store.leases.all() == {}

@@ -1,0 +1,52 @@
+"""Calls that wait to be sent, and how many of them share a message."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from ._link import Call, Link
+
+MESSAGE_REQUESTS_MAX = 1_000
+MESSAGE_BYTES_MAX = 1 << 20
+"""Both well inside the protocol's own (10,000 and 2 MiB), so that estimates may be rough."""
+
+
+class Lane:
+    """Calls of one kind that wait to be sent; `link` pins them to one endpoint."""
+
+    def __init__(self, kind: str, link: Link | None = None) -> None:
+        self.kind = kind
+        self.link = link
+        self.queue: deque[Call] = deque()
+        self.size = 0
+
+    def take(self) -> tuple[list[Call], int]:
+        """The next message's calls, without those whose callers no longer wait; and its bytes."""
+        queue = self.queue
+        if len(queue) <= MESSAGE_REQUESTS_MAX and self.size <= MESSAGE_BYTES_MAX:
+            calls, size = [call for call in queue if not call.future.done()], self.size
+            queue.clear()
+            self.size = 0
+            return calls, size
+        calls, size = [], 0
+        while queue and len(calls) < MESSAGE_REQUESTS_MAX:
+            call = queue[0]
+            if calls and size + call.size > MESSAGE_BYTES_MAX:
+                break
+            queue.popleft()
+            self.size -= call.size
+            if not call.future.done():
+                calls.append(call)
+                size += call.size
+        return calls, size
+
+    def prune(self, now: float) -> None:
+        """Drop calls that have their answer or are past their deadline."""
+        waiting = [c for c in self.queue if c.deadline > now and not c.future.done()]
+        self.queue = deque(waiting)
+        self.size = sum(call.size for call in waiting)
+
+    def put_back(self, calls: Sequence[Call]) -> None:
+        """Calls that did not leave after all go first next time."""
+        waiting = [call for call in calls if not call.future.done()]
+        self.queue.extendleft(reversed(waiting))
+        self.size += sum(call.size for call in waiting)

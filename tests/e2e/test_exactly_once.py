@@ -1,0 +1,137 @@
+"""Every acknowledged write happened once, whatever died meanwhile, and none ends as unknown."""
+
+import asyncio
+import threading
+
+from sampan.client import AsyncClient, ops
+
+from .cluster import ROUNDS, WAIT_S, wait_for
+from .test_catch_up import SMALL_LOG, compacted_past
+
+PUT = ("put", b"k", b"v")
+LONG_S = 3 * WAIT_S
+"""More than a member is away: some clients know only one."""
+
+
+class Counters:
+    """Writers that count in keys of their own while the context lasts, and never look the other
+    way: any error of a write ends it all. One client knows all members; one each knows one."""
+
+    def __init__(self, endpoints, *, value_size=0):
+        self._endpoints = endpoints
+        self._padding = b"." * value_size
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
+        self._failure = None
+        self.acked = {}  # key -> [(value, revision of the answer), …]
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(LONG_S + WAIT_S)
+        assert not self._thread.is_alive(), "the writers do not end"
+
+    async def _main(self):
+        try:
+            routes = [self._endpoints, *([each] for each in self._endpoints)]
+            async with asyncio.TaskGroup() as group:
+                for number, route in enumerate(routes):
+                    group.create_task(self._count_all(route, number))
+        except BaseException as error:
+            self._failure = error
+            raise
+
+    async def _count_all(self, route, number):
+        async with AsyncClient(route, timeout_s=LONG_S) as client, asyncio.TaskGroup() as group:
+            for n in range(4):
+                group.create_task(self._count(client, b"count/%d/%d" % (number, n), by_txn=n == 0))
+
+    async def _count(self, client, key, *, by_txn):
+        acked = self.acked[key] = []
+        while not self._stop.is_set():
+            value = b"%d" % len(acked) + self._padding
+            if by_txn:
+                unchanged = [ops.version(key) == len(acked)]
+                answer = await client.txn(unchanged, [ops.put(key, value)])
+                assert answer.succeeded, f"{key} was written by someone else, or twice"
+            else:
+                answer = await client.put(key, value)
+            acked.append((value, answer.header.revision))
+            await asyncio.sleep(0.002)
+
+    def wait_more(self, count=20):
+        """Wait until every writer has `count` more acknowledged writes."""
+        wait_for(lambda: len(self.acked) == 4 * (1 + len(self._endpoints)), "all writers")
+        targets = {key: len(acked) + count for key, acked in self.acked.items()}
+
+        def enough():
+            assert self._failure is None, f"a write failed: {self._failure!r}"
+            return all(len(self.acked[key]) >= target for key, target in targets.items())
+
+        wait_for(enough, f"{count} more acknowledged writes each", LONG_S)
+
+    def verify(self):
+        """Compare the store with what was acknowledged."""
+        assert self._failure is None, f"a write failed: {self._failure!r}"
+        asyncio.run(self._verify())
+
+    async def _verify(self):
+        async with AsyncClient(self._endpoints, timeout_s=WAIT_S) as client:
+            for key, acked in self.acked.items():
+                (kv,) = (await client.get(key)).kvs
+                assert (kv.version, kv.value) == (len(acked), acked[-1][0])
+                reads = [client.get(key, revision=revision) for _, revision in acked]
+                found = [answer.kvs[0].value for answer in await asyncio.gather(*reads)]
+                assert found == [value for value, _ in acked], "not the first answer"
+
+
+def test_every_write_happens_once_while_members_die(make_cluster):
+    """... and come back with what their log has, or with a snapshot."""
+    cluster = make_cluster(separate=True, **SMALL_LOG).start()
+    with Counters(cluster.endpoints, value_size=4000) as counters:
+        for _ in range(ROUNDS):
+            counters.wait_more()
+            cluster.kill_actor(cluster.wait_leader(), cluster.actors[-1])
+            counters.wait_more()
+            away = cluster.followers()[0]
+            behind = cluster.wait_status(away)["raft_index"]
+            cluster.kill_node(away)
+            leader = cluster.wait_leader([n for n in cluster.names if n != away])
+            wait_for(lambda n=leader, i=behind: compacted_past(cluster, n, i), "compaction")
+            cluster.launch_node(away)
+            wait_for(lambda n=away: "snapshot installed" in cluster.log(n), "a snapshot")
+            cluster.kill_node(leader)
+            cluster.wait_leader([n for n in cluster.names if n != leader])
+            cluster.launch_node(leader)
+            counters.wait_more()
+    counters.verify()
+    cluster.wait_equal()
+    cluster.stop()
+
+
+def test_a_message_that_comes_again_is_answered_by_any_member_after_anything(make_cluster):
+    """By one that has it from a snapshot alone, too, and after all have started again."""
+    cluster = make_cluster(separate=True, **SMALL_LOG).start()
+    away, member = cluster.followers()
+    ((_, _, session),) = cluster.ask(member, "write", [("session_open", 1)], WAIT_S)
+    cluster.kill_node(away)
+    stamp = (session, 1, 1)
+    first = cluster.ask(member, "write", [PUT, PUT], WAIT_S, stamp)
+    assert [code for code, _ in first] == [0, 0]
+    behind = cluster.wait_status(member)["raft_index"]
+    with cluster.client(member) as client:
+        while not compacted_past(cluster, member, behind):
+            client.put(b"other", bytes(100_000))
+    cluster.launch_node(away)
+    wait_for(lambda: "snapshot installed" in cluster.log(away), "a snapshot")
+    assert cluster.ask(away, "write", [PUT, PUT], WAIT_S, stamp) == first
+    cluster.kill_everything()
+    cluster.start()
+    for name in cluster.names:
+        assert cluster.ask(name, "write", [PUT, PUT], WAIT_S, stamp) == first
+        ((_, _, _, _, kvs),) = cluster.ask(name, "read", [("range", b"k")], WAIT_S)
+        assert kvs[0][3] == 2
+    cluster.stop()
