@@ -93,9 +93,7 @@ class Dispatcher:
         self._loop = loop
         self._context = sockets.context()
         self.links = [Link(loop, self._context, each, self) for each in self.endpoints]
-        self._pinned = {
-            (link.endpoint, KIND_MAINTENANCE): Lane(KIND_MAINTENANCE, link) for link in self.links
-        }
+        self._pinned: dict[tuple[str, str], Lane] = {}
         random.shuffle(self.links)  # clients spread over the nodes
         self._home: Link | None = None
         self._leader_id = 0
@@ -296,8 +294,13 @@ class Dispatcher:
             self._home = usable[0]
         return self._home
 
-    def pick_any(self) -> Link | None:
-        """Where to ask what any node can answer; None while nothing is connected."""
+    def pick_for_watch(self) -> Link | None:
+        """The leader, which has events first, or any node while it is not known or away; None
+        while nothing is connected."""
+        now = self._loop.time()
+        for link in self.links:
+            if link.member_id == self._leader_id != 0 and link.ready and link.avoid_until <= now:
+                return link
         return self._pick(KIND_SERIALIZABLE)
 
     def _flush_soon(self) -> None:
@@ -319,7 +322,7 @@ class Dispatcher:
 
     def _probe(self, link: Link) -> None:
         """Ask a node who it is and whom it follows."""
-        lane = self._pinned[link.endpoint, KIND_MAINTENANCE]
+        lane = self.pinned_lane(link.endpoint, KIND_MAINTENANCE)
         self.queue(lane, _Unwatched(), ("status",), 0, AVOID_S)
 
     def _probe_all(self) -> None:
