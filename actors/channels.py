@@ -73,7 +73,7 @@ CHANNELS: dict[str, Channel] = {
     "snapreadyc": Channel((APPLIER,), (RAFT_CORE, TRANSPORT), "a snapshot was made"),
     "snapsendc": Channel((RAFT_CORE,), (TRANSPORT,), "a snapshot to stream to a peer"),
     "reportc": Channel((TRANSPORT,), (RAFT_CORE,), "peer unreachable, snapshot sent or failed"),
-    "expirec": Channel((APPLIER,), (RAFT_CORE,), "leases to end: an entry; the leader's only"),
+    "proposec": Channel((APPLIER,), (RAFT_CORE,), "an entry of its own: leases to end, alarms"),
     # -- status
     "statusc": Channel((NODE,), (RAFT_CORE, APPLIER, TRANSPORT), "a status question"),
     "statusrc": Channel((RAFT_CORE, APPLIER, TRANSPORT), (NODE,), "its answers"),

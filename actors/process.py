@@ -181,6 +181,8 @@ class Builder:
             self._config.log_limits,
             self._log,
             lease_grace_s=self._config.election_ms / 1000,
+            quota_bytes=self._config.quota_bytes,
+            quota_auto_disarm=self._config.quota_auto_disarm,
         )
 
     def _transport(self) -> Actor:

@@ -60,6 +60,11 @@ class ClusterConfig:
     log_bytes_max: int = limits.LOG_BYTES_MAX
     """Bytes in the raft log after which it is compacted. A member that is behind by more than the
     half of it gets a snapshot."""
+    quota_bytes: int = 0
+    """What a member's database may take before its cluster refuses to grow: 0 for 2 GiB, below 0
+    for no bound (etcd: --quota-backend-bytes)."""
+    quota_auto_disarm: bool = True
+    """Go on by itself when the database takes less than 90 % of the quota again."""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
     log_level: str = "info"
