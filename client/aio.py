@@ -38,8 +38,8 @@ class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls):
     """A client of one cluster, for one event loop; any number of tasks may share it.
 
     Calls that tasks make in the same turn of the loop travel in the same message. Each call returns
-    or raises by its deadline, an exception of `sampan.client.errors`. Reads are sent again until
-    then; a write is sent again only when it certainly was not applied. Cancelling a call does not
+    or raises by its deadline, an exception of `sampan.client.errors`. Requests are sent
+    again until then, writes with numbers, so that each happens once. Cancelling a call does not
     take back a write that was sent.
 
         async with AsyncClient(["127.0.0.1:2379", "127.0.0.1:22379"]) as client:

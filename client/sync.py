@@ -38,8 +38,8 @@ class Client(LeaseCalls, AlarmCalls):
 
     One thread in the background holds the connections. Calls that threads make at the same time
     travel in the same message. Each call returns or raises by its deadline, an exception of
-    `sampan.client.errors`. Reads are sent again until then; a write is sent again only when it
-    certainly was not applied.
+    `sampan.client.errors`. Requests are sent again until then, writes with numbers, so that
+    each happens once.
 
         with Client(["127.0.0.1:2379", "127.0.0.1:22379"]) as client:
             client.put("ship", "sampan")
