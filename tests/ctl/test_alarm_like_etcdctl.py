@@ -5,7 +5,6 @@ import re
 
 import pytest
 from sampan.client import Client, errors
-from sampan.transport import errors as wire
 
 from ..client.real_node import real_node
 from .conftest import run_etcd
@@ -17,11 +16,9 @@ QUIET_LINES = [
     "alarm list and more",
     "alarm disarm and more",
     *(f"alarm list -w {form}" for form in FORMATS),
-    *(f"alarm disarm -w {form}" for form in FORMATS),
-    *(
-        f"--command-timeout=200ms --endpoints=127.0.0.1:1 alarm {each}"
-        for each in ("list", "disarm")
-    ),
+    *(f"alarm disarm -w {form}" for form in FORMATS if form != "fields"),  # etcdctl's panics
+    "--command-timeout=200ms --endpoints=127.0.0.1:1 alarm list",
+    "--command-timeout=200ms --endpoints=127.0.0.1:1 alarm disarm",
 ]
 FULL_LINES = [
     "put a b",
@@ -41,9 +38,8 @@ def shown(ran, args):
     if "protobuf" in args:
         return ran[1:]
     ran = normal(ran, args)
-    text = re.sub(
-        r"\d{6,}|(?<=memberID:)1|(?<=\"memberID\":)1|(?<=MemberID\" : )1", "N", shape(ran.stdout)
-    )
+    our_member = r"(?<=memberID:)1|(?<=memberID\":)1|(?<=MemberID\" : )1"
+    text = re.sub(rf"\d{{6,}}|{our_member}", "N", shape(ran.stdout))
     return text, shape(ran.stderr), ran.exit_code
 
 
@@ -77,10 +73,14 @@ def full_etcd(tmp_path):
 def full_sampan(tmp_path):
     """The endpoint of a Sampan node that is full."""
     with real_node(tmp_path, quota_bytes=1_000_000) as endpoint, Client([endpoint]) as client:
-        with pytest.raises(errors.NoSpaceError, match=re.escape(wire.NO_SPACE.text)):
-            while True:
-                client.put("fill/0", os.urandom(100_000))
+        with pytest.raises(errors.NoSpaceError):
+            fill(client)
         yield endpoint
+
+
+def fill(client):
+    while True:
+        client.put("fill/0", os.urandom(100_000))
 
 
 def test_a_full_node(full_etcd, full_sampan, monkeypatch):
