@@ -145,6 +145,8 @@ class Builder:
             version=__version__,
             id_seed=secrets.randbits(31),
             lease_ttl_min_s=config.lease_ttl_min_s,
+            client_requests_per_s=config.client_requests_per_s,
+            client_keys_per_s=config.client_keys_per_s,
         )
         return Node(settings, self._log)
 

@@ -65,6 +65,10 @@ class ClusterConfig:
     for no bound (etcd: --quota-backend-bytes)."""
     quota_auto_disarm: bool = True
     """Go on by itself when the database takes less than 90 % of the quota again."""
+    client_requests_per_s: int = 0
+    """Requests that a node takes of one connection, 0 for no bound; beyond, `too many requests`."""
+    client_keys_per_s: int = 0
+    """Likewise keys that it puts or deletes."""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
     log_level: str = "info"
@@ -214,6 +218,9 @@ def _check(config: ClusterConfig, where: str) -> None:
         refuse("log_entries_max", f"must be at least {limits.LOG_ENTRIES_MIN}")
     if config.log_bytes_max < limits.LOG_BYTES_MIN:
         refuse("log_bytes_max", f"must be at least {limits.LOG_BYTES_MIN}")
+    for key in ("client_requests_per_s", "client_keys_per_s"):
+        if getattr(config, key) < 0:
+            refuse(key, "must not be negative; 0 is no bound")
     _check_members(config, where)
 
 
