@@ -248,19 +248,21 @@ class Applier(Actor):
         """The packed results of one message, about `room` bytes and one result at most."""
         requests = codec.unpack(body)
         if len(requests) == 1:  # its size shows when it is packed: do not look at 10,000 keys again
-            return codec.pack((self._state.range(requests[0]),))
+            return codec.pack((self._answer(requests[0]),))
         results: list[Any] = []
         for request in requests:
             if room <= 0:
                 results.append(errors.TOO_MANY_REQUESTS)
                 continue
-            if request[0] in READS:
-                result = self._lessor.read(request, self._state, self.now)
-            else:
-                result = self._state.range(request)
+            result = self._answer(request)
             results.append(result)
             room -= _answer_bytes(request, result)
         return codec.pack(results)
+
+    def _answer(self, request: tuple[Any, ...]) -> tuple[Any, ...]:
+        if request[0] in READS:
+            return self._lessor.read(request, self._state, self.now)
+        return self._state.range(request)
 
     # -- durability
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..client import AsyncClient
+from ..client import AsyncClient, SampanError
 from ..config.model import PLACEMENTS
 from .errors import BenchError
 from .histogram import Histogram
@@ -29,8 +29,8 @@ POLL_S = 0.1
 GIVE_UP_S = 60.0
 UNDER_WAY = 2_000
 """Grants and puts of the preparation that are sent at once."""
-SECONDS_PER_LEASE = 1e-4
-"""Allowed for the preparation of each."""
+PREPARATION = 4
+"""Times what as many renewals take: a grant and a put for each lease, and room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,8 @@ def run(arguments: argparse.Namespace, report: Callable[[str], None]) -> tuple[s
     try:
         with SampanCluster(directory / "cluster", options.placement) as cluster:
             result = asyncio.run(_measure(options, cluster.endpoints, report))
+    except SampanError as error:
+        raise BenchError(f"{type(error).__name__}: {error}") from error
     finally:
         shutil.rmtree(directory)
     return _text(options, result), _json(options, result)
@@ -137,13 +139,13 @@ async def _measure(
         AsyncClient(endpoints, timeout_s=GIVE_UP_S) as putter,
     ):
         report(f"granting {options.leases:,} leases and putting a key with each")
-        preparation_s = 2 + options.leases * SECONDS_PER_LEASE
-        due_at = time.monotonic() + 2 * preparation_s + BEFORE_S
+        renewals_per_second = await _renew(client)
+        preparation_s = PREPARATION * options.leases / renewals_per_second
         begun = time.monotonic()
+        due_at = begun + preparation_s + 2 * BEFORE_S
         leases, deadlines = await _grant(client, options.leases, due_at)
         grants_per_second = options.leases / (time.monotonic() - begun)
         await _attach(client, leases)
-        renewals_per_second = await _renew(client)
         if time.monotonic() + BEFORE_S > deadlines[0]:
             raise BenchError("the preparation took longer than the leases live: try fewer leases")
         puts = Puts(putter, options)
@@ -193,7 +195,7 @@ async def _attach(client: AsyncClient, leases: list[int]) -> None:
 
 async def _renew(client: AsyncClient) -> float:
     """Renewals a second of one lease by many tasks."""
-    lease = (await client.lease_grant(60)).id
+    lease = (await client.lease_grant(600)).id
     begun = time.monotonic()
     for _ in range(5):
         await asyncio.gather(*[client.lease_keep_alive_once(lease) for _ in range(UNDER_WAY)])

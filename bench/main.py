@@ -23,6 +23,7 @@ _HELP = {
     "put": "write single keys",
     "range": "read single keys",
     "mixed": "read and write single keys",
+    "list": "read all keys in one range",
     "leases": "let many leases end at once, under puts",
     "compare": "the same work on Sampan and on etcd, three nodes each",
 }
@@ -203,6 +204,8 @@ def compare_options(arguments: argparse.Namespace) -> CompareOptions:
     if options.rounds < 1:
         raise BenchError("--rounds must be at least 1")
     for row in options.rows():
+        if row.kind == "watch":
+            continue  # no load of requests
         for connections in options.connections_to_try(row):
             options.spec(row, ("-",), connections).validate()
     return options

@@ -289,8 +289,13 @@ class Dispatcher:
             self._home = usable[0]
         return self._home
 
-    def pick_any(self) -> Link | None:
-        """Where to ask what any node can answer; None while nothing is connected."""
+    def pick_for_watch(self) -> Link | None:
+        """The leader, which has events first, or any node while it is not known or away; None
+        while nothing is connected."""
+        now = self._loop.time()
+        for link in self.links:
+            if link.member_id == self._leader_id != 0 and link.ready and link.avoid_until <= now:
+                return link
         return self._pick(KIND_SERIALIZABLE)
 
     def _flush_soon(self) -> None:

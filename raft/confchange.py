@@ -90,8 +90,7 @@ class Changer:
                     self._make_learner(config, progress, cc.node_id)
                 case ConfChangeType.ConfChangeRemoveNode:
                     _remove(config, progress, cc.node_id)
-                case ConfChangeType.ConfChangeUpdateNode:
-                    pass
+                # ConfChangeUpdateNode is for the application only.
         if not config.voters[0]:
             raise ConfChangeError("removed all voters")
 

@@ -62,14 +62,18 @@ class Raft:
         "state", "step_down_on_removal", "term", "tracker", "uncommitted_size", "vote",
     )  # fmt: skip
 
+    # Set by `reset`.
+    election_elapsed: int
+    heartbeat_elapsed: int
+    randomized_election_timeout: int
+
     def __init__(self, config: Config) -> None:
         storage = config.validate()
         self.id = config.id
+        # What belongs to a role is set by `reset`, which every change of role begins with.
         self.term = 0
         self.vote = NONE
-        self.lead = NONE
         self.state = StateType.StateFollower
-        self._handlers = _FOLLOWER
         self.logger: Logger = config.logger or NullLogger()
         self.log = RaftLog(storage, self.logger, config.applying_size_max())
         self.tracker = ProgressTracker(config.max_inflight_msgs, config.max_inflight_bytes)
@@ -78,16 +82,10 @@ class Raft:
         self.postponed_reads: list[Message] = []
         self.msgs: list[Message] = []
         self.msgs_after_append: list[Message] = []
-        self.lead_transferee = NONE
-        self.pending_conf_index = 0
-        self.uncommitted_size = 0
         self.max_msg_size = config.max_size_per_msg
         self.max_uncommitted_size = config.max_uncommitted_entries_size or NO_LIMIT
         self.election_timeout = config.election_tick
         self.heartbeat_timeout = config.heartbeat_tick
-        self.election_elapsed = 0
-        self.heartbeat_elapsed = 0
-        self.randomized_election_timeout = 0
         self._rand = config.rand or random.SystemRandom().randrange
         self.check_quorum = config.check_quorum
         self.pre_vote = config.pre_vote
@@ -402,7 +400,6 @@ class Raft:
             config, progress = confchange.restore(confchange.Changer(empty, last_index), conf_state)
         except confchange.ConfChangeError as error:
             raise RaftPanic(f"unable to restore config {conf_state}: {error}") from error
-        self.tracker = empty
         restored = self.switch_to_config(config, progress)
         if not restored.equivalent(conf_state):
             raise RaftPanic(f"ConfStates not equivalent: stored {conf_state}, built {restored}")

@@ -158,7 +158,6 @@ def _handle_append_response(r: "Raft", m: Message, pr: Progress) -> None:
             "%x recovered from needing snapshot, resumed sending replication messages to %x [%s]",
             r.id, m.from_, pr,
         )  # fmt: skip
-        pr.become_probe()
         pr.become_replicate()
     # What is committed already commits nothing more.
     if pr.match > r.log.committed and r.maybe_commit():

@@ -111,10 +111,10 @@ class RaftLog:
     def batch(self, lo: int, max_size: int) -> tuple[list[Entry], int]:
         """`entries(lo, max_size)`, of which there are some, and the bytes of their data.
 
-        The list is shared: peers mostly need the same, what was just appended.
+        For a leader, who has appended. The list is shared: peers mostly need the same.
         """
         entries, payload, encoded, kept_max = self._batch
-        if not entries or entries[0].index != lo or (encoded > max_size != kept_max):
+        if entries[0].index != lo or (encoded > max_size != kept_max):
             entries = self.entries(lo, max_size)
             payload, encoded = sizes(entries)
             self._batch = (entries, payload, encoded, max_size)
@@ -137,8 +137,6 @@ class RaftLog:
         if hi <= offset or len(entries) < cut - lo:
             return entries
         room = max_size - entries_size(entries)
-        if room <= 0:
-            return entries
         rest = limit_size(self.unstable.slice(offset, hi), room)
         if len(rest) == 1 and entries_size(rest) > room:
             return entries

@@ -18,6 +18,7 @@ from .types import (
     MSG_STORAGE_APPEND_RESP,
     MSG_STORAGE_APPLY,
     MSG_STORAGE_APPLY_RESP,
+    NONE,
     ConfChange,
     ConfChangeV2,
     ConfState,
@@ -181,7 +182,7 @@ class RawNode:
         from this node's id.
         """
         r = self._raft
-        r.step(Message(MSG_PROP, from_=r.id, entries=[Entry(data=data)]))
+        r.step(Message(MSG_PROP, NONE, r.id, 0, 0, 0, [Entry(data=data)]))
 
     def propose_conf_change(self, cc: ConfChange | ConfChangeV2) -> None:
         """Propose a membership change; raises ProposalDropped.

@@ -45,6 +45,8 @@ class Run(NamedTuple):
     stdin: BinaryIO
     stdout: BinaryIO
     stderr: BinaryIO
+    raw: Sequence[str] = ()
+    """Arguments and flags as they were given, with `--`."""
 
     def printer(self) -> Printer:
         """The printer for `--write-out`."""

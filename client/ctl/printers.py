@@ -2,7 +2,7 @@
 
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ..types import (
     DeleteResponse,
@@ -16,6 +16,9 @@ from ..types import (
     TxnResponse,
 )
 from . import gofmt, protobuf
+
+if TYPE_CHECKING:
+    from ..watch import WatchEvent, WatchResponse
 
 
 class Unsupported(Exception):
@@ -69,6 +72,13 @@ class Printer:
     def txn(self, response: TxnResponse) -> None:
         """Print a transaction's response."""
         self._none()
+
+    def watch(self, response: "WatchResponse") -> None:
+        """Print events of a watch, or its progress."""
+        self._none()
+
+    def watch_canceled(self, header: ResponseHeader, compact_revision: int) -> None:
+        """Print that what a watch would have told next was compacted."""
 
     def operation(self, response: Any) -> None:
         """Print the response of one of a transaction's operations."""
@@ -186,6 +196,13 @@ class SimplePrinter(Printer):
                 )
                 self.err.write(text.encode())
 
+    def watch(self, response: "WatchResponse") -> None:
+        for event in response.events:
+            self.line(event.type)
+            if event.prev_kv is not None:
+                self._kv(event.prev_kv)
+            self._kv(event.kv)
+
 
 class FieldsPrinter(Printer):
     """A line for each field: its name in quotes, a colon, its value."""
@@ -268,6 +285,17 @@ class FieldsPrinter(Printer):
             self._field("Error", health.error)
             self.line("")
 
+    def watch(self, response: "WatchResponse") -> None:
+        self._header(response.header)
+        for event in response.events:
+            self._field("Type", event.type)
+            if event.prev_kv is not None:
+                self._kv(event.prev_kv, "Prev")
+            self._kv(event.kv)
+
+    def watch_canceled(self, header: ResponseHeader, compact_revision: int) -> None:
+        self._header(header._replace(revision=0))
+
 
 def _present(**fields: Any) -> dict[str, Any]:
     """Go's `omitempty`: fields with an empty value are left out."""
@@ -313,6 +341,11 @@ def _json_operation(response: Any) -> dict[str, Any]:
     if isinstance(response, RangeResponse):
         return {"response_range": _json_range(response)}
     return {"response_delete_range": _json_delete(response)}
+
+
+def _json_event(event: "WatchEvent") -> dict[str, Any]:
+    rest = {"prev_kv": _json_kv(event.prev_kv)} if event.prev_kv is not None else {}
+    return {**_present(type=int(event.type == "DELETE")), "kv": _json_kv(event.kv), **rest}
 
 
 def _json_status(endpoint: str, status: StatusResponse) -> dict[str, Any]:
@@ -409,6 +442,25 @@ class JsonPrinter(Printer):
             ]
         )
 
+    def _watch(
+        self, header: ResponseHeader, events: list[dict[str, Any]], compact_revision: int
+    ) -> None:
+        self._json(
+            {
+                "Header": _json_header(header),
+                "Events": events,
+                "CompactRevision": compact_revision,
+                "Canceled": compact_revision > 0,
+                "Created": False,
+            }
+        )
+
+    def watch(self, response: "WatchResponse") -> None:
+        self._watch(response.header, [_json_event(event) for event in response.events], 0)
+
+    def watch_canceled(self, header: ResponseHeader, compact_revision: int) -> None:
+        self._watch(header._replace(revision=0), [], compact_revision)
+
 
 class TablePrinter(Printer):
     """A table, for what is one by nature."""
@@ -470,6 +522,13 @@ class ProtobufPrinter(Printer):
 
     def members(self, response: MemberListResponse) -> None:
         self.out.write(protobuf.member_list_response(response))
+
+    def watch(self, response: "WatchResponse") -> None:
+        self.out.write(protobuf.watch_response(response))
+
+    def watch_canceled(self, header: ResponseHeader, compact_revision: int) -> None:
+        nothing = header._replace(revision=0)
+        self.out.write(protobuf.watch_canceled(nothing, compact_revision))
 
 
 PRINTERS: dict[str, Callable[[BinaryIO, BinaryIO, bool], Printer]] = {

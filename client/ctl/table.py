@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import commands, gofmt, lease, txn
+from . import commands, gofmt, lease, txn, watch
 from .commands import Run
 from .flags import Flag, bool_flag, list_flag, string_flag
 
@@ -121,6 +121,16 @@ COMMANDS = (
         '\tmod("key") > "0"\n\n\tput key "new"\n\tget other --prefix\n\n\tput key "first"\n\n'
         "Conditions look at value, version (ver), create (c), mod (m) or lease,\n"
         "and compare with =, !=, < or >.",
+    ),
+    Command(
+        ("watch",),
+        "Print what happens to a key or a range of keys",
+        "watch [key] [range_end] [-- command [argument …]]",
+        watch.FLAGS,
+        watch.run,
+        description="The command is run for each event, with ETCD_WATCH_REVISION,\n"
+        "ETCD_WATCH_EVENT_TYPE, ETCD_WATCH_KEY and ETCD_WATCH_VALUE in its environment.\n"
+        "With -i lines of standard input are watch commands, or the word progress.",
     ),
     Command(("version",), "Print the version", "version", run=commands.version),
 )

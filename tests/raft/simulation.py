@@ -409,9 +409,9 @@ class Simulation:
 
     def propose(self, host: Host) -> None:
         self.proposed += 1
-        self._propose(lambda: host.raw.propose(b"%d" % self.proposed))
+        self.try_propose(lambda: host.raw.propose(b"%d" % self.proposed))
 
-    def _propose(self, action) -> None:
+    def try_propose(self, action) -> None:
         try:
             action()
         except ProposalDropped:
@@ -436,7 +436,7 @@ class Simulation:
         change = ConfChangeV2(rng.choice(list(ConfChangeTransition)), steps)
         if len(steps) == 1 and rng.random() < 0.5:
             change = ConfChange(steps[0].type, steps[0].node_id)
-        self._propose(lambda: host.raw.propose_conf_change(change))
+        self.try_propose(lambda: host.raw.propose_conf_change(change))
 
     def crash(self, host: Host) -> None:
         host.crash()

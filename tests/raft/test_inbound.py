@@ -79,6 +79,7 @@ MALFORMED = [
     {"type": M.MsgHeartbeat, "from_": 2**64},
     {"type": M.MsgHeartbeat, "commit": "1"},
     {"type": M.MsgHeartbeat, "to": -1},
+    {"type": M.MsgHeartbeat, "to": 2**64},
     {"type": M.MsgAppResp, "reject": True, "reject_hint": 2**70},
     # requests without a sender or a term, or from oneself
     *({"type": t, "term": 0} for t in (M.MsgApp, M.MsgHeartbeat, M.MsgSnap, M.MsgVote)),

@@ -39,6 +39,12 @@ def test_025_a_stale_pre_vote_is_rejected_not_dropped():
     assert node.drain() == []
 
 
+def test_025_the_rejection_is_logged():
+    node = Node(term=3)
+    node.step(M.MsgPreVote, 2, term=2)
+    assert node.log.has("rejected MsgPreVote from 2 [logterm: 0, index: 0] at term 3")
+
+
 def test_025_a_cluster_migrates_to_pre_vote():
     # Node 3 was cut off before it had pre-vote: it is ahead in its term, behind in its log.
     nodes = [Node(1, term=2, terms=[1], pre_vote=True), Node(2, term=2, terms=[1], pre_vote=True)]

@@ -69,6 +69,8 @@ def test_110_terms_around_an_unstable_snapshot():
     log.restore(snap(150, 42))
     for index, want in [(100, 0), (103, 0), (149, 0), (150, 42), (151, 0)]:
         assert log.term_or_zero(index) == want
+    with pytest.raises(ErrUnavailable):
+        log.term(151)
     assert (log.first_index(), log.last_index(), log.last_term()) == (151, 150, 42)
     assert log.snapshot().metadata.index == 150
 

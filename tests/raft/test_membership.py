@@ -125,6 +125,12 @@ def test_070_a_new_leader_waits_for_its_whole_log(add):
         assert node.state.pending_conf_index == 2
 
 
+def test_069_a_new_member_hears_at_once_and_the_others_nothing():
+    node = Node().lead_and_commit()
+    node.raw.apply_conf_change(ConfChange(ADD, 4))
+    assert [(m.type, m.to) for m in node.drain()] == [(M.MsgApp, 4)]
+
+
 def test_070_adding_a_member_twice():
     node = Node(voters=(1,)).lead()
     for _ in range(2):

@@ -286,6 +286,19 @@ def test_057_a_proposal_of_several_entries_is_split_too():
     assert [(m.index, len(m.entries)) for m in node.drain() if m.entries] == [(2, 1), (3, 1)]
 
 
+def test_057_peers_at_the_same_point_share_one_list_of_entries():
+    node = Node().lead_and_commit()
+    for _ in range(3):
+        node.raw.propose(b"x")
+    node.drain()
+    for peer in (2, 3):
+        node.raw.report_unreachable(peer)
+        node.step(M.MsgHeartbeatResp, peer)
+    second, third = node.drain()
+    assert [e.index for e in second.entries] == [2, 3, 4]
+    assert second.entries is third.entries
+
+
 def test_058_an_unreachable_peer_is_probed():
     node = leader_of_two("replicate")
     for _ in range(3):
@@ -300,6 +313,21 @@ def test_058_an_unreachable_peer_is_probed():
     node.raw._raft.tracker.progress[2].become_snapshot(3)
     node.raw.report_unreachable(2)
     assert node.progress(2).state == SNAPSHOT
+
+
+def test_058_only_an_answer_about_what_is_known_ends_probing():
+    node = leader_of_two("replicate")
+    node.raw.propose(b"x")
+    node.step(M.MsgAppResp, 2, index=2)
+    node.raw.report_unreachable(2)
+    node.drain()
+    node.step(M.MsgAppResp, 2, index=1)
+    assert node.progress(2).state == PROBE
+    node.step(M.MsgAppResp, 2, index=2)
+    assert node.progress(2).state == REPLICATE
+    node.drain()
+    node.step(M.MsgAppResp, 2, index=2)
+    assert node.drain() == [], "a repeated acknowledgement says nothing new"
 
 
 def test_059_the_quota_of_uncommitted_bytes():

@@ -204,6 +204,19 @@ def test_100_a_restart_from_a_snapshot():
     assert node.state.applied == 2
 
 
+def test_100_a_state_machine_behind_the_snapshot_starts_at_the_snapshot():
+    node = Node(base=(5, 1), terms=[1], term=1, commit=6, applied=0)
+    assert node.state.applied == 5
+    node.drain()
+    assert [e.index for e in node.applied] == [6]
+
+
+def test_100_one_applied_entry_is_not_applied_again():
+    node = Node(terms=[1, 1], term=1, commit=2, applied=1)
+    node.drain()
+    assert [e.index for e in node.applied] == [2]
+
+
 def test_100_what_is_applied_already_is_not_applied_again():
     node = Node(terms=[1, 1, 1], term=1, commit=3, applied=2)
     assert [e.index for e in node.raw.ready().committed_entries] == [3]

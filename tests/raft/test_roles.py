@@ -112,3 +112,35 @@ def test_messages_that_a_role_has_no_use_for_change_nothing():
         node.step(M.MsgAppResp, index=0)
         assert node.state == before
         node.drain()
+
+
+def test_what_belongs_to_a_leadership_ends_with_it():
+    node = Node(heartbeat_tick=3).lead_and_commit()
+    assert node.progress(1).state.name == "StateReplicate"
+    node.raw.propose(b"x")
+    node.raw.transfer_leadership(2)
+    node.tick(2)
+    s = node.state
+    assert (s.pending_conf_index, s.uncommitted_size, s.lead_transferee) == (0, 1, 2)
+    node.step(M.MsgHeartbeat, 3, term=s.term + 1)
+    s = node.state
+    assert (s.pending_conf_index, s.uncommitted_size, s.lead_transferee) == (0, 0, 0)
+    node.drain()
+    node.lead()
+    node.tick(2)
+    assert node.drain() == [], "its heartbeats start anew"
+    node.tick()
+    assert {m.type for m in node.drain()} == {M.MsgHeartbeat}
+
+
+def test_a_new_leader_replicates_to_itself_before_its_disk_answers():
+    node = Node(async_storage_writes=True)
+    node.hold_storage = True
+    node.raw.campaign()
+    node.drain()
+    for m in node.held:
+        node.deliver_responses(m)
+    node.step(M.MsgVoteResp, 2)
+    assert node.role() == "Leader"
+    assert node.progress(1).state.name == "StateReplicate"
+    assert node.progress(1).recent_active

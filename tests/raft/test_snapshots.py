@@ -174,6 +174,13 @@ def test_063_the_report_decides_where_probing_resumes(status, following):
     assert node.log.has(f"1 snapshot {word}, resumed sending replication messages to 2 [")
 
 
+def test_063_after_a_failure_a_peer_of_which_nothing_is_known_is_probed_from_the_start():
+    node = pending()
+    node.raw._raft.tracker.progress[2].match = 0
+    node.raw.report_snapshot(2, SnapshotStatus.SnapshotFailure)
+    assert node.progress(2).next == 1
+
+
 def test_063_a_report_without_a_snapshot_changes_nothing():
     node = compacted_leader()
     before = str(node.progress(2))
@@ -258,10 +265,10 @@ def test_067_a_matching_snapshot_only_moves_the_commit_index():
 
 
 def test_067_a_snapshot_without_this_node_is_refused():
-    node = Node(terms=[1], term=1, commit=1)
+    node = Node(terms=[1, 1], term=1, commit=1)
     node.step(M.MsgSnap, snapshot=snapshot(11, 1, voters=(2, 3)))
     assert [m.index for m in node.drain()] == [1]
-    assert node.state.last_index == 1
+    assert node.state.last_index == 2
     assert node.log.has("1 attempted to restore snapshot but it is not in the ConfState")
 
 

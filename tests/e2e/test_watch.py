@@ -1,0 +1,92 @@
+"""Watches under killed leaders, a stopped reader and compaction: every event, once, in order."""
+
+import signal
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+from .cluster import WAIT_S
+from .watch_load import PREFIX, WatchLoad
+
+EVENTS = 100_000
+
+
+class Child:
+    """A watcher in a process of its own."""
+
+    def __init__(self, endpoints):
+        self.process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("watch_child.py"), PREFIX, *endpoints],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def wait_at(self, revision):
+        """Read what it says until it is that far."""
+        for line in self.process.stdout:
+            word, number, *_ = line.split()
+            assert word == "at"
+            if int(number) >= revision:
+                return
+        raise AssertionError("the watcher ended")
+
+    def result(self):
+        """(checksum, count) of all that it saw."""
+        for line in self.process.stdout:
+            word, *numbers = line.split()
+            if word == "saw":
+                return tuple(map(int, numbers))
+        raise AssertionError("the watcher ended without a result")
+
+
+def checksum(truth):
+    crc = 0
+    for revision, events in truth.items():
+        for event in events:
+            crc = zlib.crc32(repr((revision, *event)).encode(), crc)
+    return crc
+
+
+def compact(cluster, revision):
+    with cluster.client(timeout_s=WAIT_S) as client:
+        client._call("write", ("compact", revision, 0), None)
+
+
+def test_every_event_once_and_in_order(make_cluster):
+    cluster = make_cluster().start()
+    actors = [actor for actor in ("node", "applier", "raft_core") if actor in cluster.actors]
+    actors = actors or ["fused"] * 3
+    with (
+        WatchLoad(cluster.endpoints) as load,
+        Child(cluster.endpoints) as child,
+    ):
+        cluster.kill_actor(cluster.wait_leader(), actors[0])
+        early = load.wait_events(EVENTS // 5)
+        child.wait_at(early)
+        child.process.send_signal(signal.SIGSTOP)
+        cluster.kill_actor(cluster.wait_leader(), actors[1])
+        load.wait_events(EVENTS * 2 // 5)
+        compact(cluster, early)
+        load.begin_late(early)
+        load.wait_events(EVENTS * 3 // 5)
+        cluster.kill_actor(cluster.wait_leader(), actors[2])
+        load.wait_events(EVENTS * 4 // 5)
+        child.process.send_signal(signal.SIGCONT)
+        load.wait_events(EVENTS)
+        load.stop_writing()
+        seen_by_child = child.result()
+    truth = load.verify()
+    assert load.compacted_at == early, "the watch that was not read was told so (6)"
+    assert load.seen["whole"][0].bookmarks > 3
+    events = sum(map(len, truth.values()))
+    assert events >= EVENTS
+    assert seen_by_child == (checksum(truth), events)
+    cluster.stop()
