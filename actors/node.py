@@ -362,6 +362,10 @@ class Node(Actor):
         """What the applier says to the watches: see watch_feed.py."""
         self._watches.on_event(message)
 
+    def on_gonec(self, client: bytes) -> None:
+        """A client left, or reads so little that a message was lost: its watches cannot go on."""
+        self._watches.drop(client, errors.WATCH_DROPPED)
+
     # -- results
 
     def on_resultc(self, message: Any) -> None:
