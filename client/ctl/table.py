@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import commands, gofmt, lease, txn, watch
+from . import commands, elect, gofmt, lease, lock, txn, watch
 from .commands import Run
 from .flags import Flag, bool_flag, list_flag, string_flag
 
@@ -85,6 +85,14 @@ COMMANDS = (
         "endpoint status",
         run=commands.endpoint_status,
     ),
+    Command(
+        ("elect",),
+        "Lead an election, or tell who leads",
+        "elect <election-name> [proposal]",
+        elect.FLAGS,
+        elect.elect,
+        description="With a proposal it waits until it leads, and leads until it is interrupted.",
+    ),
     Command(("lease",), "Grant, renew and end leases", "lease <subcommand>"),
     Command(("lease", "grant"), "Grant a lease", "lease grant <ttl>", run=lease.grant),
     Command(
@@ -107,6 +115,16 @@ COMMANDS = (
         "lease timetolive <lease id> [options]",
         lease.TIME_TO_LIVE_FLAGS,
         lease.time_to_live,
+    ),
+    Command(
+        ("lock",),
+        "Hold a lock",
+        "lock <lockname> [exec-command arg1 arg2 ...]",
+        lock.FLAGS,
+        lock.lock,
+        description="While the command runs, which finds ETCD_LOCK_KEY and ETCD_LOCK_REV (the\n"
+        "fencing token) in its environment; without one until it is interrupted.\n"
+        "Options of the command go after --: lock name -- command -option",
     ),
     Command(("member",), "Ask about members", "member <subcommand>"),
     Command(("member", "list"), "List the members", "member list", run=commands.member_list),
