@@ -141,7 +141,7 @@ class AsyncElection:
                 yield response.kvs[0]
 
     async def observe_responses(self) -> AsyncGenerator[RangeResponse, None]:
-        """What `observe` tells, one key each, with the revision at which it was seen."""
+        """What `observe` tells, one key each, with the header of the answer that told of it."""
         seen = 0
         while True:
             found = await self._client.get(self._line, **FIRST)
@@ -152,7 +152,7 @@ class AsyncElection:
                 )
             else:
                 if found.kvs[0].mod_revision != seen:
-                    yield found
+                    yield RangeResponse(found.header, found.kvs, 0, False)
                     seen = found.kvs[0].mod_revision
                 watch = self._client.watch(found.kvs[0].key, start_revision=after)
             try:
@@ -224,7 +224,7 @@ class Election:
         return _blocking(self._inner.observe())
 
     def observe_responses(self) -> Iterator[RangeResponse]:
-        """What `observe` tells, one key each, with the revision at which it was seen."""
+        """What `observe` tells, one key each, with the header of the answer that told of it."""
         return _blocking(self._inner.observe_responses())
 
 
