@@ -44,6 +44,7 @@ CHANNELS: dict[str, Channel] = {
     "statec": Channel((APPLIER,), (RAFT_CORE, NODE, TRANSPORT), "what the state holds at start"),
     # -- the raft data flow
     "propc": Channel((NODE,), (RAFT_CORE,), "a batch of client writes: one raft entry"),
+    "entryc": Channel((APPLIER,), (NODE,), "requests of the member itself, to be proposed"),
     "dropc": Channel((RAFT_CORE,), (NODE,), "a batch that raft refused: certainly not applied"),
     "recvc": Channel((TRANSPORT,), (RAFT_CORE,), "raft messages from peers", Loss.DROP),
     "readyc": Channel(
@@ -62,6 +63,7 @@ CHANNELS: dict[str, Channel] = {
     "readindexc": Channel((NODE,), (RAFT_CORE,), "one fresh context for all reads that wait"),
     "readstatec": Channel((RAFT_CORE,), (NODE,), "the index at which a context may be read"),
     "readc": Channel((NODE,), (APPLIER,), "reads to execute at or after an applied index"),
+    "inspectc": Channel((NODE,), (APPLIER,), "questions that take a while, answered on resultc"),
     "resultc": Channel((APPLIER,), (NODE,), "results of writes and reads"),
     # -- watches
     "watchc": Channel((NODE,), (APPLIER,), "the ranges that are watched; history to be read"),

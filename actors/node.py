@@ -112,6 +112,7 @@ class Node(Actor):
             requests.KIND_READ: self._read,
             requests.KIND_SERIALIZABLE: self._serializable,
             requests.KIND_MAINTENANCE: self._maintenance,
+            requests.KIND_INSPECT: self._inspect,
             KIND_WATCH: self._watch,
         }
         self._watches = WatchHub(
@@ -271,6 +272,10 @@ class Node(Actor):
             payload = (*payload, [_whole_stamp(a) for a in asked])
         self.emit("propc", (batch_id, pack(payload)))
 
+    def on_entryc(self, payload: bytes) -> None:
+        """An entry of the member's own, whose result nobody waits for."""
+        self.emit("propc", (self._new_id(), payload))
+
     def on_dropc(self, batch_id: int) -> None:
         """Raft refused the batch, for want of a leader or of room: it was not applied, so it may
         be proposed again."""
@@ -293,14 +298,16 @@ class Node(Actor):
         if admitted is not None:
             self._execute([admitted], 0)
 
-    def _admit_read(self, asked: Asked, decoded: Any) -> Asked | None:
+    def _admit_read(
+        self, asked: Asked, decoded: Any, checks: dict[str, requests.Check] = requests.READ_CHECKS
+    ) -> Asked | None:
         if (
             self._pending_reads >= limits.PENDING_READS_MAX
             or self._pending_read_bytes + len(asked.body) > limits.PENDING_BYTES_MAX
         ):
             self._fail(asked, errors.TOO_MANY_REQUESTS)
             return None
-        admitted = self._admit(asked, decoded, requests.READ_CHECKS)
+        admitted = self._admit(asked, decoded, checks)
         if admitted is not None:
             self._pending_reads += 1
             self._pending_read_bytes += len(admitted.body)
@@ -328,6 +335,13 @@ class Node(Actor):
         bodies = [a.body for a in asked]
         self._executing[read_id] = Batch(asked, sum(map(len, bodies)))
         self.emit("readc", (read_id, index, bodies))
+
+    def _inspect(self, asked: Asked, decoded: Any) -> None:
+        admitted = self._admit_read(asked, decoded, requests.INSPECT_CHECKS)
+        if admitted is not None:
+            read_id = self._new_id()
+            self._executing[read_id] = Batch([admitted], len(admitted.body))
+            self.emit("inspectc", (read_id, admitted.deadline, admitted.body))
 
     def _read_ended(self, messages: int, size: int) -> None:
         self._pending_reads -= messages

@@ -62,6 +62,11 @@ class Raft:
         "state", "step_down_on_removal", "term", "tracker", "uncommitted_size", "vote",
     )  # fmt: skip
 
+    # Set by `reset`.
+    election_elapsed: int
+    heartbeat_elapsed: int
+    randomized_election_timeout: int
+
     def __init__(self, config: Config) -> None:
         storage = config.validate()
         self.id = config.id

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ..types import (
     DeleteResponse,
+    HashKvResponse,
     KeyValue,
     Member,
     MemberListResponse,
@@ -39,6 +40,7 @@ class Health(NamedTuple):
 
 
 EndpointStatus = tuple[str, StatusResponse]
+EndpointHash = tuple[str, HashKvResponse]
 
 
 class Printer:
@@ -95,6 +97,10 @@ class Printer:
 
     def statuses(self, statuses: Sequence[EndpointStatus]) -> None:
         """Print what endpoints say of themselves."""
+        self._none()
+
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        """Print what endpoints' states hash to."""
         self._none()
 
     def health(self, healths: Sequence[Health]) -> None:
@@ -182,6 +188,10 @@ class SimplePrinter(Printer):
     def statuses(self, statuses: Sequence[EndpointStatus]) -> None:
         for endpoint, status in statuses:
             self.line(", ".join(_status_row(endpoint, status)))
+
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        for endpoint, response in hashes:
+            self.line(f"{endpoint}, {response.hash}")
 
     def health(self, healths: Sequence[Health]) -> None:
         for health in healths:
@@ -277,6 +287,13 @@ class FieldsPrinter(Printer):
             self._field("Endpoint", gofmt.quote(endpoint.encode()))
             self.line("")
 
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        for endpoint, response in hashes:
+            self._header(response.header)
+            self._field("Endpoint", gofmt.quote(endpoint.encode()))
+            self._field("Hash", response.hash)
+            self.line("")
+
     def health(self, healths: Sequence[Health]) -> None:
         for health in healths:
             self._field("Endpoint", gofmt.quote(health.endpoint.encode()))
@@ -363,6 +380,11 @@ def _json_status(endpoint: str, status: StatusResponse) -> dict[str, Any]:
     return {"Endpoint": endpoint, "Status": {"header": _json_header(status.header), **known}}
 
 
+def _json_hash(endpoint: str, response: HashKvResponse) -> dict[str, Any]:
+    rest = _present(hash=response.hash, compact_revision=response.compact_revision)
+    return {"Endpoint": endpoint, "HashKV": {"header": _json_header(response.header), **rest}}
+
+
 class JsonPrinter(Printer):
     """One JSON object, keys and values in base64, in the order of etcd's messages."""
 
@@ -429,6 +451,9 @@ class JsonPrinter(Printer):
     def statuses(self, statuses: Sequence[EndpointStatus]) -> None:
         self._json([_json_status(*each) for each in statuses])
 
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        self._json([_json_hash(*each) for each in hashes])
+
     def health(self, healths: Sequence[Health]) -> None:
         self._json(
             [
@@ -480,8 +505,7 @@ class TablePrinter(Printer):
         for row in rows:
             cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
             self.line("| " + " | ".join(cells) + " |")
-        if rows:
-            self.line(rule)
+        self.line(rule)
 
     def members(self, response: MemberListResponse) -> None:
         titles = ("ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER")
@@ -491,6 +515,10 @@ class TablePrinter(Printer):
         titles = ["ENDPOINT", "ID", "VERSION", "DB SIZE", "IS LEADER", "IS LEARNER", "RAFT TERM"]
         titles += ["RAFT INDEX", "RAFT APPLIED INDEX", "ERRORS"]
         self._table(titles, [_status_row(*each) for each in statuses])
+
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        rows = [[endpoint, str(response.hash)] for endpoint, response in hashes]
+        self._table(("ENDPOINT", "HASH"), rows)
 
     def health(self, healths: Sequence[Health]) -> None:
         self._table(

@@ -80,6 +80,14 @@ COMMANDS = (
         run=commands.endpoint_health,
     ),
     Command(
+        ("endpoint", "hashkv"),
+        "Hash the whole state of each endpoint",
+        "endpoint hashkv",
+        commands.HASH_KV_FLAGS,
+        commands.endpoint_hash_kv,
+        description="Members that hold the same have the same hash at the same revision.",
+    ),
+    Command(
         ("endpoint", "status"),
         "Tell each endpoint's id, version, size, leader, term and indexes",
         "endpoint status",
@@ -125,6 +133,13 @@ COMMANDS = (
         description="While the command runs, which finds ETCD_LOCK_KEY and ETCD_LOCK_REV (the\n"
         "fencing token) in its environment; without one until it is interrupted.\n"
         "Options of the command go after --: lock name -- command -option",
+    ),
+    Command(
+        ("compaction",),
+        "Forget what was replaced or deleted before a revision",
+        "compaction <revision>",
+        commands.COMPACTION_FLAGS,
+        commands.compaction,
     ),
     Command(("member",), "Ask about members", "member <subcommand>"),
     Command(("member", "list"), "List the members", "member list", run=commands.member_list),
