@@ -4,8 +4,10 @@ from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from ..alarm_calls import AlarmMember
 from ..types import (
     DeleteResponse,
+    HashKvResponse,
     KeyValue,
     Member,
     MemberListResponse,
@@ -39,6 +41,7 @@ class Health(NamedTuple):
 
 
 EndpointStatus = tuple[str, StatusResponse]
+EndpointHash = tuple[str, HashKvResponse]
 
 
 class Printer:
@@ -97,6 +100,10 @@ class Printer:
         """Print what endpoints say of themselves."""
         self._none()
 
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        """Print what endpoints' states hash to."""
+        self._none()
+
     def health(self, healths: Sequence[Health]) -> None:
         """Print which endpoints answer."""
         self._none()
@@ -113,6 +120,15 @@ def _bool(value: bool) -> str:
     return "true" if value else "false"
 
 
+def describe_alarm(alarm: AlarmMember) -> str:
+    """An alarm as Go prints its message."""
+    return f"memberID:{alarm.member_id} alarm:{alarm.name} "
+
+
+def _status_errors(status: StatusResponse) -> list[str]:
+    return [describe_alarm(AlarmMember(*each)) for each in status.fields.get("alarms", ())]
+
+
 def _status_row(endpoint: str, status: StatusResponse) -> list[str]:
     fields, header = status.fields, status.header
     return [
@@ -125,7 +141,7 @@ def _status_row(endpoint: str, status: StatusResponse) -> list[str]:
         str(header.raft_term),
         str(fields.get("commit", 0)),
         str(fields.get("applied", 0)),
-        "",
+        ", ".join(_status_errors(status)),
     ]
 
 
@@ -182,6 +198,10 @@ class SimplePrinter(Printer):
     def statuses(self, statuses: Sequence[EndpointStatus]) -> None:
         for endpoint, status in statuses:
             self.line(", ".join(_status_row(endpoint, status)))
+
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        for endpoint, response in hashes:
+            self.line(f"{endpoint}, {response.hash}")
 
     def health(self, healths: Sequence[Health]) -> None:
         for health in healths:
@@ -273,8 +293,15 @@ class FieldsPrinter(Printer):
             self._field("RaftIndex", fields.get("commit", 0))
             self._field("RaftTerm", status.header.raft_term)
             self._field("RaftAppliedIndex", fields.get("applied", 0))
-            self._field("Errors", gofmt.strings_quoted([]))
+            self._field("Errors", f"[{' '.join(_status_errors(status))}]")
             self._field("Endpoint", gofmt.quote(endpoint.encode()))
+            self.line("")
+
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        for endpoint, response in hashes:
+            self._header(response.header)
+            self._field("Endpoint", gofmt.quote(endpoint.encode()))
+            self._field("Hash", response.hash)
             self.line("")
 
     def health(self, healths: Sequence[Health]) -> None:
@@ -357,10 +384,16 @@ def _json_status(endpoint: str, status: StatusResponse) -> dict[str, Any]:
         raftIndex=fields.get("commit"),
         raftTerm=status.header.raft_term,
         raftAppliedIndex=fields.get("applied"),
+        errors=_status_errors(status),
         dbSizeInUse=fields.get("db_size"),
         isLearner=fields.get("is_learner"),
     )
     return {"Endpoint": endpoint, "Status": {"header": _json_header(status.header), **known}}
+
+
+def _json_hash(endpoint: str, response: HashKvResponse) -> dict[str, Any]:
+    rest = _present(hash=response.hash, compact_revision=response.compact_revision)
+    return {"Endpoint": endpoint, "HashKV": {"header": _json_header(response.header), **rest}}
 
 
 class JsonPrinter(Printer):
@@ -429,6 +462,9 @@ class JsonPrinter(Printer):
     def statuses(self, statuses: Sequence[EndpointStatus]) -> None:
         self._json([_json_status(*each) for each in statuses])
 
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        self._json([_json_hash(*each) for each in hashes])
+
     def health(self, healths: Sequence[Health]) -> None:
         self._json(
             [
@@ -480,8 +516,7 @@ class TablePrinter(Printer):
         for row in rows:
             cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
             self.line("| " + " | ".join(cells) + " |")
-        if rows:
-            self.line(rule)
+        self.line(rule)
 
     def members(self, response: MemberListResponse) -> None:
         titles = ("ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER")
@@ -491,6 +526,10 @@ class TablePrinter(Printer):
         titles = ["ENDPOINT", "ID", "VERSION", "DB SIZE", "IS LEADER", "IS LEARNER", "RAFT TERM"]
         titles += ["RAFT INDEX", "RAFT APPLIED INDEX", "ERRORS"]
         self._table(titles, [_status_row(*each) for each in statuses])
+
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        rows = [[endpoint, str(response.hash)] for endpoint, response in hashes]
+        self._table(("ENDPOINT", "HASH"), rows)
 
     def health(self, healths: Sequence[Health]) -> None:
         self._table(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import commands, gofmt, lease, txn, watch
+from . import alarm, commands, gofmt, lease, txn, watch
 from .commands import Run
 from .flags import Flag, bool_flag, list_flag, string_flag
 
@@ -80,11 +80,22 @@ COMMANDS = (
         run=commands.endpoint_health,
     ),
     Command(
+        ("endpoint", "hashkv"),
+        "Hash the whole state of each endpoint",
+        "endpoint hashkv",
+        commands.HASH_KV_FLAGS,
+        commands.endpoint_hash_kv,
+        description="Members that hold the same have the same hash at the same revision.",
+    ),
+    Command(
         ("endpoint", "status"),
         "Tell each endpoint's id, version, size, leader, term and indexes",
         "endpoint status",
         run=commands.endpoint_status,
     ),
+    Command(("alarm",), "Ask about alarms", "alarm <subcommand>"),
+    Command(("alarm", "disarm"), "Disarm all alarms", "alarm disarm", run=alarm.disarm),
+    Command(("alarm", "list"), "List the alarms", "alarm list", run=alarm.listed),
     Command(("lease",), "Grant, renew and end leases", "lease <subcommand>"),
     Command(("lease", "grant"), "Grant a lease", "lease grant <ttl>", run=lease.grant),
     Command(
@@ -107,6 +118,13 @@ COMMANDS = (
         "lease timetolive <lease id> [options]",
         lease.TIME_TO_LIVE_FLAGS,
         lease.time_to_live,
+    ),
+    Command(
+        ("compaction",),
+        "Forget what was replaced or deleted before a revision",
+        "compaction <revision>",
+        commands.COMPACTION_FLAGS,
+        commands.compaction,
     ),
     Command(("member",), "Ask about members", "member <subcommand>"),
     Command(("member", "list"), "List the members", "member list", run=commands.member_list),
