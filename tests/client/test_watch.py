@@ -30,11 +30,6 @@ def run(endpoint, scenario):
     asyncio.run(main())
 
 
-async def compact(client, revision):
-    body = await client._submit("write", ("compact", revision), None)
-    assert body[1] == (0, body[1][1])
-
-
 async def take(watch, count):
     """The first `count` events."""
     events = []
@@ -136,7 +131,7 @@ def test_what_was_compacted_is_an_error_that_tells_where_to_go_on(node):
     async def scenario(client):
         first = (await client.put("compacted", "0")).header.revision
         last = (await client.put("compacted", "1")).header.revision
-        await compact(client, last)
+        await client.compact(last)
         watch = client.watch("compacted", start_revision=first)
         with pytest.raises(WatchCompactedError) as caught:
             await anext(watch)
