@@ -65,11 +65,6 @@ class Raft:
     heartbeat_elapsed: int
     randomized_election_timeout: int
 
-    # Set by `reset`.
-    election_elapsed: int
-    heartbeat_elapsed: int
-    randomized_election_timeout: int
-
     def __init__(self, config: Config) -> None:
         storage = config.validate()
         self.id = config.id
