@@ -111,7 +111,7 @@ class Writer:
         self._versions.recent.append((revision, key, pack_u64(mod)))
 
     def delete_leased(self, revision: int, key: bytes) -> None:
-        """As `delete`, for a key whose lease ends and forgets it: all it needs is the newest header,
+        """As `delete`, for a key whose lease ends and forgets it. Needs the newest header alone,
         which is most often in memory."""
         stored = keys.KV + key
         head = self._heads.get(stored, _UNKNOWN)
