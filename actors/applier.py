@@ -18,9 +18,12 @@ from ..storage.state_store import StateStore
 from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
+from .divergence import Divergence
+from .inspector import Inspector
 from .lessor import READS, Lessor, answer_bytes
 from .own_entry import own_entry
 from .quota import Quota
+from .upkeep import Upkeep
 from .watch_feed import WatchFeed
 
 ENTRY_NORMAL = 0
@@ -71,6 +74,8 @@ class Applier(Actor):
         self._results: list[tuple[int, list[bytes]]] = []
         self._new_term = 0  # newest term applied, until the node knows
         self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
+        self._inspector = Inspector()
+        self._compact_at = 0.0  # when the next step of a compaction is due
         self._read_after = 0.0  # when what was read has had time to leave
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
@@ -79,6 +84,8 @@ class Applier(Actor):
         self._snapshot_due = False  # wanted, and the flush before it is done
         self._feed = WatchFeed(lambda message: self.emit("eventc", message))
         self._lessor = Lessor(lease_grace_s)
+        self.upkeep = Upkeep(Divergence(member_id, 0, 0.0), None, log)
+        """Whoever makes the applier sets one that does something."""
         self._quota = Quota(member_id, quota_bytes, auto_disarm=quota_auto_disarm)
 
     def start(self) -> None:
@@ -89,6 +96,8 @@ class Applier(Actor):
             "statec",
             (state.applied_index, state.applied_term, self._conf_state, self._members),
         )
+        self._wake_for_background()
+        self._stop_if_diverged()
 
     # -- entries
 
@@ -134,8 +143,8 @@ class Applier(Actor):
             self._maybe_flush_state()
             if self._waiting_conf or self._bytes_unsaid > limits.APPLIED_UNSAID_BYTES_MAX:
                 self._say_applied()
-            if self.wake_at is None and (self._applied_unsaid or self._state.compacting):
-                self.wake_at = self.now + limits.HOLD_S
+            if self.wake_at is None:
+                self._wake_for_background()
         if self._feed.busy:
             self._feed.tell(self._state)
         if self._new_term:
@@ -145,11 +154,23 @@ class Applier(Actor):
         self._maybe_make_snapshot()
 
     def on_wake(self) -> None:
-        """Tell the core how far entries were applied, and forget some compacted history."""
+        """Tell the core how far entries were applied, then work on what nobody must wait for."""
         self._say_applied()
-        if self._state.compacting:
+        if self._state.compacting and self.now >= self._compact_at:
             self._state.compact_step(limits.COMPACT_STEP_EVENTS)
-            self.wake_at = self.now + limits.COMPACT_PAUSE_S
+            self._compact_at = self.now + limits.COMPACT_PAUSE_S
+        finished = self._inspector.advance(self._state, self.now)
+        if finished is not None:
+            self.emit("resultc", ("read", finished[0], [finished[1]]))
+        self._wake_for_background()
+
+    def _wake_for_background(self) -> None:
+        if self._inspector.pending:
+            self.wake_at = self.now + limits.INSPECT_PAUSE_S
+        elif self._applied_unsaid:
+            self.wake_at = self.now + limits.HOLD_S
+        elif self._state.compacting:
+            self.wake_at = max(self.now, self._compact_at)
 
     def _say_applied(self) -> None:
         if self._applied_unsaid:
@@ -184,8 +205,8 @@ class Applier(Actor):
             self._new_term = term
             return
         origin, *rest = codec.unpack(data)
-        if origin == PUBLISH:
-            self._publish(index, term, rest)
+        if type(origin) is str:
+            self._apply_own(index, term, origin, rest)
             return
         batch_id, bodies, *stamps = rest
         decoded = [codec.unpack(body) for body in bodies]
@@ -205,6 +226,20 @@ class Applier(Actor):
     def _apply_once(self, index: int, term: int, decoded: Any, stamps: Any) -> list[Answer]:
         known = [None if stamp is None else Stamp(*stamp) for stamp in stamps]
         return self._state.apply_once(index, term, decoded, known)
+
+    def _apply_own(self, index: int, term: int, kind: str, rest: Any) -> None:
+        """An entry that a member made, not a client."""
+        if kind == PUBLISH:
+            self._publish(index, term, rest)
+        else:
+            configuration = (self._conf_state[0], self._members)
+            self.upkeep.apply(self._state, (index, term), (kind, *rest), configuration)
+            self._stop_if_diverged()
+
+    def _stop_if_diverged(self) -> None:
+        reason = self.upkeep.reason_to_stop(self._state)
+        if reason:
+            self.emit("fatalc", reason)
 
     def _publish(self, index: int, term: int, announced: Sequence[Any]) -> None:
         member_id, name, clients, incarnation = announced
@@ -264,6 +299,13 @@ class Applier(Actor):
             room -= _answer_bytes(request, result)
         return codec.pack(results)
 
+    def on_inspectc(self, message: Any) -> None:
+        """(read_id, deadline, body): questions that take a while."""
+        refused = self._inspector.take(*message)
+        if refused is not None:
+            self.emit("resultc", ("read", message[0], [refused]))
+        self._wake_for_background()
+
     def _answer(self, request: tuple[Any, ...]) -> tuple[Any, ...]:
         if request[0] in READS:
             return self._lessor.read(request, self._state, self.now)
@@ -318,6 +360,7 @@ class Applier(Actor):
         self.emit("snapreadyc", (name, state.applied_index, state.applied_term, self._conf_state))
 
     def _install(self, name: str, index: int, term: int) -> None:
+        self._inspector.drop_work()
         self._state.close()
         self._snapshots.install(name)
         self._state = self._open_state()
@@ -341,11 +384,14 @@ class Applier(Actor):
     def on_softstatec(self, message: Any) -> None:
         """(term, leader, role): the leader ends leases."""
         _, leader, role = message
+        self.upkeep.leading = role == "leader"
         self._lessor.lead(leader, role == "leader", self.now)
 
     def on_timer(self) -> None:
-        """End leases whose time is over; look at the space that the database takes."""
+        """End leases whose time is over; propose what else the member has to."""
         self._expire_leases()
+        for payload in self.upkeep.proposals(self._state, self.now, len(self._members)):
+            self.emit("proposec", payload)
         request = self._quota.look(self._state, self.now)
         if request is not None:
             self._log.warning("quota", request=request[0], quota_bytes=self._quota.bytes)
@@ -371,10 +417,12 @@ class Applier(Actor):
             "applied": state.applied_index,
             "revision": state.revision,
             "compact_revision": state.compact_revision,
+            "compacted_revision": state.compacted_revision,
             "db_size": state.size_bytes(),
             "quota_bytes": self._quota.bytes,
             "alarms": state.alarms.all(),
         }
+        status |= self.upkeep.status(state, self._members)
         self.emit("statusrc", (request_id, self.name, status))
 
     @property
@@ -384,6 +432,7 @@ class Applier(Actor):
 
     def close(self) -> None:
         """Close the state database."""
+        self._inspector.drop_work()
         self._state.close()
 
 

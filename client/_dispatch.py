@@ -23,6 +23,7 @@ from ..transport import endpoints as addresses
 from ..transport import errors as wire
 from ..transport.errors import Outcome, WireError
 from ..transport.requests import (
+    KIND_INSPECT,
     KIND_MAINTENANCE,
     KIND_READ,
     KIND_SERIALIZABLE,
@@ -92,7 +93,7 @@ class Dispatcher:
         self._loop = loop
         self._context = sockets.context()
         self.links = [Link(loop, self._context, each, self) for each in self.endpoints]
-        self._pinned = {link.endpoint: Lane(KIND_MAINTENANCE, link) for link in self.links}
+        self._pinned: dict[tuple[str, str], Lane] = {}
         random.shuffle(self.links)  # clients spread over the nodes
         self._home: Link | None = None
         self._leader_id = 0
@@ -102,7 +103,7 @@ class Dispatcher:
         self._hold_until = 0.0
         self.lanes = {
             kind: Lane(kind)
-            for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE)
+            for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE, KIND_INSPECT)
         }
         self.watches: Watches | None = None
         self.watch_lanes: Sequence[Lane] = ()
@@ -156,15 +157,19 @@ class Dispatcher:
 
     # ---- sending --------------------------------------------------------------------------------
 
-    def pinned_lane(self, endpoint: str) -> Lane:
-        """Where maintenance requests for one of the endpoints queue.
+    def pinned_lane(self, endpoint: str, kind: str) -> Lane:
+        """Where requests of a kind, maintenance or inspect, for one of the endpoints queue.
 
         Raises:
             ValueError: not one of the client's endpoints.
         """
-        lane = self._pinned.get(addresses.tcp(endpoint))
+        address = addresses.tcp(endpoint)
+        lane = self._pinned.get((address, kind))
         if lane is None:
-            raise ValueError(f"{endpoint} is not one of {', '.join(self.endpoints)}")
+            link = next((link for link in self.links if link.endpoint == address), None)
+            if link is None:
+                raise ValueError(f"{endpoint} is not one of {', '.join(self.endpoints)}")
+            lane = self._pinned.setdefault((address, kind), Lane(kind, link))
         return lane
 
     def queue(
@@ -317,7 +322,8 @@ class Dispatcher:
 
     def _probe(self, link: Link) -> None:
         """Ask a node who it is and whom it follows."""
-        self.queue(self._pinned[link.endpoint], _Unwatched(), ("status",), 0, AVOID_S)
+        lane = self.pinned_lane(link.endpoint, KIND_MAINTENANCE)
+        self.queue(lane, _Unwatched(), ("status",), 0, AVOID_S)
 
     def _probe_all(self) -> None:
         """While the leader is lost: until a node knows that, or the time to wait is over."""

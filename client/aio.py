@@ -17,6 +17,7 @@ from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_erro
 from ._scan import Scan, ScanOptions
 from .alarm_calls import AsyncAlarmCalls
 from .lease_calls import AsyncLeaseCalls
+from .maintenance_calls import AsyncMaintenanceCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
     DeleteResponse,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .watch_engine import Engine
 
 
-class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls):
+class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls):
     """A client of one cluster, for one event loop; any number of tasks may share it.
 
     Calls that tasks make in the same turn of the loop travel in the same message. Each call returns
@@ -105,7 +106,7 @@ class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls):
     ) -> "asyncio.Future[Any]":
         dispatcher = self._dispatcher or self._start()
         future = self._loop.create_future()
-        lane = dispatcher.lanes[kind] if endpoint is None else dispatcher.pinned_lane(endpoint)
+        lane = dispatcher.pinned_lane(endpoint, kind) if endpoint else dispatcher.lanes[kind]
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         dispatcher.queue(lane, future, request, ops.size(request), timeout_s)
         return future

@@ -17,6 +17,7 @@ from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
 from .alarm_calls import AlarmCalls
 from .lease_calls import LeaseCalls
+from .maintenance_calls import MaintenanceCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
     DeleteResponse,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from .watch_sync import SyncWatch
 
 
-class Client(LeaseCalls, AlarmCalls):
+class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time
@@ -104,7 +105,7 @@ class Client(LeaseCalls, AlarmCalls):
             raise dispatcher.refusal
         waiter = Waiter()
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
-        lane = dispatcher.lanes[kind] if endpoint is None else dispatcher.pinned_lane(endpoint)
+        lane = dispatcher.pinned_lane(endpoint, kind) if endpoint else dispatcher.lanes[kind]
         call = (lane, waiter, request, ops.size(request), timeout_s)
         if not self._loop.call_threadsafe(dispatcher.queue, *call):
             raise closed_error()

@@ -138,6 +138,13 @@ COMPACT_PAUSE_S = 0.01
 """Compacted history goes in steps of about 2 ms with pauses between (etcd: 1,000 and 10 ms), so
 that nothing that is under way notices it: 25,000 events a second."""
 
+INSPECTIONS_MAX = 64
+"""Messages with questions that take a while (hash_kv, compacted) that a node has under way."""
+
+INSPECT_PAUSE_S = 0.002
+"""Between two slices of their work, of about 1 ms each: a third of one processor, so that a million
+keys are hashed in about a second and nothing else waits for more than a slice."""
+
 # -- the log
 
 LOG_ENTRIES_MAX = 40_000

@@ -5,7 +5,7 @@ is in the database after the next `commit`, and durable after the next `flush`. 
 key that is written often meanwhile is written to the database once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from struct import Struct
@@ -14,11 +14,13 @@ from zlib import crc32
 
 from ..transport import errors
 from ..transport.codec import pack, unpack_local
+from ..transport.errors import WireError
 from . import keys
 from .alarms import Alarms, makes_larger
 from .compaction import Compaction
 from .errors import StorageError
 from .executor import Executor
+from .hashing import hash_slices
 from .leases import Leases
 from .mvcc import Result, Versions
 from .overlay import Overlay
@@ -37,6 +39,7 @@ processor's cache before they are written."""
 _APPLIED_KEY = keys.META + b"applied"
 _APPLIED = Struct(">QQQQI")  # index, term, revision, compact revision, history hash
 _CONFIGURATION_KEY = keys.META + b"configuration"
+_CHECK_KEY = keys.META + b"check"
 
 
 class StateStore:
@@ -179,6 +182,19 @@ class StateStore:
         self._index, self._term = index, term
         self._overlay.writes[_CONFIGURATION_KEY] = pack((conf_state, members))
 
+    @property
+    def check(self) -> Any:
+        """What was last given to `apply_check`, None before."""
+        raw = self._overlay.get(_CHECK_KEY)
+        return None if raw is None else unpack_local(raw)
+
+    def apply_check(self, index: int, term: int, check: Any) -> None:
+        """Apply the raft entry `index`, a part of the comparison of members' hashes; `check` is
+        kept as it is, made of tuples and integers."""
+        self._check_next(index, term)
+        self._index, self._term = index, term
+        self._overlay.writes[_CHECK_KEY] = pack(check)
+
     def _check_next(self, index: int, term: int) -> None:
         if index != self._index + 1 or term < self._term:
             raise StorageError(
@@ -237,14 +253,27 @@ class StateStore:
     def hash_kv(self, revision: int = 0) -> Result:
         """(0, revision, hash, compact revision, revision hashed), 0 for the newest; etcd's HashKV.
 
-        Reads the whole state: about 2 µs a key.
+        Reads the whole state: about 0.5 µs a key, several times that in the past.
         """
+        slices = self.hash_kv_slices(revision)
+        while True:
+            try:
+                next(slices)
+            except StopIteration as end:
+                return cast("Result", end.value)
+
+    def hash_kv_slices(self, revision: int = 0) -> Generator[None, None, Result]:
+        """`hash_kv` in slices of about a millisecond, between which everything but `close` may be
+        called. Returns the result."""
         self.commit()
         refusal = self._versions.check_revision(revision)
         if refusal is not None:
             return refusal
         hashed = revision or self.revision
-        return (0, self.revision, self._versions.hash_at(hashed), self.compact_revision, hashed)
+        found = yield from hash_slices(self._versions, hashed)
+        if isinstance(found, WireError):
+            return found
+        return (0, self.revision, found, self.compact_revision, hashed)
 
     def history(self, first_revision: int, chunks_max: int = 16) -> list[Event]:
         """See Versions.history."""
@@ -260,6 +289,11 @@ class StateStore:
     def compacting(self) -> bool:
         """Whether `compact_step` has something to do."""
         return self._compaction.pending
+
+    @property
+    def compacted_revision(self) -> int:
+        """The compact revision whose history is gone from this member."""
+        return self._compaction.done
 
     def compact_step(self, budget: int) -> bool:
         """Remove some history that compact requests cut off; True while more is left.

@@ -250,6 +250,25 @@ def _range_end(flags: dict[str, Any], args: list[str]) -> bytes | None:
     return _key(args[1])
 
 
+# ---- compaction
+
+COMPACTION_FLAGS = (bool_flag("physical", "wait until the old revisions are gone"),)
+
+
+def compaction(run: Run) -> None:
+    """`compaction <revision>`."""
+    if len(run.args) != 1:
+        bad_arguments("compaction command needs 1 argument")
+    try:
+        revision = gofmt.parse_int(run.args[0], 10)
+    except GoError as error:
+        raise CommandError(str(error)) from error
+    run.printer()
+    with run.client() as client:
+        client.compact(max(0, revision), physical=run.flags["physical"])
+    run.stdout.write(f"compacted revision {revision}\n".encode())
+
+
 # ---- endpoint, member, version ------------------------------------------------------------------
 
 CLUSTER_FLAG = bool_flag("cluster", "ask the endpoints of all members")
@@ -313,6 +332,26 @@ def endpoint_health(run: Run) -> None:
     printer.health(healths)
     if not all(health.ok for health in healths):
         raise CommandError("unhealthy cluster")
+
+
+HASH_KV_FLAGS = (int_flag("rev", "the revision to hash, 0 for the newest"),)
+
+
+def endpoint_hash_kv(run: Run) -> None:
+    """`endpoint hashkv`: one after the other; one that does not answer is told on stderr."""
+    hashes, last_error = [], None
+    for endpoint in _endpoints(run):
+        try:
+            with run.client([endpoint]) as client:
+                hashes.append((endpoint, client.hash_kv(revision=max(0, run.flags["rev"]))))
+        except (errors.SampanError, CommandError) as error:
+            text = describe(error) if isinstance(error, errors.SampanError) else str(error)
+            last_error = CommandError(text)
+            line = f"Failed to get the hash of endpoint {endpoint} ({text})\n"
+            run.stderr.write(line.encode())
+    run.printer().hashes(hashes)
+    if last_error is not None:
+        raise last_error
 
 
 def member_list(run: Run) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from ..alarm_calls import AlarmMember
 from ..types import (
     DeleteResponse,
+    HashKvResponse,
     KeyValue,
     Member,
     MemberListResponse,
@@ -40,6 +41,7 @@ class Health(NamedTuple):
 
 
 EndpointStatus = tuple[str, StatusResponse]
+EndpointHash = tuple[str, HashKvResponse]
 
 
 class Printer:
@@ -96,6 +98,10 @@ class Printer:
 
     def statuses(self, statuses: Sequence[EndpointStatus]) -> None:
         """Print what endpoints say of themselves."""
+        self._none()
+
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        """Print what endpoints' states hash to."""
         self._none()
 
     def health(self, healths: Sequence[Health]) -> None:
@@ -193,6 +199,10 @@ class SimplePrinter(Printer):
         for endpoint, status in statuses:
             self.line(", ".join(_status_row(endpoint, status)))
 
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        for endpoint, response in hashes:
+            self.line(f"{endpoint}, {response.hash}")
+
     def health(self, healths: Sequence[Health]) -> None:
         for health in healths:
             if health.ok:
@@ -287,6 +297,13 @@ class FieldsPrinter(Printer):
             self._field("Endpoint", gofmt.quote(endpoint.encode()))
             self.line("")
 
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        for endpoint, response in hashes:
+            self._header(response.header)
+            self._field("Endpoint", gofmt.quote(endpoint.encode()))
+            self._field("Hash", response.hash)
+            self.line("")
+
     def health(self, healths: Sequence[Health]) -> None:
         for health in healths:
             self._field("Endpoint", gofmt.quote(health.endpoint.encode()))
@@ -374,6 +391,11 @@ def _json_status(endpoint: str, status: StatusResponse) -> dict[str, Any]:
     return {"Endpoint": endpoint, "Status": {"header": _json_header(status.header), **known}}
 
 
+def _json_hash(endpoint: str, response: HashKvResponse) -> dict[str, Any]:
+    rest = _present(hash=response.hash, compact_revision=response.compact_revision)
+    return {"Endpoint": endpoint, "HashKV": {"header": _json_header(response.header), **rest}}
+
+
 class JsonPrinter(Printer):
     """One JSON object, keys and values in base64, in the order of etcd's messages."""
 
@@ -440,6 +462,9 @@ class JsonPrinter(Printer):
     def statuses(self, statuses: Sequence[EndpointStatus]) -> None:
         self._json([_json_status(*each) for each in statuses])
 
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        self._json([_json_hash(*each) for each in hashes])
+
     def health(self, healths: Sequence[Health]) -> None:
         self._json(
             [
@@ -491,8 +516,7 @@ class TablePrinter(Printer):
         for row in rows:
             cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
             self.line("| " + " | ".join(cells) + " |")
-        if rows:
-            self.line(rule)
+        self.line(rule)
 
     def members(self, response: MemberListResponse) -> None:
         titles = ("ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER")
@@ -502,6 +526,10 @@ class TablePrinter(Printer):
         titles = ["ENDPOINT", "ID", "VERSION", "DB SIZE", "IS LEADER", "IS LEARNER", "RAFT TERM"]
         titles += ["RAFT INDEX", "RAFT APPLIED INDEX", "ERRORS"]
         self._table(titles, [_status_row(*each) for each in statuses])
+
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        rows = [[endpoint, str(response.hash)] for endpoint, response in hashes]
+        self._table(("ENDPOINT", "HASH"), rows)
 
     def health(self, healths: Sequence[Health]) -> None:
         self._table(

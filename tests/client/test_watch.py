@@ -28,7 +28,7 @@ def run(endpoint, scenario):
 
 
 async def compact(client, revision):
-    body = await client._submit("write", ("compact", revision, 0), None)
+    body = await client._submit("write", ("compact", revision), None)
     assert body[1] == (0, body[1][1])
 
 

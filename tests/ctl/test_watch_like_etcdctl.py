@@ -169,4 +169,4 @@ def test_a_watch_of_what_was_compacted(both, monkeypatch):
 def compact(etcd, sampan):
     run_to_end(etcd, ["compaction", "5"])
     with Client([sampan[-1]]) as client:
-        client._call("write", ("compact", 5, 0), None)
+        client.compact(5)

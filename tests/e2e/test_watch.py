@@ -57,7 +57,7 @@ def checksum(truth):
 
 def compact(cluster, revision):
     with cluster.client(timeout_s=WAIT_S) as client:
-        client._call("write", ("compact", revision, 0), None)
+        client.compact(revision)
 
 
 def test_every_event_once_and_in_order(make_cluster):
