@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import commands, elect, gofmt, lease, lock, txn, watch
+from . import alarm, commands, elect, gofmt, lease, lock, txn, watch
 from .commands import Run
 from .flags import Flag, bool_flag, list_flag, string_flag
 
@@ -93,6 +93,9 @@ COMMANDS = (
         "endpoint status",
         run=commands.endpoint_status,
     ),
+    Command(("alarm",), "Ask about alarms", "alarm <subcommand>"),
+    Command(("alarm", "disarm"), "Disarm all alarms", "alarm disarm", run=alarm.disarm),
+    Command(("alarm", "list"), "List the alarms", "alarm list", run=alarm.listed),
     Command(
         ("elect",),
         "Lead an election, or tell who leads",
