@@ -13,6 +13,8 @@ from sampan.client.recipes import (
     AsyncRWLock,
     Barrier,
     DoubleBarrier,
+    Election,
+    Lock,
     PriorityQueue,
     Queue,
     RWLock,
@@ -49,6 +51,55 @@ def run_tasks(real, scenario):
             return await scenario(client)
 
     return asyncio.run(main())
+
+
+class CompactedOnce:
+    """A client whose first watch finds that what it waits for was compacted, and happens before
+    that."""
+
+    def __init__(self, client, happens):
+        self._client = client
+        self._happens = happens
+        self.watches = 0
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def watch(self, key, **options):
+        self.watches += 1
+        return self if self.watches == 1 else self._client.watch(key, **options)
+
+    def __next__(self):
+        self._happens()
+        raise errors.WatchCompactedError("compacted", 5, self._client.get("r").header)
+
+    def cancel(self):
+        pass
+
+
+class TestWhenWhatIsWaitedForWasCompacted:
+    def test_a_lock(self, client, leases):
+        holder = Lock(client, "r/lock", leases[0])
+        holder.lock()
+        waits = Lock(CompactedOnce(client, holder.unlock), "r/lock", leases[1])
+        assert waits.lock() > 0
+        waits.unlock()
+
+    def test_a_barrier(self, client):
+        barrier = Barrier(client, "r/barrier")
+        barrier.hold()
+        Barrier(CompactedOnce(client, barrier.release), "r/barrier").wait()
+
+    def test_a_queue(self, client):
+        queue = Queue(client, "r/queue")
+        later = CompactedOnce(client, lambda: queue.enqueue("item"))
+        assert Queue(later, "r/queue").dequeue() == b"item"
+
+    def test_who_observes_an_election(self, client, leases):
+        election = Election(client, "r/election", leases[0])
+        observes = CompactedOnce(client, lambda: election.campaign("me"))
+        assert next(Election(observes, "r/election").observe()).value == b"me"
+        election.resign()
 
 
 class TestBarrier:
