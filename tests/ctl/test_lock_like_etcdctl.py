@@ -175,7 +175,7 @@ def test_holding_until_a_signal(programs, form):
 
 def test_the_lease_of_a_holder_is_revoked(programs):
     def hold(program):
-        running = program.start("lock", "revoked", "--ttl", "2")
+        running = program.start("lock", "revoked", "--ttl", "6")
         lease = running.key().split(b"/")[1].strip()
         program.lines("lease", "revoke", lease)
         return running.end()
