@@ -65,6 +65,21 @@ def test_an_id_twice_an_unknown_id_and_requests_that_are_none(node):
     assert node.hub.watchers == 1
 
 
+@pytest.mark.parametrize(("limit", "value"), [("WATCHES_MAX", 2), ("WATCH_KEY_BYTES_MAX", 6)])
+def test_there_are_only_so_many_watches(node, monkeypatch, limit, value):
+    monkeypatch.setattr(limits, limit, value)
+    for _ in range(2):
+        node.ask(0, *(create(b"key%d" % n) for n in range(3)), ("cancel", 0), ("cancel", 1))
+        both(node)
+    assert [result[0] for result in answers(node)[:5]] == [0, 0, 8, 0, 0]
+    assert [result[0] for result in answers(node)[5:8]] == [0, 0, 8], "their room is free again"
+    both(node)
+    node.ask(0, ("cancel", 2), ("cancel", 3))
+    both(node)
+    node.applier_turn()
+    assert not node.feed.busy, "nobody is left, also of those that were refused"
+
+
 def test_nothing_is_told_while_nobody_watches(node):
     puts(node, 3)
     both(node)
