@@ -80,6 +80,18 @@ def test_there_are_only_so_many_watches(node, monkeypatch, limit, value):
     assert not node.feed.busy, "nobody is left, also of those that were refused"
 
 
+def test_nothing_comes_after_the_answer_to_a_cancel(node):
+    node.ask(0, create())
+    both(node)
+    puts(node, 1)
+    node.applier_turn()
+    node.ask(0, ("cancel", 0))
+    node.applier_turn()
+    node.node_turn()  # the event and the cancel in one turn
+    kinds = [type(body) for body in node.clients[0].unread]
+    assert kinds == [list, bytes, list], "created, the event, canceled"
+
+
 def test_nothing_is_told_while_nobody_watches(node):
     puts(node, 3)
     both(node)
