@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import alarm, commands, gofmt, lease, txn, watch
+from . import alarm, commands, elect, gofmt, lease, lock, txn, watch
 from .commands import Run
 from .flags import Flag, bool_flag, list_flag, string_flag
 
@@ -96,6 +96,14 @@ COMMANDS = (
     Command(("alarm",), "Ask about alarms", "alarm <subcommand>"),
     Command(("alarm", "disarm"), "Disarm all alarms", "alarm disarm", run=alarm.disarm),
     Command(("alarm", "list"), "List the alarms", "alarm list", run=alarm.listed),
+    Command(
+        ("elect",),
+        "Lead an election, or tell who leads",
+        "elect <election-name> [proposal]",
+        elect.FLAGS,
+        elect.elect,
+        description="With a proposal it waits until it leads, and leads until it is interrupted.",
+    ),
     Command(("lease",), "Grant, renew and end leases", "lease <subcommand>"),
     Command(("lease", "grant"), "Grant a lease", "lease grant <ttl>", run=lease.grant),
     Command(
@@ -118,6 +126,16 @@ COMMANDS = (
         "lease timetolive <lease id> [options]",
         lease.TIME_TO_LIVE_FLAGS,
         lease.time_to_live,
+    ),
+    Command(
+        ("lock",),
+        "Hold a lock",
+        "lock <lockname> [exec-command arg1 arg2 ...]",
+        lock.FLAGS,
+        lock.lock,
+        description="While the command runs, which finds ETCD_LOCK_KEY and ETCD_LOCK_REV (the\n"
+        "fencing token) in its environment; without one until it is interrupted.\n"
+        "Options of the command go after --: lock name -- command -option",
     ),
     Command(
         ("compaction",),
