@@ -21,6 +21,8 @@ from .actor import Actor, Impossible
 from .divergence import Divergence
 from .inspector import Inspector
 from .lessor import READS, Lessor, answer_bytes
+from .own_entry import own_entry
+from .quota import Quota
 from .upkeep import Upkeep
 from .watch_feed import WatchFeed
 
@@ -51,6 +53,8 @@ class Applier(Actor):
         log: Any,
         *,
         lease_grace_s: float = 1.0,
+        quota_bytes: int = 0,
+        quota_auto_disarm: bool = True,
     ) -> None:
         super().__init__()
         self._conf_state: Any
@@ -82,6 +86,7 @@ class Applier(Actor):
         self._lessor = Lessor(lease_grace_s)
         self.upkeep = Upkeep(Divergence(member_id, 0, 0.0), None, log)
         """Whoever makes the applier sets one that does something."""
+        self._quota = Quota(member_id, quota_bytes, auto_disarm=quota_auto_disarm)
 
     def start(self) -> None:
         """Tell the others what the state holds."""
@@ -304,6 +309,8 @@ class Applier(Actor):
     def _answer(self, request: tuple[Any, ...]) -> tuple[Any, ...]:
         if request[0] in READS:
             return self._lessor.read(request, self._state, self.now)
+        if request[0] == "alarm_list":
+            return (0, self._state.revision, self._state.alarms.all())
         return self._state.range(request)
 
     # -- durability
@@ -317,15 +324,15 @@ class Applier(Actor):
             return
         self._begin_flush()
 
-    def _begin_flush(self) -> None:
+    def _begin_flush(self, job: str = "flush") -> None:
         self._flushing = True
         self._state.commit()  # here: the flush's thread may not
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
-        self.emit("jobc", "flush")
+        self.emit("jobc", job)
 
     def on_donec(self, message: Any) -> None:
-        """("flush", durable applied index)."""
+        """("flush" or "reclaim", durable applied index)."""
         _, durable = message
         self._flushing = False
         self.emit("durablec", durable)
@@ -384,7 +391,13 @@ class Applier(Actor):
         """End leases whose time is over; propose what else the member has to."""
         self._expire_leases()
         for payload in self.upkeep.proposals(self._state, self.now, len(self._members)):
-            self.emit("entryc", payload)
+            self.emit("proposec", payload)
+        request = self._quota.look(self._state, self.now)
+        if request is not None:
+            self._log.warning("quota", request=request[0], quota_bytes=self._quota.bytes)
+            self.emit("proposec", own_entry(request))
+        if not self._flushing and self._quota.should_reclaim(self._state):
+            self._begin_flush("reclaim")
 
     def _take_leases(self) -> None:
         changed = self._state.leases.changed
@@ -395,7 +408,7 @@ class Applier(Actor):
     def _expire_leases(self) -> None:
         proposal = self._lessor.proposal(self.now)
         if proposal is not None:
-            self.emit("expirec", proposal)
+            self.emit("proposec", proposal)
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
@@ -406,14 +419,16 @@ class Applier(Actor):
             "compact_revision": state.compact_revision,
             "compacted_revision": state.compacted_revision,
             "db_size": state.size_bytes(),
+            "quota_bytes": self._quota.bytes,
+            "alarms": state.alarms.all(),
         }
         status |= self.upkeep.status(state, self._members)
         self.emit("statusrc", (request_id, self.name, status))
 
     @property
     def jobs(self) -> dict[str, Callable[..., Any]]:
-        """The flush of the state database."""
-        return {"flush": self._state.flush}
+        """The flush of the state database, and its compaction."""
+        return {"flush": self._state.flush, "reclaim": self._state.reclaim}
 
     def close(self) -> None:
         """Close the state database."""
@@ -428,6 +443,6 @@ def _answer_bytes(request: tuple[Any, ...], result: tuple[Any, ...]) -> int:
     if request[0] == "txn":
         branch = request[2] if result[2] else request[3]
         return sum(map(_answer_bytes, branch, result[3]))
-    if request[0] in READS:
+    if request[0] != "range":
         return answer_bytes(result)
     return sum(len(kv[0]) + len(kv[5]) for kv in result[4])

@@ -44,7 +44,6 @@ CHANNELS: dict[str, Channel] = {
     "statec": Channel((APPLIER,), (RAFT_CORE, NODE, TRANSPORT), "what the state holds at start"),
     # -- the raft data flow
     "propc": Channel((NODE,), (RAFT_CORE,), "a batch of client writes: one raft entry"),
-    "entryc": Channel((APPLIER,), (NODE,), "requests of the member itself, to be proposed"),
     "dropc": Channel((RAFT_CORE,), (NODE,), "a batch that raft refused: certainly not applied"),
     "recvc": Channel((TRANSPORT,), (RAFT_CORE,), "raft messages from peers", Loss.DROP),
     "readyc": Channel(
@@ -75,13 +74,14 @@ CHANNELS: dict[str, Channel] = {
     "snapreadyc": Channel((APPLIER,), (RAFT_CORE, TRANSPORT), "a snapshot was made"),
     "snapsendc": Channel((RAFT_CORE,), (TRANSPORT,), "a snapshot to stream to a peer"),
     "reportc": Channel((TRANSPORT,), (RAFT_CORE,), "peer unreachable, snapshot sent or failed"),
-    "expirec": Channel((APPLIER,), (RAFT_CORE,), "leases to end: an entry; the leader's only"),
+    "proposec": Channel((APPLIER,), (RAFT_CORE,), "own entries: leases, alarms, upkeep"),
     # -- status
     "statusc": Channel((NODE,), (RAFT_CORE, APPLIER, TRANSPORT), "a status question"),
     "statusrc": Channel((RAFT_CORE, APPLIER, TRANSPORT), (NODE,), "its answers"),
     # -- between an actor and its host
     "clientc": Channel((HOST,), (NODE,), "a message from the client socket", Loss.DROP),
     "replyc": Channel((NODE,), (HOST,), "a message for the client socket", Loss.DROP),
+    "gonec": Channel((HOST,), (NODE,), "a client that did not get a message", Loss.DROP),
     "peerc": Channel((HOST,), (TRANSPORT,), "a message from the peer socket", Loss.DROP),
     "linkc": Channel((TRANSPORT,), (HOST,), "a message for the link to a peer", Loss.DROP),
     "linkfullc": Channel((HOST,), (TRANSPORT,), "a link that took no more"),

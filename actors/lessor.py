@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..storage.leases import Lease
 from ..storage.state_store import StateStore
-from ..transport.codec import pack
+from .own_entry import own_entry
 
 EXPIRE_LEASES_MAX = 256
 EXPIRE_KEYS_MAX = 256
@@ -24,9 +24,6 @@ however many keys it has; none follows it in its entry when it had more."""
 
 RETRY_S = 1.0
 """A proposal that was not applied after this was lost, and is made again."""
-
-NOBODY = 0
-"""In place of the member whose clients wait for an entry's results."""
 
 READS = ("lease_time_to_live", "lease_list")
 
@@ -150,7 +147,7 @@ class Lessor:
         due = self.due(now)
         if not due:
             return None
-        return pack((NOBODY, 0, [pack([("lease_expire", due, EXPIRE_KEYS_MAX)])]))
+        return own_entry(("lease_expire", due, EXPIRE_KEYS_MAX))
 
     # -- questions
 

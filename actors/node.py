@@ -18,6 +18,7 @@ from ..transport.watches import KIND_WATCH, PUSH_ID
 from . import channels
 from .actor import Actor
 from .applier import PUBLISH
+from .client_limits import client_limits
 from .watch_hub import WatchHub
 
 READ_INDEX_RETRY_S = 0.5
@@ -43,6 +44,8 @@ class NodeSettings(NamedTuple):
     """Below 2^31, random: no earlier life of this node began its ids here; entries outlive it in
     the log."""
     lease_ttl_min_s: int = 2
+    client_requests_per_s: int = 0
+    client_keys_per_s: int = 0
 
 
 class Asked(NamedTuple):
@@ -85,6 +88,9 @@ class Node(Actor):
     def __init__(self, settings: NodeSettings, log: Any) -> None:
         super().__init__()
         self._settings = settings
+        self._client_admits = client_limits(
+            settings.client_requests_per_s, settings.client_keys_per_s
+        )
         self._log = log
         self._term = self._leader = 0
         self._role = "follower"
@@ -182,6 +188,10 @@ class Node(Actor):
             return
         if asked.kind != requests.KIND_MAINTENANCE:  # `requests` is the clients' work
             self.requests += len(decoded)
+            admits = self._client_admits
+            if admits is not None and not admits(asked.client, decoded, self.now):
+                self._fail(asked, errors.TOO_MANY_REQUESTS)
+                return
         take(asked, decoded)
 
     def _window_open(self, client: bytes, received: int) -> bool:
@@ -272,10 +282,6 @@ class Node(Actor):
             payload = (*payload, [_whole_stamp(a) for a in asked])
         self.emit("propc", (batch_id, pack(payload)))
 
-    def on_entryc(self, payload: bytes) -> None:
-        """An entry of the member's own, whose result nobody waits for."""
-        self.emit("propc", (self._new_id(), payload))
-
     def on_dropc(self, batch_id: int) -> None:
         """Raft refused the batch, for want of a leader or of room: it was not applied, so it may
         be proposed again."""
@@ -355,6 +361,10 @@ class Node(Actor):
     def on_eventc(self, message: Any) -> None:
         """What the applier says to the watches: see watch_feed.py."""
         self._watches.on_event(message)
+
+    def on_gonec(self, client: bytes) -> None:
+        """A client left, or reads so little that a message was lost: its watches cannot go on."""
+        self._watches.drop(client, errors.WATCH_DROPPED)
 
     # -- results
 

@@ -146,6 +146,8 @@ class Builder:
             version=__version__,
             id_seed=secrets.randbits(31),
             lease_ttl_min_s=config.lease_ttl_min_s,
+            client_requests_per_s=config.client_requests_per_s,
+            client_keys_per_s=config.client_keys_per_s,
         )
         return Node(settings, self._log)
 
@@ -186,6 +188,8 @@ class Builder:
             config.log_limits,
             self._log,
             lease_grace_s=self._config.election_ms / 1000,
+            quota_bytes=self._config.quota_bytes,
+            quota_auto_disarm=self._config.quota_auto_disarm,
         )
         applier.upkeep = Upkeep(
             Divergence(self._member.id, self._told.incarnation, config.corrupt_check_ms / 1000),

@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..storage.state_store import StateStore
-from ..transport.codec import pack
 from .compactor import Compactor
 from .divergence import Divergence
-
-NOBODY = 0
-"""The origin of entries whose results nobody waits for."""
+from .own_entry import own_entry
 
 
 class Upkeep:
@@ -31,7 +28,7 @@ class Upkeep:
         )
         if target:
             self._log.info("automatic compaction", revision=target)
-            yield pack((NOBODY, 0, [pack((("compact", target),))]))
+            yield own_entry(("compact", target))
         entry = self._divergence.tick(state, now, leading=self.leading, members=members)
         if entry is not None:
             yield entry

@@ -15,6 +15,7 @@ from ..transport.requests import (
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from ._scan import Scan, ScanOptions
+from .alarm_calls import AsyncAlarmCalls
 from .lease_calls import AsyncLeaseCalls
 from .maintenance_calls import AsyncMaintenanceCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .watch_engine import Engine
 
 
-class AsyncClient(AsyncLeaseCalls, AsyncMaintenanceCalls):
+class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls):
     """A client of one cluster, for one event loop; any number of tasks may share it.
 
     Calls that tasks make in the same turn of the loop travel in the same message. Each call returns

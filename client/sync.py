@@ -15,6 +15,7 @@ from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
+from .alarm_calls import AlarmCalls
 from .lease_calls import LeaseCalls
 from .maintenance_calls import MaintenanceCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from .watch_sync import SyncWatch
 
 
-class Client(LeaseCalls, MaintenanceCalls):
+class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time

@@ -70,6 +70,15 @@ class ClusterConfig:
     corrupt_check_ms: int = 10_000
     """Between two comparisons of the members' history hashes, when something has changed; 0: none.
     (etcd: --experimental-corrupt-check-time, off)"""
+    quota_bytes: int = 0
+    """What a member's database may take before its cluster refuses to grow: 0 for 2 GiB, below 0
+    for no bound (etcd: --quota-backend-bytes)."""
+    quota_auto_disarm: bool = True
+    """Go on by itself when the database takes less than 90 % of the quota again."""
+    client_requests_per_s: int = 0
+    """Requests that a node takes of one connection, 0 for no bound; beyond, `too many requests`."""
+    client_keys_per_s: int = 0
+    """Likewise keys that it puts or deletes."""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
     log_level: str = "info"
@@ -246,6 +255,9 @@ def _check(config: ClusterConfig, where: str) -> None:
         refuse("log_entries_max", f"must be at least {limits.LOG_ENTRIES_MIN}")
     if config.log_bytes_max < limits.LOG_BYTES_MIN:
         refuse("log_bytes_max", f"must be at least {limits.LOG_BYTES_MIN}")
+    for key in ("client_requests_per_s", "client_keys_per_s"):
+        if getattr(config, key) < 0:
+            refuse(key, "must not be negative; 0 is no bound")
     _check_members(config, where)
 
 

@@ -12,9 +12,11 @@ from struct import Struct
 from typing import Any, cast
 from zlib import crc32
 
+from ..transport import errors
 from ..transport.codec import pack, unpack_local
 from ..transport.errors import WireError
 from . import keys
+from .alarms import Alarms, makes_larger
 from .compaction import Compaction
 from .errors import StorageError
 from .executor import Executor
@@ -50,7 +52,10 @@ class StateStore:
         self.leases = Leases(self._overlay, lambda: self._index)
         self._writer = Writer(self._versions, self.leases)
         self.sessions = Sessions(self._overlay)
-        self._executor = Executor(self._versions, self._writer, self.leases, self.sessions)
+        self.alarms = Alarms(self._overlay)
+        self._executor = Executor(
+            self._versions, self._writer, self.leases, self.sessions, self.alarms
+        )
         raw = self._db.get(_APPLIED_KEY)
         index, term, revision, compact_revision, history_hash = (
             _APPLIED.unpack(raw) if raw else (0, 0, 1, 0, 0)
@@ -149,6 +154,8 @@ class StateStore:
 
     def _execute(self, requests: Sequence[tuple[Any, ...]]) -> tuple[list[Result], bool]:
         """The results, and whether all were plain puts: then their revisions follow each other."""
+        if self.alarms.no_space:
+            return [self._execute_capped(request) for request in requests], False
         results: list[Result] = []
         recent = self._versions.recent
         begin = len(recent)
@@ -159,6 +166,12 @@ class StateStore:
             position = self._writer.plain_puts(requests, position + 1, results)
         self._uncommitted_bytes += sum([len(event[2]) for event in islice(recent, begin, None)])
         return results, plain
+
+    def _execute_capped(self, request: tuple[Any, ...]) -> Result:
+        """One request while there was no space when its entry began."""
+        if self.alarms.no_space and makes_larger(request):
+            return errors.NO_SPACE
+        return self._executor.execute(request)
 
     def apply_conf_state(self, index: int, term: int, conf_state: Any, members: Any) -> None:
         """Apply the raft entry `index`, a configuration change that led to `conf_state`.
@@ -311,6 +324,17 @@ class StateStore:
     def size_bytes(self) -> int:
         """Bytes on disk, without what only memory holds so far."""
         return self._db.size_bytes()
+
+    def space_bytes(self) -> int:
+        """Bytes that the database takes, on disk and in memory on its way there."""
+        return self._db.size_bytes() + self._db.memory_bytes()
+
+    def reclaim(self) -> int:
+        """As `flush`, and give the space of what was removed back to the disk, which takes minutes
+        if there is much."""
+        index = self.flush()
+        self._db.compact()
+        return index
 
     def close(self) -> None:
         """Close the database. What was not flushed comes back from the raft log."""

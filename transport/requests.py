@@ -258,6 +258,18 @@ def check_session_open(request: tuple[Any, ...]) -> WireError | None:
     return None
 
 
+def check_alarm_disarm(request: tuple[Any, ...]) -> WireError | None:
+    """`("alarm_disarm", member=0, kind=0)`; 0 is any."""
+    if not 1 <= len(request) <= 3 or not all(_is_u64(option) for option in request[1:]):
+        return errors.malformed("alarm_disarm takes member, kind")
+    return None
+
+
+def check_alarm_list(request: tuple[Any, ...]) -> WireError | None:
+    """`("alarm_list",)`."""
+    return None if len(request) == 1 else errors.malformed("alarm_list takes nothing")
+
+
 Check = Callable[[tuple[Any, ...]], WireError | None]
 TXN_CHECKS: dict[str, Check] = {"put": check_put, "delete": check_delete, "range": check_range}
 WRITE_CHECKS: dict[str, Check] = {
@@ -269,6 +281,7 @@ WRITE_CHECKS: dict[str, Check] = {
     "lease_grant": check_lease_grant,
     "lease_revoke": check_lease,
     "lease_keep_alive": check_lease,
+    "alarm_disarm": check_alarm_disarm,
 }
 INSPECT_CHECKS: dict[str, Check] = {"compacted": check_compact, "hash_kv": check_hash_kv}
 READ_CHECKS: dict[str, Check] = {
@@ -276,6 +289,7 @@ READ_CHECKS: dict[str, Check] = {
     "txn": check_read_txn,
     "lease_time_to_live": check_lease_time_to_live,
     "lease_list": check_lease_list,
+    "alarm_list": check_alarm_list,
 }
 
 

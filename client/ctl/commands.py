@@ -326,6 +326,9 @@ def endpoint_health(run: Run) -> None:
         try:
             with run.client([endpoint]) as client:
                 client.get(b"health")
+                alarms = client.alarm_list().alarms
+            if alarms:
+                error = "Active Alarm(s): " + "".join(f"{alarm.name} " for alarm in alarms)
         except errors.SampanError as failure:
             error = describe(failure)
         except CommandError as failure:

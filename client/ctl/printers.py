@@ -4,6 +4,7 @@ from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from ..alarm_calls import AlarmMember
 from ..types import (
     DeleteResponse,
     HashKvResponse,
@@ -119,6 +120,15 @@ def _bool(value: bool) -> str:
     return "true" if value else "false"
 
 
+def describe_alarm(alarm: AlarmMember) -> str:
+    """An alarm as Go prints its message."""
+    return f"memberID:{alarm.member_id} alarm:{alarm.name} "
+
+
+def _status_errors(status: StatusResponse) -> list[str]:
+    return [describe_alarm(AlarmMember(*each)) for each in status.fields.get("alarms", ())]
+
+
 def _status_row(endpoint: str, status: StatusResponse) -> list[str]:
     fields, header = status.fields, status.header
     return [
@@ -131,7 +141,7 @@ def _status_row(endpoint: str, status: StatusResponse) -> list[str]:
         str(header.raft_term),
         str(fields.get("commit", 0)),
         str(fields.get("applied", 0)),
-        "",
+        ", ".join(_status_errors(status)),
     ]
 
 
@@ -283,7 +293,7 @@ class FieldsPrinter(Printer):
             self._field("RaftIndex", fields.get("commit", 0))
             self._field("RaftTerm", status.header.raft_term)
             self._field("RaftAppliedIndex", fields.get("applied", 0))
-            self._field("Errors", gofmt.strings_quoted([]))
+            self._field("Errors", f"[{' '.join(_status_errors(status))}]")
             self._field("Endpoint", gofmt.quote(endpoint.encode()))
             self.line("")
 
@@ -374,6 +384,7 @@ def _json_status(endpoint: str, status: StatusResponse) -> dict[str, Any]:
         raftIndex=fields.get("commit"),
         raftTerm=status.header.raft_term,
         raftAppliedIndex=fields.get("applied"),
+        errors=_status_errors(status),
         dbSizeInUse=fields.get("db_size"),
         isLearner=fields.get("is_learner"),
     )

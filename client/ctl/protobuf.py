@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..alarm_calls import AlarmResponse
 from ..types import (
     DeleteResponse,
     KeyValue,
@@ -57,6 +58,13 @@ def _kvs(field: int, kvs: Iterable[KeyValue]) -> bytes:
 def response_header(header: ResponseHeader) -> bytes:
     """etcdserverpb.ResponseHeader."""
     return b"".join(_number(i, value) for i, value in enumerate(header, 1))
+
+
+def alarm_response(response: AlarmResponse, *, with_header: bool) -> bytes:
+    """etcdserverpb.AlarmResponse."""
+    alarms = [_number(1, member) + _number(2, alarm) for member, alarm in response.alarms]
+    header = _header(response.header) if with_header else b""
+    return header + b"".join(_message(2, alarm) for alarm in alarms)
 
 
 def put_response(response: PutResponse) -> bytes:

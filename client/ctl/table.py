@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import check, commands, gofmt, lease, mirror, recipes, txn, watch
+from . import alarm, check, commands, elect, gofmt, lease, lock, mirror, txn, watch
 from .commands import Run
 from .flags import Flag, bool_flag, list_flag, string_flag
 
@@ -93,6 +93,17 @@ COMMANDS = (
         "endpoint status",
         run=commands.endpoint_status,
     ),
+    Command(("alarm",), "Ask about alarms", "alarm <subcommand>"),
+    Command(("alarm", "disarm"), "Disarm all alarms", "alarm disarm", run=alarm.disarm),
+    Command(("alarm", "list"), "List the alarms", "alarm list", run=alarm.listed),
+    Command(
+        ("elect",),
+        "Lead an election, or tell who leads",
+        "elect <election-name> [proposal]",
+        elect.FLAGS,
+        elect.elect,
+        description="With a proposal it waits until it leads, and leads until it is interrupted.",
+    ),
     Command(("lease",), "Grant, renew and end leases", "lease <subcommand>"),
     Command(("lease", "grant"), "Grant a lease", "lease grant <ttl>", run=lease.grant),
     Command(
@@ -117,6 +128,16 @@ COMMANDS = (
         lease.time_to_live,
     ),
     Command(
+        ("lock",),
+        "Hold a lock",
+        "lock <lockname> [exec-command arg1 arg2 ...]",
+        lock.FLAGS,
+        lock.lock,
+        description="While the command runs, which finds ETCD_LOCK_KEY and ETCD_LOCK_REV (the\n"
+        "fencing token) in its environment; without one until it is interrupted.\n"
+        "Options of the command go after --: lock name -- command -option",
+    ),
+    Command(
         ("compaction",),
         "Forget what was replaced or deleted before a revision",
         "compaction <revision>",
@@ -131,20 +152,6 @@ COMMANDS = (
         check.PERF_FLAGS,
         check.perf,
         description="Puts for a minute: 150 (s), 1000 (m), 8000 (l) or 15000 (xl) a second.",
-    ),
-    Command(
-        ("elect",),
-        "Look on at or take part in an election",
-        "elect <election-name> [proposal]",
-        recipes.ELECT_FLAGS,
-        recipes.elect,
-    ),
-    Command(
-        ("lock",),
-        "Hold a lock, until a signal comes or while a command runs",
-        "lock <lockname> [exec-command arg1 arg2 ...]",
-        recipes.LOCK_FLAGS,
-        recipes.lock,
     ),
     Command(
         ("make-mirror",),

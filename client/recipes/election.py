@@ -8,16 +8,20 @@ with client.lease(10) as lease:
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import TypeVar
 
 from ...transport import errors as wire
 from .. import errors
 from ..lease import Lease, LeaseState
 from ..ops import Bytes, Compare, to_bytes
 from ..sync import Client
-from ..types import KeyValue
+from ..types import KeyValue, RangeResponse, ResponseHeader
 from ..watch import WatchEvent
 from ._calls import Blocking, Calls, WatchCalls, finish
 from ._place import FIRST, Place
+
+T = TypeVar("T")
 
 
 class AsyncElection:
@@ -132,6 +136,12 @@ class AsyncElection:
 
         What lies between two elections may be left out, the newest never is.
         """
+        async with aclosing(self.observe_responses()) as responses:
+            async for response in responses:
+                yield response.kvs[0]
+
+    async def observe_responses(self) -> AsyncGenerator[RangeResponse, None]:
+        """What `observe` tells, one key each, with the header of the answer that told of it."""
         seen = 0
         while True:
             found = await self._client.get(self._line, **FIRST)
@@ -142,14 +152,14 @@ class AsyncElection:
                 )
             else:
                 if found.kvs[0].mod_revision != seen:
-                    yield found.kvs[0]
+                    yield RangeResponse(found.header, found.kvs, 0, False)
                     seen = found.kvs[0].mod_revision
                 watch = self._client.watch(found.kvs[0].key, start_revision=after)
             try:
-                async for event in _events(watch):
+                async for header, event in _events(watch):
                     if not found.kvs or event.type == "DELETE":
                         break
-                    yield event.kv
+                    yield RangeResponse(header, [event.kv], 0, False)
                     seen = event.kv.mod_revision
             except errors.WatchCompactedError:
                 continue  # look again
@@ -157,10 +167,10 @@ class AsyncElection:
                 watch.cancel()
 
 
-async def _events(watch: WatchCalls) -> AsyncIterator[WatchEvent]:
+async def _events(watch: WatchCalls) -> AsyncIterator[tuple[ResponseHeader, WatchEvent]]:
     async for response in watch:
         for event in response.events:
-            yield event
+            yield response.header, event
 
 
 class Election:
@@ -211,9 +221,16 @@ class Election:
 
     def observe(self) -> Iterator[KeyValue]:
         """The leader's key and value, now and whenever it or its value changes."""
-        seen = self._inner.observe()
-        try:
-            while True:
-                yield finish(seen.__anext__())
-        finally:
-            finish(seen.aclose())
+        return _blocking(self._inner.observe())
+
+    def observe_responses(self) -> Iterator[RangeResponse]:
+        """What `observe` tells, one key each, with the header of the answer that told of it."""
+        return _blocking(self._inner.observe_responses())
+
+
+def _blocking(seen: AsyncGenerator[T, None]) -> Iterator[T]:
+    try:
+        while True:
+            yield finish(seen.__anext__())
+    finally:
+        finish(seen.aclose())

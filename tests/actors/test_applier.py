@@ -414,6 +414,6 @@ def test_only_the_leader_proposes_an_automatic_compaction(applier, log):
         turn(applier, ("softstatec", (1, 1, role)))
         payloads = []
         for _ in range(20):
-            payloads += tick(applier, applier.now + 1.0).on("entryc")
+            payloads += tick(applier, applier.now + 1.0).on("proposec")
         bodies = [unpack_local(payload)[2] for payload in payloads]
         assert [unpack_local(body) for (body,) in bodies[:1]] == proposed

@@ -87,6 +87,8 @@ def test_a_wrong_environment(environment, words):
         (values(log_level="loud"), "log_level must be one of"),
         (values(log_entries_max=1), "log_entries_max must be at least"),
         (values(log_bytes_max=1), "log_bytes_max must be at least"),
+        (values(client_requests_per_s=-1), "client_requests_per_s must not be negative"),
+        (values(client_keys_per_s=-1), "client_keys_per_s must not be negative"),
         (values(client_listen="nowhere"), "'nowhere' is not HOST:PORT"),
         (member(id=0), "member 1: id must be between 1"),
         (member(id=2**63), "member 1: id must be between 1"),

@@ -1,9 +1,8 @@
-"""`check perf`, `lock`, `elect` and `make-mirror`."""
+"""`check perf` and `make-mirror`."""
 
 import io
 import os
 import re
-import signal
 import subprocess
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from sampan.client.ctl import main as ctl
 from sampan.client.ctl.check_perf import Load, Measured, judge
 
 from ..client.real_node import real_node
-from .conftest import ETCDCTL, SAMPANCTL
+from .conftest import SAMPANCTL
 from .test_like_etcdctl import etcdctl, parse, sampanctl
 
 WAIT_S = 60
@@ -115,16 +114,6 @@ def test_what_check_perf_says_of_a_run(took, failed, lines):
 
 LINES = [
     "check perf --load=huge",
-    "lock",
-    "lock l true",
-    "lock l --ttl=5 echo hi",
-    "lock l -- sh -c 'echo out; echo err >&2; exit 3'",
-    "lock l no-such-command",
-    "lock l --ttl=x",
-    "elect",
-    "elect a b c",
-    "elect -l a b",
-    "elect -l",
     "make-mirror",
     "make-mirror a b",
 ]
@@ -137,41 +126,6 @@ def test_as_etcdctl(etcd, sampan, monkeypatch, text):
     assert ours[1:] == theirs[1:]
     help_text = theirs.stdout.startswith(b"NAME:")
     assert ours.stdout.startswith(b"NAME:") if help_text else ours.stdout == theirs.stdout
-
-
-def test_a_lock_tells_its_command_key_and_revision(sampan):
-    command = "echo $ETCD_LOCK_KEY $ETCD_LOCK_REV"
-    exit_code, out, _ = run("--endpoints", sampan, "lock", "tell", "--", "sh", "-c", command)
-    assert exit_code == 0
-    assert re.fullmatch(r"tell/[0-9a-f]+ \d+\n", out)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_lock_is_held_until_a_signal_comes(sampan, number):
-    with Running(SAMPANCTL, sampan, "lock", "held") as first:
-        key = first.line()
-        assert key.startswith("held/")
-        with Running(SAMPANCTL, sampan, "lock", "held") as second:
-            with Client([sampan]) as client:
-                while client.get("held/", prefix=True).count < 2:
-                    time.sleep(0.01)
-            assert first.interrupt(number)[::2] == (0, "")
-            assert second.line() != key
-            assert second.interrupt(number)[0] == 0
-    with Client([sampan]) as client:
-        assert client.get("held/", prefix=True).count == 0
-
-
-def test_an_election_and_one_who_looks_on(etcd, sampan):
-    for program, endpoint in ((ETCDCTL, etcd), (SAMPANCTL, sampan)):
-        with Running(program, endpoint, "elect", "-l", "e") as observer:
-            with Running(program, endpoint, "elect", "e", "me") as leader:
-                key = leader.line()
-                assert re.fullmatch("e/[0-9a-f]+", key)
-                assert leader.line() == "me"
-                assert (observer.line(), observer.line()) == (key, "me")
-                assert leader.interrupt(signal.SIGINT) == (0, "", "")
-            assert observer.interrupt(signal.SIGTERM)[0] == 0
 
 
 # -- make-mirror
