@@ -11,7 +11,7 @@ leader, its lease clock stands still: nobody could renew anything.
 
 import heapq
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..storage.leases import Lease
 from ..storage.state_store import StateStore
@@ -31,10 +31,15 @@ Due = tuple[int, int]
 """(lease, index of the renewal that it has outlived)."""
 
 
-class _Timed(NamedTuple):
-    deadline: float  # in the lease clock's seconds
-    lease: Lease
-    queued: float  # the deadline under which it stands in the heap; -1: it is proposed
+class _Timed:
+    """One lease: not a tuple, because each of its numbers changes often."""
+
+    __slots__ = ("deadline", "queued", "renewed", "ttl_s")
+
+    def __init__(self, deadline: float, lease: Lease, queued: float) -> None:
+        self.deadline = deadline  # in the lease clock's seconds
+        self.ttl_s, self.renewed = lease
+        self.queued = queued  # the deadline under which it stands in the heap; -1: it is proposed
 
 
 class Lessor:
@@ -91,18 +96,20 @@ class Lessor:
             if content is None:
                 self._leases.pop(lease, None)
             elif old is None:
-                self._push(lease, _Timed(clock + content.ttl_s, content, 0.0))
-            elif old.lease.renewed == content.renewed:  # its turn to expire has not come yet
-                self._push(lease, old)
-            elif old.queued < 0:
-                self._push(lease, _Timed(clock + content.ttl_s, content, 0.0))
-            else:  # it stays where it is in the heap and moves when it comes up there
-                self._leases[lease] = _Timed(clock + content.ttl_s, content, old.queued)
+                self._leases[lease] = new = _Timed(clock + content.ttl_s, content, -1.0)
+                self._push(lease, new)
+            else:
+                if old.renewed != content.renewed:
+                    old.deadline, old.renewed = clock + content.ttl_s, content.renewed
+                    old.ttl_s = content.ttl_s
+                if old.queued < 0:  # it was proposed, and has not expired
+                    self._push(lease, old)
+                # Otherwise it stays where it is in the heap, and moves when it comes up there.
         if len(self._heap) > 2 * len(self._leases) + 64:
             self._rebuild_heap()
 
     def _push(self, lease: int, timed: _Timed) -> None:
-        self._leases[lease] = timed._replace(queued=timed.deadline)
+        timed.queued = timed.deadline
         heapq.heappush(self._heap, (timed.deadline, lease))
 
     def _rebuild_heap(self) -> None:
@@ -136,8 +143,8 @@ class Lessor:
             if timed.deadline > clock:
                 self._push(lease, timed)
                 continue
-            due.append((lease, timed.lease.renewed))
-            self._leases[lease] = timed._replace(queued=-1.0)
+            due.append((lease, timed.renewed))
+            timed.queued = -1.0
         self._proposed.update(lease for lease, _ in due)
         self._retry_at = now + RETRY_S
         return due
@@ -161,7 +168,7 @@ class Lessor:
             return (0, state.revision, lease, 0, -1, ())
         remaining = int(self.remaining_s(lease, now))
         keys = state.leases.keys(lease) if with_keys else ()
-        return (0, state.revision, lease, timed.lease.ttl_s, remaining, keys)
+        return (0, state.revision, lease, timed.ttl_s, remaining, keys)
 
     def remaining_s(self, lease: int, now: float) -> float:
         """Until the lease ends, 0 when it is about to; KeyError for an unknown one."""

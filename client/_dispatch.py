@@ -18,9 +18,9 @@ from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from ..config import limits
-from ..transport import codec, sockets
 from ..transport import endpoints as addresses
 from ..transport import errors as wire
+from ..transport import sockets
 from ..transport.errors import Outcome, WireError
 from ..transport.requests import (
     KIND_INSPECT,
@@ -31,7 +31,7 @@ from ..transport.requests import (
 )
 from . import errors
 from ._io import Future, Loop
-from ._lane import Lane
+from ._lane import Lane, packable
 from ._link import Call, Link, MalformedError, Message, Reply, is_message_error, wire_error
 from ._session import NOTHING, Opening, Session
 
@@ -220,7 +220,7 @@ class Dispatcher:
                 try:
                     sent = not calls or self._send(link, lane, calls, size)
                 except (TypeError, ValueError, OverflowError):
-                    lane.put_back(_packable(calls))
+                    lane.put_back(packable(calls))
                     continue
                 if not sent:
                     lane.put_back(calls)
@@ -346,7 +346,7 @@ class Dispatcher:
             error = wire_error(results)
             if message.session is not None and self._attempt_failed(link, message, error):
                 return
-            results = (_as_known(message, error),) * len(calls)
+            results = (message.known_of(error),) * len(calls)
         if type(results) is not tuple or len(results) != len(calls):
             raise MalformedError(f"expected {len(calls)} results, got {str(results)[:80]}")
         failed: list[tuple[Call, WireError]] = []
@@ -518,27 +518,6 @@ class Dispatcher:
         if session is not None and session.error is not None:
             text += f"; no session: {session.error}"
         return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
-
-
-def _as_known(message: Message, error: WireError) -> tuple[int, str, str]:
-    """What the last attempt's error says about the message: nothing about earlier attempts."""
-    outcome = error.outcome if message.attempt <= 1 else Outcome.UNKNOWN.value
-    return (error.code, error.text, outcome)
-
-
-def _packable(calls: Sequence[Call]) -> list[Call]:
-    """Those of a message's calls that can travel; the others raise what packing them raised."""
-    good = []
-    for call in calls:
-        try:
-            codec.pack(call.request)
-        except (TypeError, ValueError, OverflowError) as error:
-            call.future.set_exception(error)
-        else:
-            good.append(call)
-    if len(good) == len(calls):
-        raise AssertionError(f"a message of {len(calls)} calls does not pack, each of them does")
-    return good
 
 
 def check_timeout(timeout_s: float) -> float:

@@ -12,6 +12,7 @@
     │   ├── ServerStoppedError
     │   ├── TooManyRequestsError
     │   ├── NoSpaceError
+    │   ├── BarrierFullError
     │   ├── CompactedError
     │   │   └── WatchCompactedError    a watch's next revision; tells what is left
     │   ├── WatchCanceledError
@@ -108,6 +109,10 @@ class TooManyRequestsError(NotAppliedError):
 
 class NoSpaceError(NotAppliedError):
     """The store reached its quota; deletes and compaction still work."""
+
+
+class BarrierFullError(NotAppliedError):
+    """As many as a double barrier is for are inside already."""
 
 
 class CompactedError(NotAppliedError):

@@ -136,12 +136,8 @@ class Executor:
         return (0, self._header_revision())
 
     def _end(self, lease: int) -> None:
-        overlay = self._versions.overlay
         for key in self._leases.keys(lease):
-            record = overlay.get(keys.KV + key)
-            if record is None:
-                raise StorageError(f"lease {lease:x} holds {key!r}, which does not exist")
-            self._writer.delete(self._revision, key, record)
+            self._writer.delete_leased(self._revision, key)
         self._leases.remove(lease)
 
     def _expire(self, due: Sequence[tuple[int, int]], keys_max: int) -> Result:

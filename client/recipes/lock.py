@@ -42,9 +42,12 @@ class AsyncLock:
             lease: an `AsyncLease`; the lock is lost with it.
         """
         line = to_bytes(name) + b"/"
-        self._place = Place(client, line + b"%x" % lease.id, line, lease, errors.LockLostError)
+        self._use(client, line + b"%x" % lease.id, line, lease)
+
+    def _use(self, client: Calls, key: bytes, line: bytes, lease: LeaseState) -> None:
+        self._place = Place(client, key, line, lease, errors.LockLostError)
         self._lease = lease
-        self.key = self._place.key
+        self.key = key
         self.token = 0
 
     @property
@@ -145,6 +148,29 @@ class AsyncLock:
                 raise
 
 
+class _AsyncSide(AsyncLock):
+    """One side of an `AsyncRWLock`."""
+
+    def __init__(self, client: Calls, key: bytes, line: bytes, lease: LeaseState) -> None:
+        self._use(client, key, line, lease)
+
+
+class AsyncRWLock:
+    """A lock that any number of readers hold together, or one writer alone (etcd's
+    `recipes.RWMutex`). Who comes later waits for a writer that waits, so that none starves.
+
+    Attributes:
+        read: the lock of a reader.
+        write: the lock of a writer. It waits for the same lease's `read`, too: unlock that first.
+    """
+
+    def __init__(self, client: Calls, name: Bytes, lease: LeaseState) -> None:
+        """See `AsyncLock`."""
+        line, holder = to_bytes(name) + b"/", b"%x" % lease.id
+        self.read: AsyncLock = _AsyncSide(client, line + b"read/" + holder, line + b"write/", lease)
+        self.write: AsyncLock = _AsyncSide(client, line + b"write/" + holder, line, lease)
+
+
 class Lock:
     """A lock between all who give the same name; `AsyncLock` says more. One thread uses it.
 
@@ -154,7 +180,10 @@ class Lock:
 
     def __init__(self, client: Client, name: Bytes, lease: Lease) -> None:
         """See `AsyncLock`."""
-        self._inner = AsyncLock(Blocking(client), name, lease)
+        self._use(AsyncLock(Blocking(client), name, lease))
+
+    def _use(self, inner: AsyncLock) -> None:
+        self._inner = inner
         self.key = self._inner.key
         self.check = self._inner.check
         self.guard = self._inner.guard
@@ -197,3 +226,26 @@ class Lock:
         at: TracebackType | None,
     ) -> None:
         finish(self._inner.__aexit__(kind, error, at))
+
+
+class _Side(Lock):
+    """One side of an `RWLock`."""
+
+    def __init__(self, inner: AsyncLock) -> None:
+        self._use(inner)
+
+
+class RWLock:
+    """A lock that any number of readers hold together, or one writer alone; `AsyncRWLock` says
+    more.
+
+    Attributes:
+        read: the lock of a reader.
+        write: the lock of a writer.
+    """
+
+    def __init__(self, client: Client, name: Bytes, lease: Lease) -> None:
+        """See `AsyncRWLock`."""
+        inner = AsyncRWLock(Blocking(client), name, lease)
+        self.read: Lock = _Side(inner.read)
+        self.write: Lock = _Side(inner.write)

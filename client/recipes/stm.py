@@ -193,7 +193,7 @@ async def async_stm(
 
     Raises:
         errors.UnknownOutcomeError: it may have been applied, once.
-        errors.TooManyOperationsError: it reads and writes more than 128 keys.
+        errors.TooManyOperationsError: it reads and writes more than 128 keys in all.
         errors.SampanError: nothing was applied.
     """
     attempt: AsyncTransaction | None = AsyncTransaction(client, isolation)

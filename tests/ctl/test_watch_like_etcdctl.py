@@ -9,7 +9,6 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sampan.client import Client
 
 from .conftest import ETCDCTL, SAMPANCTL
 from .test_like_etcdctl import IDENTITY, Ran, etcdctl, parse, sampanctl
@@ -160,13 +159,7 @@ def test_how_a_watch_ends(both, text, monkeypatch):
 def test_a_watch_of_what_was_compacted(both, monkeypatch):
     for command in both:
         subprocess.run([*command, "put", "c", "1"], check=True, capture_output=True)
-    compact(*both)
+        subprocess.run([*command, "compaction", "5"], check=True, capture_output=True)
     for text in COMPACTED:
         theirs, ours = ends(both, text, monkeypatch)
         assert ours == theirs, text
-
-
-def compact(etcd, sampan):
-    run_to_end(etcd, ["compaction", "5"])
-    with Client([sampan[-1]]) as client:
-        client.compact(5)

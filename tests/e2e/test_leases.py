@@ -5,7 +5,7 @@ import time
 import pytest
 from sampan.client import lease as client_lease
 
-from .cluster import wait_for
+from .cluster import WAIT_S, wait_for
 
 TTL_S = 16
 
@@ -21,12 +21,16 @@ def test_a_new_leader_goes_on_with_the_time_that_remained(make_cluster, monkeypa
         revision = client.put("kept", "", lease=held.id).header.revision
         for name in cluster.names:
             cluster.wait_status(name, lambda s: s.get("revision", 0) >= revision, "the leases")
+        term = cluster.wait_status(cluster.wait_leader())["term"]
         known = time.monotonic()  # every member has begun to count by now
         time.sleep(4)
-        killed = time.monotonic()
-        cluster.kill_node(cluster.wait_leader())
+        counted_s = time.monotonic() - known
+        leader = cluster.wait_leader()
+        if cluster.wait_status(leader)["term"] != term:
+            counted_s = 0.0  # a busy machine lost its leader, and without one no time passes
+        cluster.kill_node(leader)
         left_s = client.lease_time_to_live(mortal).ttl_s
-        assert TTL_S - (time.monotonic() - asked) - 1 <= left_s <= TTL_S - (killed - known)
+        assert TTL_S - (time.monotonic() - asked) - 1 <= left_s <= TTL_S - counted_s
         wait_for(lambda: not client.get("mortal").count, "the lease to end", pause_s=0.1)
         assert time.monotonic() - asked >= TTL_S
         held.check()
@@ -36,7 +40,7 @@ def test_a_new_leader_goes_on_with_the_time_that_remained(make_cluster, monkeypa
 
 @pytest.mark.parametrize("placement", ["fused"])
 def test_thousands_of_leases_that_end_together_while_others_write(make_cluster):
-    cluster = make_cluster().start()
+    cluster = make_cluster(request_timeout_ms=60_000).start()
     leases, keys_each = 1_000, 3
     with cluster.client() as client:
         requests = [("lease_grant", 1 + i, 4) for i in range(leases)]
@@ -44,7 +48,7 @@ def test_thousands_of_leases_that_end_together_while_others_write(make_cluster):
             ("put", b"gone/%d" % i, b"", 1 + i % leases) for i in range(leases * keys_each)
         ]
         name = cluster.wait_leader()
-        results = cluster.ask(name, "write", requests, timeout_s=5.0)
+        results = cluster.ask(name, "write", requests, timeout_s=WAIT_S)
         assert all(result[0] == 0 for result in results)
         written = 0
         while client.get("gone/", prefix=True, count_only=True).count:

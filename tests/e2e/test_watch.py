@@ -55,11 +55,6 @@ def checksum(truth):
     return crc
 
 
-def compact(cluster, revision):
-    with cluster.client(timeout_s=WAIT_S) as client:
-        client.compact(revision)
-
-
 def test_every_event_once_and_in_order(make_cluster):
     cluster = make_cluster().start()
     actors = [actor for actor in ("node", "applier", "raft_core") if actor in cluster.actors]
@@ -74,7 +69,8 @@ def test_every_event_once_and_in_order(make_cluster):
         child.process.send_signal(signal.SIGSTOP)
         cluster.kill_actor(cluster.wait_leader(), actors[1])
         load.wait_events(EVENTS * 2 // 5)
-        compact(cluster, early)
+        with cluster.client(timeout_s=WAIT_S) as client:
+            client.compact(early)
         load.begin_late(early)
         load.wait_events(EVENTS * 3 // 5)
         cluster.kill_actor(cluster.wait_leader(), actors[2])

@@ -100,7 +100,7 @@ class WatchLoad:
 
     def __exit__(self, *_):
         self.stop_writing()
-        self._thread.join(2 * WAIT_S)
+        self._thread.join(5 * WAIT_S)
         assert not self._thread.is_alive(), "the load does not end"
         assert self._failure is None, f"the load failed: {self._failure!r}"
 
@@ -124,9 +124,9 @@ class WatchLoad:
         await asyncio.gather(*map(self._write, range(WRITERS)))
         while not await self._put_end():
             pass
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(2 * WAIT_S):
             await asyncio.gather(*self._tasks)
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(2 * WAIT_S):
             await self._read_lazy()
         await of_one.aclose()
 
