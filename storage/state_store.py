@@ -263,7 +263,7 @@ class StateStore:
                 return cast("Result", end.value)
 
     def hash_kv_slices(self, revision: int = 0) -> Generator[None, None, Result]:
-        """`hash_kv` in slices of about two milliseconds, between which everything but `close` may be
+        """`hash_kv` in slices of about 2 ms, between which everything but `close` may be
         called. Returns the result."""
         self.commit()
         refusal = self._versions.check_revision(revision)
