@@ -64,6 +64,9 @@ ENTRY_BYTES_TARGET = 512 * KIB
 WATCHES_MAX = 100_000
 """Watches of one node: at 1 KiB each 100 MB; ten times what a busy Kubernetes has."""
 
+WATCH_KEY_BYTES_MAX = 64 * MIB
+"""Keys and range ends of all of them together."""
+
 WATCH_WINDOW_BYTES = 1 * MIB
 WATCH_WINDOW_MESSAGES = 1_000
 """What a connection may leave unread before its watches go on from disk instead of memory. 100

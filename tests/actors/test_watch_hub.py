@@ -65,6 +65,33 @@ def test_an_id_twice_an_unknown_id_and_requests_that_are_none(node):
     assert node.hub.watchers == 1
 
 
+@pytest.mark.parametrize(("limit", "value"), [("WATCHES_MAX", 2), ("WATCH_KEY_BYTES_MAX", 6)])
+def test_there_are_only_so_many_watches(node, monkeypatch, limit, value):
+    monkeypatch.setattr(limits, limit, value)
+    for _ in range(2):
+        node.ask(0, *(create(b"key%d" % n) for n in range(3)), ("cancel", 0), ("cancel", 1))
+        both(node)
+    assert [result[0] for result in answers(node)[:5]] == [0, 0, 8, 0, 0]
+    assert [result[0] for result in answers(node)[5:8]] == [0, 0, 8], "their room is free again"
+    both(node)
+    node.ask(0, ("cancel", 2), ("cancel", 3))
+    both(node)
+    node.applier_turn()
+    assert not node.feed.busy, "nobody is left, also of those that were refused"
+
+
+def test_nothing_comes_after_the_answer_to_a_cancel(node):
+    node.ask(0, create())
+    both(node)
+    puts(node, 1)
+    node.applier_turn()
+    node.ask(0, ("cancel", 0))
+    node.applier_turn()
+    node.node_turn()  # the event and the cancel in one turn
+    kinds = [type(body) for body in node.clients[0].unread]
+    assert kinds == [list, bytes, list], "created, the event, canceled"
+
+
 def test_nothing_is_told_while_nobody_watches(node):
     puts(node, 3)
     both(node)

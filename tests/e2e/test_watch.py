@@ -6,6 +6,9 @@ import sys
 import zlib
 from pathlib import Path
 
+import pytest
+from sampan.client import NotAppliedError
+
 from .cluster import WAIT_S
 from .watch_load import PREFIX, WatchLoad
 
@@ -85,4 +88,51 @@ def test_every_event_once_and_in_order(make_cluster):
     events = sum(map(len, truth.values()))
     assert events >= EVENTS
     assert seen_by_child == (checksum(truth), events)
+    cluster.stop()
+
+
+def member_of(watch, client, key):
+    """The name of the member that a watch is on: it tells of a put."""
+    client.put(key, b"where")
+    return f"n{next(watch).header.member_id}"
+
+
+def test_a_watch_leaves_a_node_that_stopped(make_cluster):
+    """Its connection stands, and nothing comes on it any more."""
+    cluster = make_cluster().start()
+    with (
+        cluster.client(timeout_s=WAIT_S) as client,
+        client.watch("k", timeout_s=WAIT_S) as watch,
+    ):
+        stopped = member_of(watch, client, "k")
+        cluster.signal_node(stopped, signal.SIGSTOP)
+        put = client.put("k", "while it was stopped")
+        response = next(watch)
+        assert [e.kv.mod_revision for e in response.events] == [put.header.revision]
+        assert f"n{response.header.member_id}" != stopped
+        cluster.signal_node(stopped, signal.SIGCONT)
+    cluster.stop()
+
+
+@pytest.mark.parametrize("placement", ["fused"])
+def test_a_watch_leaves_a_node_that_lost_its_leader(make_cluster):
+    """The majority is gone: the watch does not wait in silence, and goes on when it is back."""
+    cluster = make_cluster().start()
+    with (
+        cluster.client(timeout_s=WAIT_S) as client,
+        client.watch("k", timeout_s=WAIT_S) as lasting,
+        client.watch("k", timeout_s=1.0) as impatient,
+    ):
+        left = member_of(lasting, client, "k")
+        next(impatient)
+        others = [name for name in cluster.names if name != left]
+        for name in others:
+            cluster.signal_node(name, signal.SIGSTOP)
+        with pytest.raises(NotAppliedError):
+            next(impatient)
+        for name in others:
+            cluster.signal_node(name, signal.SIGCONT)
+        put = client.put("k", "again")
+        response = next(lasting)
+        assert [e.kv.mod_revision for e in response.events] == [put.header.revision]
     cluster.stop()

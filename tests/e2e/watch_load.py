@@ -1,6 +1,7 @@
 """Transactions that write all the time, watches that check each event, and what both add up to."""
 
 import asyncio
+import gc
 import random
 import threading
 from collections import defaultdict
@@ -91,6 +92,7 @@ class WatchLoad:
         self.compacted_at = None
 
     def __enter__(self):
+        gc.disable()  # a million objects that stay would be looked at again and again
         self._thread.start()
         return self
 
@@ -101,6 +103,7 @@ class WatchLoad:
     def __exit__(self, *_):
         self.stop_writing()
         self._thread.join(5 * WAIT_S)
+        gc.enable()
         assert not self._thread.is_alive(), "the load does not end"
         assert self._failure is None, f"the load failed: {self._failure!r}"
 
