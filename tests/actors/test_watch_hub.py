@@ -182,6 +182,23 @@ def test_who_waits_far_ahead_is_not_held_up_by_those_that_come_after(node, monke
         node.clients[1].read(1000)
 
 
+@pytest.mark.parametrize("compact", [0, 4, 900])
+def test_a_snapshot_replaces_the_state_under_a_watch(node, compact):
+    """What is in it and was not told comes from its history; what is not in it is never skipped."""
+    node.ask(0, create())
+    both(node)
+    puts(node, 2)
+    both(node)
+    puts(node, 1_000)
+    if compact:
+        node.write(("compact", compact))
+    node.install_snapshot()
+    node.settle()
+    node.check(whole=True)
+    canceled = [stream.canceled for stream in node.clients[0].ended]
+    assert canceled == ([[1003, 900, errors.COMPACTED.text]] if compact == 900 else [])
+
+
 def test_a_long_transaction_comes_in_fragments_when_asked_for(node):
     big = tuple(("put", b"a%d" % n, bytes(1_000_000)) for n in range(4))
     node.ask(0, create(b"a", b"b", flags=FRAGMENT))
