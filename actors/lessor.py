@@ -17,8 +17,8 @@ from ..storage.leases import Lease
 from ..storage.state_store import StateStore
 from .own_entry import own_entry
 
-EXPIRE_LEASES_MAX = 256
-EXPIRE_KEYS_MAX = 256
+EXPIRE_LEASES_MAX = 512
+EXPIRE_KEYS_MAX = 512
 """What one entry ends: about 5 ms of work, in which nothing else is applied. A lease goes whole,
 however many keys it has; none follows it in its entry when it had more."""
 

@@ -66,7 +66,7 @@ def test_the_leader_proposes_to_expire_and_nobody_waits_for_the_result(open_appl
 def test_the_next_entry_is_proposed_when_the_one_before_was_applied(open_applier):
     applier = open_applier(now=0.0)
     lead(applier, now=0.0)
-    turn(applier, committed(1, *[("lease_grant", each, 5) for each in range(1, 601)]), now=1.0)
+    turn(applier, committed(1, *[("lease_grant", each, 5) for each in range(1, 1201)]), now=1.0)
     (entry,) = tick(applier, now=6.0).on("proposec")
     for index in (2, 3):
         assert tick(applier, now=6.05).on("proposec") == []

@@ -6,11 +6,18 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from sampan.client import AsyncClient, Client, errors, ops
+from sampan.client import lease as lease_module
 from sampan.client.recipes import AsyncLock, Lock
 
 TTL_S = 60
 """Of leases that must not end while a test runs."""
 NAME = "locks/one"
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Leases that no busy machine loses are renewed often, so that an end is noticed at once."""
+    monkeypatch.setattr(lease_module, "RENEWALS", 200)
 
 
 @pytest.fixture
@@ -157,8 +164,8 @@ def test_who_lost_it_cannot_write_and_learns_of_it_at_the_end(client, other):
     assert client.get("guarded").kvs[0].value == b"now"
 
 
-def test_a_lease_that_ends_ends_the_lock(client):
-    lease = client.lease(2)
+def test_a_lease_that_ends_ends_the_lock(client, often):
+    lease = client.lease(TTL_S)
     lock = Lock(client, NAME, lease)
     lock.lock()
     client.lease_revoke(lease.id)
@@ -176,8 +183,8 @@ def test_a_lease_that_ends_ends_the_lock(client):
         lock.lock()
 
 
-def test_who_waits_learns_that_its_lease_ended(client, lease):
-    waits = client.lease(2)
+def test_who_waits_learns_that_its_lease_ended(client, lease, often):
+    waits = client.lease(TTL_S)
     with Lock(client, NAME, lease), ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(Lock(client, NAME, waits).lock)
         wait_lined_up(client, 2)
@@ -234,10 +241,10 @@ def test_a_task_that_is_cancelled_takes_its_place_back(real, client, lease):
         assert keys(client) == [lock.key]
 
 
-def test_a_task_that_waits_learns_that_its_lease_ended(real, client, lease):
+def test_a_task_that_waits_learns_that_its_lease_ended(real, client, lease, often):
     async def main():
         async with AsyncClient([real], timeout_s=30) as tasks:
-            waits = await tasks.lease(2)
+            waits = await tasks.lease(TTL_S)
             waiting = asyncio.ensure_future(AsyncLock(tasks, NAME, waits).lock())
             async with tasks.watch(NAME + "/", prefix=True) as changes:
                 while len((await tasks.get(NAME + "/", prefix=True)).kvs) < 2:

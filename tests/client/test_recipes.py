@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sampan.client import AsyncClient, Client, errors
+from sampan.client import lease as lease_module
 from sampan.client.recipes import (
     AsyncBarrier,
     AsyncDoubleBarrier,
@@ -13,12 +14,20 @@ from sampan.client.recipes import (
     AsyncRWLock,
     Barrier,
     DoubleBarrier,
+    Election,
+    Lock,
     PriorityQueue,
     Queue,
     RWLock,
 )
 
 TTL_S = 60
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Leases that no busy machine loses are renewed often, so that an end is noticed at once."""
+    monkeypatch.setattr(lease_module, "RENEWALS", 200)
 
 
 @pytest.fixture
@@ -49,6 +58,55 @@ def run_tasks(real, scenario):
             return await scenario(client)
 
     return asyncio.run(main())
+
+
+class CompactedOnce:
+    """A client whose first watch finds that what it waits for was compacted, and happens before
+    that."""
+
+    def __init__(self, client, happens):
+        self._client = client
+        self._happens = happens
+        self.watches = 0
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def watch(self, key, **options):
+        self.watches += 1
+        return self if self.watches == 1 else self._client.watch(key, **options)
+
+    def __next__(self):
+        self._happens()
+        raise errors.WatchCompactedError("compacted", 5, self._client.get("r").header)
+
+    def cancel(self):
+        pass
+
+
+class TestWhenWhatIsWaitedForWasCompacted:
+    def test_a_lock(self, client, leases):
+        holder = Lock(client, "r/lock", leases[0])
+        holder.lock()
+        waits = Lock(CompactedOnce(client, holder.unlock), "r/lock", leases[1])
+        assert waits.lock() > 0
+        waits.unlock()
+
+    def test_a_barrier(self, client):
+        barrier = Barrier(client, "r/barrier")
+        barrier.hold()
+        Barrier(CompactedOnce(client, barrier.release), "r/barrier").wait()
+
+    def test_a_queue(self, client):
+        queue = Queue(client, "r/queue")
+        later = CompactedOnce(client, lambda: queue.enqueue("item"))
+        assert Queue(later, "r/queue").dequeue() == b"item"
+
+    def test_who_observes_an_election(self, client, leases):
+        election = Election(client, "r/election", leases[0])
+        observes = CompactedOnce(client, lambda: election.campaign("me"))
+        assert next(Election(observes, "r/election").observe()).value == b"me"
+        election.resign()
 
 
 class TestBarrier:
@@ -126,8 +184,8 @@ class TestDoubleBarrier:
             for each in leaving:
                 each.result()
 
-    def test_who_waits_learns_that_its_lease_ended(self, client, leases):
-        short = client.lease(2)
+    def test_who_waits_learns_that_its_lease_ended(self, client, leases, often):
+        short = client.lease(TTL_S)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(DoubleBarrier(client, "r/double", short, 2).enter)
             wait_count(client, "r/double/", 1)

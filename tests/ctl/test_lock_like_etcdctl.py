@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from . import test_like_etcdctl as like_etcdctl
 from .conftest import ETCDCTL, SAMPANCTL
-from .test_like_etcdctl import IDENTITY
+from .test_like_etcdctl import IDENTITY, etcdctl, parse, sampanctl
 
 WAIT_S = 60
-LINES_OF_A_KEY = {"simple": 2, "fields": 12, "json": 1}
+LINES_OF_A_KEY = {"simple": 2, "json": 1}
 
 
 class Program:
@@ -92,45 +93,52 @@ def both(programs, scenario):
     return ours
 
 
-LINES = [
-    ["lock"],
-    ["lock", "a", "true"],
-    ["lock", "", "true"],
-    ["lock", "a", "false"],
-    ["lock", "a", "--", "sh", "-c", "exit 7"],
-    ["lock", "a", "--", "sh", "-c", "kill -9 $$"],
-    ["lock", "a", "--", "sh", "-c", "kill -SEGV $$"],
-    ["lock", "a", "sh", "-c", "true"],
-    ["lock", "a", "--", "sh", "-c", "echo out; echo err >&2"],
-    ["lock", "a", "no such command"],
-    ["lock", "a", "./no-such-command"],
-    ["lock", "a", "/usr"],
-    ["lock", "a", "cat"],
-    ["lock", "--ttl", "0", "a", "true"],
-    ["lock", "--ttl=-5", "a", "true"],
-    ["lock", "--ttl", "x", "a", "true"],
-    ["lock", "--ttl", "9000000001", "a", "true"],
-    ["lock", "a", "true", "-w", "table"],
-    ["lock", "a", "-w", "table"],
-    ["lock", "a", "-w", "xml"],
-    ["elect"],
-    ["elect", "e"],
-    ["elect", "e", "v", "w"],
-    ["elect", "-l", "e", "v"],
-    ["elect", "e", "v", "-w", "xml"],
-    ["elect", "e", "v", "-w", "table"],
-    ["elect", "--unknown"],
-]
+LINES = """
+lock
+lock a true
+lock "" true
+lock a -- sh -c "exit 7"
+lock a -- sh -c "kill -9 $$"
+lock a -- sh -c "kill -SEGV $$"
+lock a sh -c true
+lock a "no such command"
+lock a ./no-such-command
+lock a /usr
+in | lock a -- sh -c "read line"
+lock --ttl 0 a true
+lock --ttl=-5 a true
+lock --ttl x a true
+lock --ttl 9000000001 a true
+lock a true -w table
+lock a -w table
+lock a -w xml
+elect
+elect e
+elect e v w
+elect -l e v
+elect e v -w xml
+elect e v -w table
+elect --unknown
+""".strip().splitlines()
 
 
-def test_what_ends_by_itself(programs):
+def test_what_ends_by_itself(etcd, sampan, monkeypatch):
     differences = []
-    for line in LINES:
-        with ThreadPoolExecutor(2) as beside:
-            theirs, ours = beside.map(lambda p, line=line: p.run(*line, input=b"in"), programs)
-        if ours != theirs:
-            differences.append(f"{line}\n  etcdctl:   {theirs}\n  sampanctl: {ours}")
+    with ThreadPoolExecutor(1) as beside:
+        for text in LINES:
+            line = parse(text)
+            running = beside.submit(etcdctl, etcd, line)
+            ours = like_etcdctl.normal(sampanctl(sampan, line, monkeypatch), line.args)
+            theirs = like_etcdctl.normal(running.result(), line.args)
+            if ours != theirs:
+                differences.append(f"{text}\n  etcdctl:   {theirs}\n  sampanctl: {ours}")
     assert not differences, "\n".join(differences)
+
+
+def test_the_command_writes_where_the_program_does(programs):
+    script = "echo out; echo err >&2; exit 3"
+    ran = both(programs, lambda program: program.run("lock", "a", "--", "sh", "-c", script))
+    assert ran == (b"out\n", b"err\nError: exit status 3\n", 3)
 
 
 def test_the_command_is_told_of_the_lock(programs):
@@ -167,7 +175,7 @@ def test_holding_until_a_signal(programs, form):
 
 def test_the_lease_of_a_holder_is_revoked(programs):
     def hold(program):
-        running = program.start("lock", "revoked", "--ttl", "2")
+        running = program.start("lock", "revoked", "--ttl", "6")
         lease = running.key().split(b"/")[1].strip()
         program.lines("lease", "revoke", lease)
         return running.end()
