@@ -9,14 +9,15 @@ in the same order, and comes to the same verdict at the same index:
 - when all voters have claimed and no majority agrees, the one who put the marker is right, as in
   etcd's corruption check, where everybody is compared with the leader.
 
-A member that is wrong stops for good: it must neither answer reads nor be elected. etcd's check
-compares hashes of the whole history, takes minutes on a large one and is off by default; this one
-costs a commit and a few small entries.
+An alarm of kind CORRUPT is raised for a member that is wrong, and it stops for good: it must
+neither answer reads nor be elected. etcd's check compares hashes of the whole history, takes
+minutes on a large one and is off by default; this one costs a commit and a few small entries.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..storage.alarms import CORRUPT
 from ..storage.state_store import StateStore
 from ..transport.codec import pack
 
@@ -106,6 +107,8 @@ class Divergence:
             found = {(m[0], m[5]) for m in members if m[0] in wrong}
             condemned = tuple(sorted(found | set(check.condemned)))
             check = check._replace(claims=tuple(claims.items()), condemned=condemned)
+            for member_id in wrong:
+                state.alarms.activate(member_id, CORRUPT)
         state.apply_check(*at, tuple(check))
         return verdict
 

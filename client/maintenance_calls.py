@@ -46,7 +46,7 @@ class AsyncMaintenanceCalls:
         Args:
             endpoint: the node to ask; None for any.
             revision: 0 for its newest.
-            timeout_s: this call's time; a million keys take a second or more.
+            timeout_s: this call's time; a million keys take some seconds.
 
         Raises:
             ValueError: `endpoint` is not one of this client's.

@@ -145,8 +145,8 @@ INSPECTIONS_MAX = 64
 """Messages with questions that take a while (hash_kv, compacted) that a node has under way."""
 
 INSPECT_PAUSE_S = 0.002
-"""Between two slices of their work, of about 1 ms each: a third of one processor, so that a million
-keys are hashed in about a second and nothing else waits for more than a slice."""
+"""Between two slices of their work, of about 2 ms each: half of one processor, so that a million
+keys are hashed in two seconds and nothing else waits for more than a slice."""
 
 # -- the log
 

@@ -3,8 +3,8 @@
 import os
 import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn, TypeVar
 
 from ... import __version__
 from ...transport import errors as wire
@@ -16,7 +16,10 @@ from .gofmt import GoError
 from .printers import PRINTERS, FieldsPrinter, Health, Printer, SimplePrinter
 
 if TYPE_CHECKING:
+    from ..aio import AsyncClient
     from ..sync import Client
+
+Made = TypeVar("Made")
 
 EXIT_ERROR = 1
 EXIT_BAD_CONNECTION = 2
@@ -59,12 +62,20 @@ class Run(NamedTuple):
         """A client of `endpoints`, else of `--endpoints`."""
         from ..sync import Client  # not imported by commands that need no cluster
 
+        return self._made(Client, self.flags["endpoints"] if endpoints is None else endpoints)
+
+    def async_client(self) -> "AsyncClient":
+        """A client of `--endpoints` for one event loop."""
+        from ..aio import AsyncClient
+
+        return self._made(AsyncClient, self.flags["endpoints"])
+
+    def _made(self, make: Callable[..., Made], endpoints: Sequence[str]) -> Made:
         self._refuse_what_is_not_there()
-        endpoints = self.flags["endpoints"] if endpoints is None else endpoints
         if not endpoints:
             raise CommandError("etcdclient: no available endpoints", EXIT_BAD_CONNECTION)
         try:
-            return Client(endpoints, timeout_s=max(0.0, self.flags["command-timeout"]))
+            return make(endpoints, timeout_s=max(0.0, self.flags["command-timeout"]))
         except ValueError as error:
             raise CommandError(str(error)) from error
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import alarm, commands, elect, gofmt, lease, lock, txn, watch
+from . import alarm, check, commands, elect, gofmt, lease, lock, mirror, txn, watch
 from .commands import Run
 from .flags import Flag, bool_flag, list_flag, string_flag
 
@@ -143,6 +143,22 @@ COMMANDS = (
         "compaction <revision>",
         commands.COMPACTION_FLAGS,
         commands.compaction,
+    ),
+    Command(("check",), "Check what the cluster can do", "check <subcommand>"),
+    Command(
+        ("check", "perf"),
+        "Check the speed of the cluster",
+        "check perf [options]",
+        check.PERF_FLAGS,
+        check.perf,
+        description="Puts for a minute: 150 (s), 1000 (m), 8000 (l) or 15000 (xl) a second.",
+    ),
+    Command(
+        ("make-mirror",),
+        "Copy a prefix to another cluster, and go on with every change",
+        "make-mirror [options] <destination>",
+        mirror.FLAGS,
+        mirror.run,
     ),
     Command(("member",), "Ask about members", "member <subcommand>"),
     Command(("member", "list"), "List the members", "member list", run=commands.member_list),

@@ -2,6 +2,7 @@
 
 import pytest
 from sampan.actors.divergence import CLAIM, CLAIM_RETRY_S, MARKER, Divergence, judge
+from sampan.storage.alarms import CORRUPT
 from sampan.storage.state_store import StateStore
 from sampan.transport.codec import unpack_local
 
@@ -111,6 +112,7 @@ def test_the_member_that_differs_is_told_why_and_the_others_know_it(members):
     first, second, third = reasons(members)
     assert (first, third) == ("", "")
     assert "at index 3, revision 4" in second
+    assert [member.state.alarms.all() for member in members] == [[(2, CORRUPT)]] * 3
     assert "of member 1, " in second
     everywhere(members[::2], put(), (MARKER, 1))
     for member in members:
