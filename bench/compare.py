@@ -22,7 +22,6 @@ def _check(options: CompareOptions) -> None:
     missing = missing_programs(_NEEDED)
     if missing:
         raise BenchError("\n".join(missing))
-    check_grpc()
     if not options.directory.is_dir():
         raise BenchError(f"--directory {options.directory} is not a directory")
     if is_volatile(options.directory):
@@ -30,6 +29,7 @@ def _check(options: CompareOptions) -> None:
             f"--directory {options.directory} is on {file_system(options.directory)}, where an "
             "fsync costs nothing: name a directory on a disk"
         )
+    check_grpc()
 
 
 def _busy() -> list[str]:
