@@ -75,7 +75,8 @@ class Applier(Actor):
         self._new_term = 0  # newest term applied, until the node knows
         self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
         self._inspector = Inspector()
-        self._compact_at = 0.0  # when the next step of a compaction is due
+        self._compact_at = float("-inf")  # when the next step of a compaction is due
+        self._compacted_at_revision = self._state.revision  # at the step before
         self._read_after = 0.0  # when what was read has had time to leave
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
@@ -157,12 +158,21 @@ class Applier(Actor):
         """Tell the core how far entries were applied, then work on what nobody must wait for."""
         self._say_applied()
         if self._state.compacting and self.now >= self._compact_at:
-            self._state.compact_step(limits.COMPACT_STEP_EVENTS)
-            self._compact_at = self.now + limits.COMPACT_PAUSE_S
+            self._compact()
         finished = self._inspector.advance(self._state, self.now)
         if finished is not None:
             self.emit("resultc", ("read", finished[0], [finished[1]]))
         self._wake_for_background()
+
+    def _compact(self) -> None:
+        """Forget some history: more when more is written meanwhile, or it would grow for ever."""
+        revision = self._state.revision
+        lately = self.now - self._compact_at < 100 * limits.COMPACT_PAUSE_S
+        written = revision - self._compacted_at_revision if lately else 0
+        budget = min(max(limits.COMPACT_STEP_EVENTS, 2 * written), limits.COMPACT_STEP_EVENTS_MAX)
+        self._state.compact_step(budget)
+        self._compacted_at_revision = revision
+        self._compact_at = self.now + limits.COMPACT_PAUSE_S
 
     def _wake_for_background(self) -> None:
         if self._inspector.pending:

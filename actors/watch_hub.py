@@ -104,7 +104,7 @@ class WatchHub:
         if not self.watchers:
             self.revision = revision  # nobody was told of what happened before
         connection = self._connections.get(client) or Connection(client)
-        connection.window, connection.heard_at = window, self._now
+        connection.heard(window, self._now)
         self._unstall(connection)
         results = [self._execute(connection, request, revision) for request in requests]
         if connection.watchers:

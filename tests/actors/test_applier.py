@@ -329,6 +329,18 @@ def test_compacted_history_goes_step_by_step_between_the_turns(applier):
     assert found[4][0][5] == b"%d" % (count - 2)
 
 
+def test_history_goes_faster_than_it_grows(applier):
+    count, grown = 20 * limits.COMPACT_STEP_EVENTS, limits.COMPACT_STEP_EVENTS
+    turn(applier, committed(entry(1, [put(b"k", b"%d" % n) for n in range(count)])))
+    turn(applier, committed(entry(2, [("compact", count)])))
+    steps = 0
+    while applier._state.compacting:
+        turn(applier, committed(entry(3 + steps, [put(b"other") for _ in range(grown)])))
+        wake(applier)
+        steps += 1
+    assert 10 <= steps <= 12
+
+
 def test_history_that_was_cut_off_before_a_restart_goes_after_it(open_applier):
     """Without a new entry: nothing may be written for hours."""
     applier = open_applier()

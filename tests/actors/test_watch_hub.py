@@ -136,6 +136,30 @@ def test_a_client_that_does_not_read_gets_no_more_than_its_window(node):
     node.check(whole=True)
 
 
+def test_a_large_reply_that_was_not_reported_yet_stalls_nobody(node):
+    node.ask(0, create())
+    both(node)
+    node.clients[0].window[0] += 10 * limits.WATCH_WINDOW_BYTES
+    puts(node, 1)
+    both(node)
+    assert len(pushed(node)) == 1
+
+
+def test_a_window_that_the_node_forgot_and_began_anew_stalls_nobody(node):
+    """It keeps those of the last ten thousand connections only."""
+    node.ask(0, create())
+    for _ in range(limits.WATCH_WINDOW_MESSAGES):
+        puts(node, 1)
+        both(node)
+    assert len(pushed(node)) == limits.WATCH_WINDOW_MESSAGES
+    node.clients[0].window = [5, 5]
+    node.ask(0, ("ack",))
+    both(node)
+    puts(node, 1)
+    both(node)
+    assert len(pushed(node)) == limits.WATCH_WINDOW_MESSAGES + 1
+
+
 def test_many_small_messages_fill_the_window_too(node):
     node.ask(0, create())
     for _ in range(limits.WATCH_WINDOW_MESSAGES + 10):
@@ -180,6 +204,23 @@ def test_who_waits_far_ahead_is_not_held_up_by_those_that_come_after(node, monke
         node.timer()
         both(node)
         node.clients[1].read(1000)
+
+
+@pytest.mark.parametrize("compact", [0, 4, 900])
+def test_a_snapshot_replaces_the_state_under_a_watch(node, compact):
+    """What is in it and was not told comes from its history; what is not in it is never skipped."""
+    node.ask(0, create())
+    both(node)
+    puts(node, 2)
+    both(node)
+    puts(node, 1_000)
+    if compact:
+        node.write(("compact", compact))
+    node.install_snapshot()
+    node.settle()
+    node.check(whole=True)
+    canceled = [stream.canceled for stream in node.clients[0].ended]
+    assert canceled == ([[1003, 900, errors.COMPACTED.text]] if compact == 900 else [])
 
 
 def test_a_long_transaction_comes_in_fragments_when_asked_for(node):

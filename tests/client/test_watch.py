@@ -202,6 +202,25 @@ def test_nobody_to_watch_is_an_error_in_time():
         next(client.watch("k"))
 
 
+def test_entering_ends_when_the_watch_is_canceled_meanwhile():
+    async def both():
+        async with AsyncClient(["127.0.0.1:1"], timeout_s=WAIT_S) as client:
+            watch = client.watch("k")
+            entering = asyncio.create_task(watch.__aenter__())
+            await asyncio.sleep(0)
+            watch.cancel()
+            await asyncio.wait_for(entering, WAIT_S)
+
+    asyncio.run(both())
+    with Client(["127.0.0.1:1"], timeout_s=WAIT_S) as client:
+        watch = client.watch("k")
+        entering = threading.Thread(target=watch.__enter__, daemon=True)
+        entering.start()
+        watch.cancel()
+        entering.join(WAIT_S)
+        assert not entering.is_alive()
+
+
 class Raw:
     """A connection that speaks docs/protocol.md by itself, and reads and reports when it likes."""
 
