@@ -21,8 +21,8 @@ def kill_while_compacting(cluster):
                 client.txn([], [ops.put(key, b"%d" % n) for key in KEYS])
             at = client.put("last", "v").header.revision
             client.compact(at)
-            for _ in range(40):  # more than the entries between two flushes
-                client.put("k00", "new")
+            for _ in range(3):  # each more than the bytes between two flushes
+                client.put("k00", b"new" * 20_000)
         caught = any(compacting(cluster.wait_status(name)) for name in cluster.names)
         cluster.kill_everything()
         if caught:
@@ -32,7 +32,7 @@ def kill_while_compacting(cluster):
 
 
 def test_a_large_compaction_goes_on_after_kill_9(make_cluster):
-    cluster = make_cluster(log_entries_max=64).start()
+    cluster = make_cluster(log_bytes_max=65_536).start()
     at, last_value = kill_while_compacting(cluster)
     cluster.start()
     for name in cluster.names:
