@@ -259,7 +259,9 @@ class Runner:
         tests = [item for item in self.items if item.nodeid in names]
         tests.sort(key=lambda item: (-kills[item.nodeid], self.seconds[item.nodeid]))
         changes = list(self._changes(mutant))
-        if any(len(f.__code__.co_freevars) != len(code.co_freevars) for f, code in changes):
+        if not changes or any(
+            len(f.__code__.co_freevars) != len(code.co_freevars) for f, code in changes
+        ):
             self.left.append(mutant)
             return
         read, write = os.pipe()
@@ -274,7 +276,8 @@ class Runner:
         """Functions and the changed code that each of them gets."""
         with mutant.tree() as tree:
             module = compile(tree, str(mutant.path), "exec")
-        within = range(mutant.function.lineno, mutant.function.end_lineno + 1)
+        decorators = [node.lineno for node in mutant.function.decorator_list]
+        within = range(min(decorators, default=mutant.function.lineno), mutant.lines.stop)
         codes = [module]
         for code in codes:
             codes += [const for const in code.co_consts if isinstance(const, CodeType)]

@@ -38,9 +38,13 @@ from sampan.raft import (
 BASE = (2, 1)  # index and term of the snapshot that the first members start from
 ACTIONS = {  # weights
     "deliver": 60, "work": 60, "tick": 50, "propose": 10, "lose": 2, "repeat": 2, "read": 5,
-    "change": 3, "crash": 0.8, "restart": 8, "partition": 0.7, "heal": 0.5, "compact": 1.5,
+    "change": 5, "crash": 0.8, "restart": 8, "partition": 0.8, "heal": 0.5, "compact": 1.5,
     "transfer": 0.6, "campaign": 0.6, "unreachable": 0.5, "forget": 0.2, "snapshot_report": 0.5,
+    "stall": 0.6, "resume": 2, "delay": 1, "release": 0.7,
 }  # fmt: skip
+
+
+ALWAYS = {"deliver", "work", "tick", "propose", "restart", "heal", "resume", "release"}
 
 
 class ViolationError(AssertionError):
@@ -167,6 +171,9 @@ class Host:
 
     def start(self) -> None:
         self.machine = Machine.from_snapshot(self.storage.saved())
+        self.restored_index = self.machine.index
+        self.stalled = False  # the disk does not answer
+        self.slow = False  # nothing is applied
         self.outstanding: Ready | None = None  # synchronous mode
         self.appends: list[Message] = []  # asynchronous mode
         self.applies: list[Message] = []
@@ -219,6 +226,7 @@ class Host:
     def restored(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
             self.machine = Machine.from_snapshot(snapshot)
+            self.restored_index = self.machine.index
             self.sim.history.saw_applied(self.machine, self.peer)
 
     def leads(self) -> bool:
@@ -226,20 +234,24 @@ class Host:
         return self.raw is not None and self.raw._raft.state == StateType.StateLeader
 
     def busy(self) -> bool:
-        """True if there is something to do for this host."""
-        return self.raw is not None and bool(
-            self.outstanding or self.appends or self.applies or self.raw.has_ready()
-        )
+        """True if there is something that this host can do."""
+        if self.raw is None or (self.stalled and self.outstanding):
+            return False
+        writes, applies = self.appends and not self.stalled, self.applies and not self.slow
+        return bool(self.outstanding or writes or applies or self.raw.has_ready())
 
     def work(self) -> None:
         """One piece of what a host does: take a Ready, finish one, write, apply."""
         if not self.sim.asynchronous:
-            self.finish_ready() if self.outstanding else self.take_ready()
+            if not self.outstanding:
+                self.take_ready()
+            elif not self.stalled:
+                self.finish_ready()
             return
         choices = [
             (self.raw.has_ready(), self.take_ready),
-            (self.appends, self.write),
-            (self.applies, self.apply_next),
+            (self.appends and not self.stalled, self.write),
+            (self.applies and not self.slow, self.apply_next),
         ]
         possible = [action for ready, action in choices if ready]
         if possible:
@@ -287,7 +299,8 @@ class Host:
 
     def apply_next(self) -> None:
         m = self.applies.pop(0)
-        self.apply(m.entries)
+        # A snapshot may have overtaken what waited to be applied.
+        self.apply([e for e in m.entries if e.index > self.restored_index])
         self.respond(m)
 
     def respond(self, m: Message) -> None:
@@ -342,17 +355,37 @@ class Simulation:
         }
         self.history = History()
         self.network: list[Message] = []
+        self.late: list[Message] = []
+        self.change_weights = rng.choice([[4, 2, 0.2, 1], [1, 4, 0.2, 1]])
         self.blocked: set[tuple[int, int]] = set()
         self.refused = 0
         self.proposed = 0
         self.marshals = rng.random() < 0.05
         self.hosts = {peer: Host(peer, self, peer <= size) for peer in range(1, size + 3)}
-        names, weights = zip(*ACTIONS.items(), strict=True)
-        self.names, self.weights = names, weights
+        # Each run has much of some faults and none of others: rare things need several of a kind.
+        self.names = list(ACTIONS)
+        self.weights = [
+            weight if name in ALWAYS else weight * rng.choice([0, 1, 1, 5])
+            for name, weight in ACTIONS.items()
+        ]
 
     def post(self, m: Message) -> None:
+        self.check_durable(m)
         if m.to in self.hosts:
             self.network.append(Message.unmarshal(m.marshal()) if self.marshals else m)
+
+    def check_durable(self, m: Message) -> None:
+        """A vote or an acknowledgement speaks for what a crash cannot undo."""
+        host = self.hosts.get(m.from_)
+        if host is None or m.reject:
+            return
+        if m.type == MessageType.MsgAppResp:
+            last = host.storage.last_index()
+            require(m.index <= last, f"node {m.from_} acknowledged {m.index}, its disk has {last}")
+        if m.type == MessageType.MsgVoteResp:
+            vote = (host.synced.term, host.synced.vote)
+            known = vote[0] > m.term or vote == (m.term, m.to)
+            require(known, f"node {m.from_} voted for {m.to} in {m.term}, its disk has {vote}")
 
     def run(self, steps: int) -> None:
         """Let a first leader be elected, then take `steps` random steps."""
@@ -429,7 +462,8 @@ class Simulation:
         rng = self.rng
         steps = [
             ConfChangeSingle(
-                rng.choices(list(ConfChangeType), [4, 2, 0.2, 1])[0], rng.choice(list(self.hosts))
+                rng.choices(list(ConfChangeType), self.change_weights)[0],
+                rng.choice(list(self.hosts)),
             )
             for _ in range(rng.choice([0, 1, 1, 1, 2, 3]))
         ]
@@ -445,9 +479,32 @@ class Simulation:
         if host.raw is None:
             host.start()
 
+    def stall(self, host: Host) -> None:
+        """Its disk or its application does not answer for a while; terms may change meanwhile."""
+        host.stalled = self.rng.random() < 0.6
+        host.slow = not host.stalled
+
+    def resume(self, host: Host) -> None:
+        host.stalled = host.slow = False
+
+    def delay(self, host: Host) -> None:
+        """Some messages arrive only when they are long out of date."""
+        kept: list[Message] = []
+        for m in self.network:
+            (self.late if self.rng.random() < 0.4 else kept).append(m)
+        self.network = kept
+
+    def release(self, host: Host) -> None:
+        self.network, self.late = self.late + self.network, []
+
     def partition(self, host: Host) -> None:
-        """Cut a host off from some or all others, in one or both directions."""
+        """Split the group, or cut a host off from some others, in one or both directions."""
         rng = self.rng
+        if rng.random() < 0.4:
+            side = set(rng.sample(list(self.hosts), rng.randrange(1, len(self.hosts))))
+            pairs = itertools.permutations(self.hosts, 2)
+            self.blocked = {(a, b) for a, b in pairs if (a in side) != (b in side)}
+            return
         if rng.random() < 0.5 and self.history.leaders:
             host = self.hosts[self.history.leaders[max(self.history.leaders)]]
         others = [peer for peer in self.hosts if peer != host.peer]
@@ -495,6 +552,7 @@ class Simulation:
         """With everything up and connected, the group commits something new and converges."""
         self.blocked.clear()
         for host in self.hosts.values():
+            host.stalled = host.slow = False
             if host.raw is None:
                 host.start()
             for peer in self.hosts:  # lost snapshots are the transport's to report

@@ -167,9 +167,13 @@ class Group(RuleBasedStateMachine):
         self.sim.blocked.clear()
 
     @happens(
-        number=HOSTS, other=HOSTS, status=st.sampled_from(SnapshotStatus),
-        what=st.sampled_from(["campaign", "transfer", "compact", "lost", "forget", "report"]),
-    )  # fmt: skip
+        number=HOSTS,
+        other=HOSTS,
+        status=st.sampled_from(SnapshotStatus),
+        what=st.sampled_from(
+            ["campaign", "transfer", "compact", "lost", "forget", "report", "stall"]
+        ),
+    )
     def disturb(self, number, other, status, what):
         host, peer = self.host(number), self.host(other).peer
         if host.raw is None:
@@ -187,6 +191,8 @@ class Group(RuleBasedStateMachine):
                 host.raw.forget_leader()
             case "report":
                 host.raw.report_snapshot(peer, status)
+            case "stall":
+                host.stalled = not host.stalled
 
     # --- what must hold
 
