@@ -7,6 +7,7 @@ properties of raft are checked (paper, figure 3), and at the end the group must 
 
 import itertools
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sampan.raft import (
@@ -34,8 +35,8 @@ from sampan.raft import (
     StateType,
     is_empty_snap,
 )
+from sampan.tests.raft.invariants import BASE, History, ViolationError, require
 
-BASE = (2, 1)  # index and term of the snapshot that the first members start from
 ACTIONS = {  # weights
     "deliver": 60, "work": 60, "tick": 50, "propose": 10, "lose": 2, "repeat": 2, "read": 5,
     "change": 5, "crash": 0.8, "restart": 8, "partition": 0.8, "heal": 0.5, "compact": 1.5,
@@ -45,15 +46,6 @@ ACTIONS = {  # weights
 
 
 ALWAYS = {"deliver", "work", "tick", "propose", "restart", "heal", "resume", "release"}
-
-
-class ViolationError(AssertionError):
-    """A property of raft does not hold."""
-
-
-def require(condition: bool, text: str) -> None:
-    if not condition:
-        raise ViolationError(text)
 
 
 @dataclass
@@ -72,65 +64,6 @@ class Machine:
     def from_snapshot(s: Snapshot) -> "Machine":
         checksum = int.from_bytes(s.data, "little")
         return Machine(s.metadata.index, checksum, s.metadata.conf_state)
-
-
-class History:
-    """What was ever observed of the whole group, to hold every node's behaviour against."""
-
-    def __init__(self) -> None:
-        self.leaders: dict[int, int] = {}  # term -> node
-        self.entries: dict[tuple[int, int], tuple[int, EntryType, bytes]] = {}
-        self.checksums: dict[int, int] = {}  # index -> state after it
-        self.configs: dict[int, ConfState] = {}
-        self.commits: list[tuple[int, int, int]] = []  # leader's term, index, entry's term
-        self.acknowledged = BASE[0]
-        self.read_floors: dict[bytes, int] = {}
-
-    def saw_leader(self, term: int, node: int) -> None:
-        first = self.leaders.setdefault(term, node)
-        require(first == node, f"two leaders in term {term}: {first} and {node}")
-
-    def saw_entry(self, previous_term: int, e: Entry) -> None:
-        """Log matching: an entry determines its data and the entry before it."""
-        have = self.entries.setdefault((e.index, e.term), (previous_term, e.type, e.data))
-        require(
-            have == (previous_term, e.type, e.data),
-            f"logs differ at {e.term}/{e.index}: {have} and {(previous_term, e.type, e.data)}",
-        )
-
-    def saw_commit(self, leader_term: int, index: int, term: int) -> None:
-        self.commits.append((leader_term, index, term))
-
-    def committed_before(self, term: int) -> tuple[int, int]:
-        """The last (index, term) that a leader of an earlier term committed."""
-        return max(
-            ((i, t) for leader_term, i, t in self.commits if leader_term < term), default=BASE
-        )
-
-    def saw_applied(self, machine: Machine, node: int) -> None:
-        have = self.checksums.setdefault(machine.index, machine.checksum)
-        require(have == machine.checksum, f"node {node} applied something else at {machine.index}")
-        self.acknowledged = max(self.acknowledged, machine.index)
-
-    def saw_config(self, index: int, old: ConfState, new: ConfState) -> None:
-        if index in self.configs:
-            require(self.configs[index] == new, f"configurations differ at {index}")
-            return
-        self.configs[index] = new
-        require(quorums_overlap(old, new), f"quorums of {old} and {new} need not meet")
-
-
-def quorums_overlap(old: ConfState, new: ConfState) -> bool:
-    """True if no quorum of one configuration avoids all quorums of the other."""
-    ids = sorted({*old.voters, *old.voters_outgoing, *new.voters, *new.voters_outgoing})
-
-    def is_quorum(members: frozenset[int], config: ConfState) -> bool:
-        halves = [half for half in (config.voters, config.voters_outgoing) if half]
-        return all(2 * len(members & set(half)) > len(half) for half in halves)
-
-    subsets = [frozenset(c) for n in range(len(ids) + 1) for c in itertools.combinations(ids, n)]
-    everyone = frozenset(ids)
-    return not any(is_quorum(s, old) and is_quorum(everyone - s, new) for s in subsets)
 
 
 class Disk(MemoryStorage):
@@ -221,13 +154,13 @@ class Host:
                 change = (ConfChange if v1 else ConfChangeV2).unmarshal(e.data)
                 old, machine.conf_state = machine.conf_state, self.raw.apply_conf_change(change)
                 self.sim.history.saw_config(e.index, old, machine.conf_state)
-            self.sim.history.saw_applied(machine, self.peer)
+            self.sim.history.saw_applied(machine.index, machine.checksum, self.peer)
 
     def restored(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
             self.machine = Machine.from_snapshot(snapshot)
             self.restored_index = self.machine.index
-            self.sim.history.saw_applied(self.machine, self.peer)
+            self.sim.history.saw_applied(self.machine.index, self.machine.checksum, self.peer)
 
     def leads(self) -> bool:
         """True if this host thinks so."""
@@ -331,9 +264,31 @@ class Host:
             index, at = history.committed_before(term)
             complete = index < r.log.first_index() or r.log.match_term(index, at)
             require(complete, f"leader {self.peer} of term {term} lacks {at}/{index}")
+            self._require_quorum(lambda host: host.voted(term, self.peer), f"voted in {term}")
         if leads and committed > seen.committed:
-            history.saw_commit(term, committed, r.log.term(committed))
+            at = r.log.term(committed)
+            history.saw_commit(term, committed, at)
+            self._require_quorum(lambda host: host.holds(committed, at), f"hold {at}/{committed}")
         seen.term, seen.committed, seen.state = term, committed, r.state
+
+    def _require_quorum(self, agrees: Callable[["Host"], bool], words: str) -> None:
+        """A majority of each half of this leader's configuration, by what their disks say."""
+        for half in self.raw._raft.tracker.config.voters:
+            those = [peer for peer in sorted(half) if agrees(self.sim.hosts[peer])]
+            enough = not half or 2 * len(those) > len(half)
+            require(enough, f"leader {self.peer}: of {sorted(half)} only {those} {words}")
+
+    def voted(self, term: int, candidate: int) -> bool:
+        """True if this disk has that vote, or is in a later term already."""
+        own = self.synced
+        return own.term > term or (own.term, own.vote) == (term, candidate)
+
+    def holds(self, index: int, term: int) -> bool:
+        """True if this disk has that entry, or a snapshot instead of it."""
+        storage = self.storage
+        if index < storage.first_index():
+            return True
+        return index <= storage.last_index() and storage.term(index) == term
 
 
 class Simulation:
@@ -410,14 +365,14 @@ class Simulation:
     def deliver(self, host: Host) -> None:
         for _ in range(min(self.rng.randrange(1, 7), len(self.network))):
             at = min(int(self.rng.expovariate(0.7)), len(self.network) - 1)  # mostly in order
-            if touched := self.receive(self.network.pop(at)):
-                touched.observe()
+            self.receive(self.network.pop(at))
 
     def receive(self, m: Message) -> Host | None:
         target = self.hosts[m.to]
         if target.raw is None or (m.from_, m.to) in self.blocked:
             return None
         target.step(m)
+        target.observe()
         return target
 
     def lose(self, host: Host) -> None:
@@ -557,7 +512,9 @@ class Simulation:
                 host.start()
             for peer in self.hosts:  # lost snapshots are the transport's to report
                 host.raw.report_snapshot(peer, SnapshotStatus.SnapshotFailure)
-        for _ in range(400):
+        # One entry at a time may be under way to a peer that lacks the whole log.
+        longest = max(host.storage.last_index() for host in self.hosts.values())
+        for _ in range(400 + 4 * longest):
             for host in self.hosts.values():
                 host.raw.tick()
                 while host.busy():
@@ -565,8 +522,7 @@ class Simulation:
                     host.observe()
             queue, self.network = self.network, []
             for m in queue:
-                if touched := self.receive(m):
-                    touched.observe()
+                self.receive(m)
             if self._converged():
                 return
         raise ViolationError("no progress although every node is up and connected")
