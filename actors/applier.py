@@ -18,7 +18,12 @@ from ..storage.state_store import StateStore
 from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
+from .divergence import Divergence
+from .inspector import Inspector
 from .lessor import READS, Lessor, answer_bytes
+from .own_entry import own_entry
+from .quota import Quota
+from .upkeep import Upkeep
 from .watch_feed import WatchFeed
 
 ENTRY_NORMAL = 0
@@ -48,6 +53,8 @@ class Applier(Actor):
         log: Any,
         *,
         lease_grace_s: float = 1.0,
+        quota_bytes: int = 0,
+        quota_auto_disarm: bool = True,
     ) -> None:
         super().__init__()
         self._conf_state: Any
@@ -67,6 +74,9 @@ class Applier(Actor):
         self._results: list[tuple[int, list[bytes]]] = []
         self._new_term = 0  # newest term applied, until the node knows
         self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
+        self._inspector = Inspector()
+        self._compact_at = float("-inf")  # when the next step of a compaction is due
+        self._compacted_at_revision = self._state.revision  # at the step before
         self._read_after = 0.0  # when what was read has had time to leave
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
@@ -75,6 +85,9 @@ class Applier(Actor):
         self._snapshot_due = False  # wanted, and the flush before it is done
         self._feed = WatchFeed(lambda message: self.emit("eventc", message))
         self._lessor = Lessor(lease_grace_s)
+        self.upkeep = Upkeep(Divergence(member_id, 0, 0.0), None, log)
+        """Whoever makes the applier sets one that does something."""
+        self._quota = Quota(member_id, quota_bytes, auto_disarm=quota_auto_disarm)
 
     def start(self) -> None:
         """Tell the others what the state holds."""
@@ -84,6 +97,8 @@ class Applier(Actor):
             "statec",
             (state.applied_index, state.applied_term, self._conf_state, self._members),
         )
+        self._wake_for_background()
+        self._stop_if_diverged()
 
     # -- entries
 
@@ -129,8 +144,8 @@ class Applier(Actor):
             self._maybe_flush_state()
             if self._waiting_conf or self._bytes_unsaid > limits.APPLIED_UNSAID_BYTES_MAX:
                 self._say_applied()
-            if self.wake_at is None and (self._applied_unsaid or self._state.compacting):
-                self.wake_at = self.now + limits.HOLD_S
+            if self.wake_at is None:
+                self._wake_for_background()
         if self._feed.busy:
             self._feed.tell(self._state)
         if self._new_term:
@@ -140,11 +155,32 @@ class Applier(Actor):
         self._maybe_make_snapshot()
 
     def on_wake(self) -> None:
-        """Tell the core how far entries were applied, and forget some compacted history."""
+        """Tell the core how far entries were applied, then work on what nobody must wait for."""
         self._say_applied()
-        if self._state.compacting:
-            self._state.compact_step(limits.COMPACT_STEP_EVENTS)
-            self.wake_at = self.now + limits.COMPACT_PAUSE_S
+        if self._state.compacting and self.now >= self._compact_at:
+            self._compact()
+        finished = self._inspector.advance(self._state, self.now)
+        if finished is not None:
+            self.emit("resultc", ("read", finished[0], [finished[1]]))
+        self._wake_for_background()
+
+    def _compact(self) -> None:
+        """Forget some history: more when more is written meanwhile, or it would grow for ever."""
+        revision = self._state.revision
+        lately = self.now - self._compact_at < 100 * limits.COMPACT_PAUSE_S
+        written = revision - self._compacted_at_revision if lately else 0
+        budget = min(max(limits.COMPACT_STEP_EVENTS, 2 * written), limits.COMPACT_STEP_EVENTS_MAX)
+        self._state.compact_step(budget)
+        self._compacted_at_revision = revision
+        self._compact_at = self.now + limits.COMPACT_PAUSE_S
+
+    def _wake_for_background(self) -> None:
+        if self._inspector.pending:
+            self.wake_at = self.now + limits.INSPECT_PAUSE_S
+        elif self._applied_unsaid:
+            self.wake_at = self.now + limits.HOLD_S
+        elif self._state.compacting:
+            self.wake_at = max(self.now, self._compact_at)
 
     def _say_applied(self) -> None:
         if self._applied_unsaid:
@@ -179,8 +215,8 @@ class Applier(Actor):
             self._new_term = term
             return
         origin, *rest = codec.unpack(data)
-        if origin == PUBLISH:
-            self._publish(index, term, rest)
+        if type(origin) is str:
+            self._apply_own(index, term, origin, rest)
             return
         batch_id, bodies, *stamps = rest
         decoded = [codec.unpack(body) for body in bodies]
@@ -200,6 +236,20 @@ class Applier(Actor):
     def _apply_once(self, index: int, term: int, decoded: Any, stamps: Any) -> list[Answer]:
         known = [None if stamp is None else Stamp(*stamp) for stamp in stamps]
         return self._state.apply_once(index, term, decoded, known)
+
+    def _apply_own(self, index: int, term: int, kind: str, rest: Any) -> None:
+        """An entry that a member made, not a client."""
+        if kind == PUBLISH:
+            self._publish(index, term, rest)
+        else:
+            configuration = (self._conf_state[0], self._members)
+            self.upkeep.apply(self._state, (index, term), (kind, *rest), configuration)
+            self._stop_if_diverged()
+
+    def _stop_if_diverged(self) -> None:
+        reason = self.upkeep.reason_to_stop(self._state)
+        if reason:
+            self.emit("fatalc", reason)
 
     def _publish(self, index: int, term: int, announced: Sequence[Any]) -> None:
         member_id, name, clients, incarnation = announced
@@ -248,19 +298,30 @@ class Applier(Actor):
         """The packed results of one message, about `room` bytes and one result at most."""
         requests = codec.unpack(body)
         if len(requests) == 1:  # its size shows when it is packed: do not look at 10,000 keys again
-            return codec.pack((self._state.range(requests[0]),))
+            return codec.pack((self._answer(requests[0]),))
         results: list[Any] = []
         for request in requests:
             if room <= 0:
                 results.append(errors.TOO_MANY_REQUESTS)
                 continue
-            if request[0] in READS:
-                result = self._lessor.read(request, self._state, self.now)
-            else:
-                result = self._state.range(request)
+            result = self._answer(request)
             results.append(result)
             room -= _answer_bytes(request, result)
         return codec.pack(results)
+
+    def on_inspectc(self, message: Any) -> None:
+        """(read_id, deadline, body): questions that take a while."""
+        refused = self._inspector.take(*message)
+        if refused is not None:
+            self.emit("resultc", ("read", message[0], [refused]))
+        self._wake_for_background()
+
+    def _answer(self, request: tuple[Any, ...]) -> tuple[Any, ...]:
+        if request[0] in READS:
+            return self._lessor.read(request, self._state, self.now)
+        if request[0] == "alarm_list":
+            return (0, self._state.revision, self._state.alarms.all())
+        return self._state.range(request)
 
     # -- durability
 
@@ -273,15 +334,15 @@ class Applier(Actor):
             return
         self._begin_flush()
 
-    def _begin_flush(self) -> None:
+    def _begin_flush(self, job: str = "flush") -> None:
         self._flushing = True
         self._state.commit()  # here: the flush's thread may not
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
-        self.emit("jobc", "flush")
+        self.emit("jobc", job)
 
     def on_donec(self, message: Any) -> None:
-        """("flush", durable applied index)."""
+        """("flush" or "reclaim", durable applied index)."""
         _, durable = message
         self._flushing = False
         self.emit("durablec", durable)
@@ -309,6 +370,7 @@ class Applier(Actor):
         self.emit("snapreadyc", (name, state.applied_index, state.applied_term, self._conf_state))
 
     def _install(self, name: str, index: int, term: int) -> None:
+        self._inspector.drop_work()
         self._state.close()
         self._snapshots.install(name)
         self._state = self._open_state()
@@ -332,11 +394,20 @@ class Applier(Actor):
     def on_softstatec(self, message: Any) -> None:
         """(term, leader, role): the leader ends leases."""
         _, leader, role = message
+        self.upkeep.leading = role == "leader"
         self._lessor.lead(leader, role == "leader", self.now)
 
     def on_timer(self) -> None:
-        """End leases whose time is over."""
+        """End leases whose time is over; propose what else the member has to."""
         self._expire_leases()
+        for payload in self.upkeep.proposals(self._state, self.now, len(self._members)):
+            self.emit("proposec", payload)
+        request = self._quota.look(self._state, self.now)
+        if request is not None:
+            self._log.warning("quota", request=request[0], quota_bytes=self._quota.bytes)
+            self.emit("proposec", own_entry(request))
+        if not self._flushing and self._quota.should_reclaim(self._state):
+            self._begin_flush("reclaim")
 
     def _take_leases(self) -> None:
         changed = self._state.leases.changed
@@ -347,7 +418,7 @@ class Applier(Actor):
     def _expire_leases(self) -> None:
         proposal = self._lessor.proposal(self.now)
         if proposal is not None:
-            self.emit("expirec", proposal)
+            self.emit("proposec", proposal)
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
@@ -356,17 +427,22 @@ class Applier(Actor):
             "applied": state.applied_index,
             "revision": state.revision,
             "compact_revision": state.compact_revision,
+            "compacted_revision": state.compacted_revision,
             "db_size": state.size_bytes(),
+            "quota_bytes": self._quota.bytes,
+            "alarms": state.alarms.all(),
         }
+        status |= self.upkeep.status(state, self._members)
         self.emit("statusrc", (request_id, self.name, status))
 
     @property
     def jobs(self) -> dict[str, Callable[..., Any]]:
-        """The flush of the state database."""
-        return {"flush": self._state.flush}
+        """The flush of the state database, and its compaction."""
+        return {"flush": self._state.flush, "reclaim": self._state.reclaim}
 
     def close(self) -> None:
         """Close the state database."""
+        self._inspector.drop_work()
         self._state.close()
 
 
@@ -377,6 +453,6 @@ def _answer_bytes(request: tuple[Any, ...], result: tuple[Any, ...]) -> int:
     if request[0] == "txn":
         branch = request[2] if result[2] else request[3]
         return sum(map(_answer_bytes, branch, result[3]))
-    if request[0] in READS:
+    if request[0] != "range":
         return answer_bytes(result)
     return sum(len(kv[0]) + len(kv[5]) for kv in result[4])

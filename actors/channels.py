@@ -62,6 +62,7 @@ CHANNELS: dict[str, Channel] = {
     "readindexc": Channel((NODE,), (RAFT_CORE,), "one fresh context for all reads that wait"),
     "readstatec": Channel((RAFT_CORE,), (NODE,), "the index at which a context may be read"),
     "readc": Channel((NODE,), (APPLIER,), "reads to execute at or after an applied index"),
+    "inspectc": Channel((NODE,), (APPLIER,), "questions that take a while, answered on resultc"),
     "resultc": Channel((APPLIER,), (NODE,), "results of writes and reads"),
     # -- watches
     "watchc": Channel((NODE,), (APPLIER,), "the ranges that are watched; history to be read"),
@@ -73,13 +74,14 @@ CHANNELS: dict[str, Channel] = {
     "snapreadyc": Channel((APPLIER,), (RAFT_CORE, TRANSPORT), "a snapshot was made"),
     "snapsendc": Channel((RAFT_CORE,), (TRANSPORT,), "a snapshot to stream to a peer"),
     "reportc": Channel((TRANSPORT,), (RAFT_CORE,), "peer unreachable, snapshot sent or failed"),
-    "expirec": Channel((APPLIER,), (RAFT_CORE,), "leases to end: an entry; the leader's only"),
+    "proposec": Channel((APPLIER,), (RAFT_CORE,), "own entries: leases, alarms, upkeep"),
     # -- status
     "statusc": Channel((NODE,), (RAFT_CORE, APPLIER, TRANSPORT), "a status question"),
     "statusrc": Channel((RAFT_CORE, APPLIER, TRANSPORT), (NODE,), "its answers"),
     # -- between an actor and its host
     "clientc": Channel((HOST,), (NODE,), "a message from the client socket", Loss.DROP),
     "replyc": Channel((NODE,), (HOST,), "a message for the client socket", Loss.DROP),
+    "gonec": Channel((HOST,), (NODE,), "a client that did not get a message", Loss.DROP),
     "peerc": Channel((HOST,), (TRANSPORT,), "a message from the peer socket", Loss.DROP),
     "linkc": Channel((TRANSPORT,), (HOST,), "a message for the link to a peer", Loss.DROP),
     "linkfullc": Channel((HOST,), (TRANSPORT,), "a link that took no more"),

@@ -72,6 +72,8 @@ class Host:
         self._threads = {a.name: JobThread(self._wake) for a in actors if a.jobs}
         self._sync_s = 0.0  # how long the last fsync took
         self._routes = {name: self._route_of(name) for name in CHANNELS}
+        if client_port is not None:
+            client_port.on_gone = self._client_gone
         self._sources = [s for s in (inbox, client_port, peer_port) if s is not None]
         self._by_socket = {source.socket: source for source in self._sources}
         self._poller = zmq.Poller()
@@ -96,6 +98,10 @@ class Host:
             elif channel == "linkc" and self._peer_port is not None:
                 routes.append(self._link)
         return routes
+
+    def _client_gone(self, client: bytes) -> None:
+        for route in self._routes["gonec"]:
+            route(client)
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # it is full of wake-ups already

@@ -18,6 +18,7 @@ from ..transport.watches import KIND_WATCH, PUSH_ID
 from . import channels
 from .actor import Actor
 from .applier import PUBLISH
+from .client_limits import client_limits
 from .watch_hub import WatchHub
 
 READ_INDEX_RETRY_S = 0.5
@@ -43,6 +44,8 @@ class NodeSettings(NamedTuple):
     """Below 2^31, random: no earlier life of this node began its ids here; entries outlive it in
     the log."""
     lease_ttl_min_s: int = 2
+    client_requests_per_s: int = 0
+    client_keys_per_s: int = 0
 
 
 class Asked(NamedTuple):
@@ -85,6 +88,9 @@ class Node(Actor):
     def __init__(self, settings: NodeSettings, log: Any) -> None:
         super().__init__()
         self._settings = settings
+        self._client_admits = client_limits(
+            settings.client_requests_per_s, settings.client_keys_per_s
+        )
         self._log = log
         self._term = self._leader = 0
         self._role = "follower"
@@ -112,6 +118,7 @@ class Node(Actor):
             requests.KIND_READ: self._read,
             requests.KIND_SERIALIZABLE: self._serializable,
             requests.KIND_MAINTENANCE: self._maintenance,
+            requests.KIND_INSPECT: self._inspect,
             KIND_WATCH: self._watch,
         }
         self._watches = WatchHub(
@@ -181,6 +188,10 @@ class Node(Actor):
             return
         if asked.kind != requests.KIND_MAINTENANCE:  # `requests` is the clients' work
             self.requests += len(decoded)
+            admits = self._client_admits
+            if admits is not None and not admits(asked.client, decoded, self.now):
+                self._fail(asked, errors.TOO_MANY_REQUESTS)
+                return
         take(asked, decoded)
 
     def _window_open(self, client: bytes, received: int) -> bool:
@@ -293,14 +304,16 @@ class Node(Actor):
         if admitted is not None:
             self._execute([admitted], 0)
 
-    def _admit_read(self, asked: Asked, decoded: Any) -> Asked | None:
+    def _admit_read(
+        self, asked: Asked, decoded: Any, checks: dict[str, requests.Check] = requests.READ_CHECKS
+    ) -> Asked | None:
         if (
             self._pending_reads >= limits.PENDING_READS_MAX
             or self._pending_read_bytes + len(asked.body) > limits.PENDING_BYTES_MAX
         ):
             self._fail(asked, errors.TOO_MANY_REQUESTS)
             return None
-        admitted = self._admit(asked, decoded, requests.READ_CHECKS)
+        admitted = self._admit(asked, decoded, checks)
         if admitted is not None:
             self._pending_reads += 1
             self._pending_read_bytes += len(admitted.body)
@@ -329,6 +342,13 @@ class Node(Actor):
         self._executing[read_id] = Batch(asked, sum(map(len, bodies)))
         self.emit("readc", (read_id, index, bodies))
 
+    def _inspect(self, asked: Asked, decoded: Any) -> None:
+        admitted = self._admit_read(asked, decoded, requests.INSPECT_CHECKS)
+        if admitted is not None:
+            read_id = self._new_id()
+            self._executing[read_id] = Batch([admitted], len(admitted.body))
+            self.emit("inspectc", (read_id, admitted.deadline, admitted.body))
+
     def _read_ended(self, messages: int, size: int) -> None:
         self._pending_reads -= messages
         self._pending_read_bytes -= size
@@ -341,6 +361,10 @@ class Node(Actor):
     def on_eventc(self, message: Any) -> None:
         """What the applier says to the watches: see watch_feed.py."""
         self._watches.on_event(message)
+
+    def on_gonec(self, client: bytes) -> None:
+        """A client left, or reads so little that a message was lost: its watches cannot go on."""
+        self._watches.drop(client, errors.WATCH_DROPPED)
 
     # -- results
 

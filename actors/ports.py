@@ -3,7 +3,7 @@
 Hosts own these; actors only see channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import zmq
@@ -50,6 +50,8 @@ class ClientPort:
     def __init__(self, ctx: zmq.Context[Socket], endpoint: str) -> None:
         self.socket = sockets.client_router(ctx, endpoint)
         self.gone = 0  # replies to clients that left, or that do not read
+        self.on_gone: Callable[[bytes], None] = lambda client: None
+        """Called for each of those."""
 
     def drain(self) -> list[tuple[str, Any]]:
         """Messages from clients, as (channel, message)."""
@@ -63,6 +65,7 @@ class ClientPort:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
             self.gone += 1
+            self.on_gone(message[0])
 
     def close(self) -> None:
         """Close the socket; replies under way linger shortly."""

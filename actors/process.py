@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,6 +146,8 @@ class Builder:
             version=__version__,
             id_seed=secrets.randbits(31),
             lease_ttl_min_s=config.lease_ttl_min_s,
+            client_requests_per_s=config.client_requests_per_s,
+            client_keys_per_s=config.client_keys_per_s,
         )
         return Node(settings, self._log)
 
@@ -170,18 +173,32 @@ class Builder:
     def _applier(self) -> Actor:
         from ..storage.snapshot_store import SnapshotStore
         from ..storage.state_store import StateStore
+        from . import compactor
         from .applier import Applier
+        from .divergence import Divergence
+        from .upkeep import Upkeep
 
+        config = self._config
         state = self._data_dir / "state"
         snapshots = SnapshotStore(self._data_dir / "snapshots")
-        return Applier(
+        applier = Applier(
             self._member.id,
             lambda: StateStore.open(state),
             snapshots,
-            self._config.log_limits,
+            config.log_limits,
             self._log,
             lease_grace_s=self._config.election_ms / 1000,
+            quota_bytes=self._config.quota_bytes,
+            quota_auto_disarm=self._config.quota_auto_disarm,
         )
+        applier.upkeep = Upkeep(
+            Divergence(self._member.id, self._told.incarnation, config.corrupt_check_ms / 1000),
+            compactor.make(
+                config.auto_compaction_mode, config.auto_compaction_keep, time.monotonic()
+            ),
+            self._log,
+        )
+        return applier
 
     def _transport(self) -> Actor:
         from ..storage.snapshot_store import SnapshotStore

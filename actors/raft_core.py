@@ -188,8 +188,8 @@ class RaftCore(Actor):
         except ProposalDropped:
             self.emit("dropc", batch_id)
 
-    def on_expirec(self, payload: bytes) -> None:
-        """Propose an entry that ends leases; the lessor makes another when it gets lost."""
+    def on_proposec(self, payload: bytes) -> None:
+        """Propose an entry of the member's own; the applier makes another when it gets lost."""
         if self._node is not None:
             with suppress(ProposalDropped):
                 self._node.propose(payload)

@@ -72,8 +72,10 @@ class Connection:
         self._next_id = 0
         self._responses: list[bytes] = []
         self._bytes = 0
-        # The sent bytes after each message that has not been reported as received.
-        self._unread: deque[int] = deque()
+        # (all bytes sent up to its end, its own bytes) of each message of events that has not been
+        # reported as received. Replies to requests do not count: a large one is no slow reader.
+        self._unread: deque[tuple[int, int]] = deque()
+        self._unread_bytes = 0
 
     def new_id(self) -> int:
         """The smallest id from the last one on that no watch has, as etcd."""
@@ -82,23 +84,36 @@ class Connection:
         self._next_id += 1
         return self._next_id - 1
 
+    def heard(self, window: list[int], now: float) -> None:
+        """The client has said something. The node may have forgotten its window and begun a new
+        one, with which the old marks have nothing to do."""
+        if window is not self.window:
+            self.window = window
+            self._unread.clear()
+            self._unread_bytes = 0
+        self.heard_at = now
+
     # -- flow control
+
+    def _forget_what_was_read(self) -> None:
+        while self._unread and self._unread[0][0] <= self.window[1]:
+            self._unread_bytes -= self._unread.popleft()[1]
 
     @property
     def full(self) -> bool:
         """Whether the client has to read before it gets more."""
+        self._forget_what_was_read()
         return (
-            self.window[0] - self.window[1] + self._bytes >= limits.WATCH_WINDOW_BYTES
+            self._unread_bytes + self._bytes >= limits.WATCH_WINDOW_BYTES
             or len(self._unread) >= limits.WATCH_WINDOW_MESSAGES
         )
 
     @property
     def has_room(self) -> bool:
         """Whether so much was read that going on is worth it."""
-        while self._unread and self._unread[0] <= self.window[1]:
-            self._unread.popleft()
+        self._forget_what_was_read()
         return (
-            self.window[0] - self.window[1] <= limits.WATCH_WINDOW_BYTES // 2
+            self._unread_bytes <= limits.WATCH_WINDOW_BYTES // 2
             and len(self._unread) <= limits.WATCH_WINDOW_MESSAGES // 2
         )
 
@@ -142,7 +157,8 @@ class Connection:
         sent = self.window[0]
         for body in bodies:
             sent += len(body)
-            self._unread.append(sent)
+            self._unread.append((sent, len(body)))
+            self._unread_bytes += len(body)
         self._responses, self._bytes = [], 0
         return bodies
 

@@ -70,6 +70,7 @@ class WatchHub:
         self._reply = reply
         self.revision = 0
         self.watchers = 0
+        self._key_bytes = 0  # of their ranges
         self._now = 0.0
         self._connections: dict[bytes, Connection] = {}
         self._ranges: RangeMap[dict[Watcher, None]] = RangeMap()
@@ -103,7 +104,7 @@ class WatchHub:
         if not self.watchers:
             self.revision = revision  # nobody was told of what happened before
         connection = self._connections.get(client) or Connection(client)
-        connection.window, connection.heard_at = window, self._now
+        connection.heard(window, self._now)
         self._unstall(connection)
         results = [self._execute(connection, request, revision) for request in requests]
         if connection.watchers:
@@ -137,7 +138,7 @@ class WatchHub:
         refusal = None
         if watch_id and watch_id in connection.watchers:
             refusal = errors.WATCH_EXISTS
-        elif self.watchers >= limits.WATCHES_MAX:
+        elif self.watchers >= limits.WATCHES_MAX or self._key_bytes >= limits.WATCH_KEY_BYTES_MAX:
             refusal = errors.TOO_MANY_REQUESTS
         elif flags & REQUIRE_LEADER and self._leaderless:
             refusal = errors.NO_LEADER
@@ -147,6 +148,7 @@ class WatchHub:
         watch_id = watch_id or connection.new_id()
         watcher = Watcher(connection, watch_id, range_, start or revision + 1, flags)
         self.watchers += 1
+        self._key_bytes += sum(map(len, range_))
         connection.watchers[watch_id] = watcher
         watchers = self._ranges.get(range_)
         if watchers is None:
@@ -163,6 +165,7 @@ class WatchHub:
         self._unsynced.pop(watcher, None)
         watcher.state = ENDED
         self.watchers -= 1
+        self._key_bytes -= sum(map(len, watcher.range))
         watchers = self._ranges.get(watcher.range)
         if watchers is None:
             raise Impossible(f"watch {watcher.id} of {watcher.range!r} was in no table")

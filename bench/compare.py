@@ -9,6 +9,7 @@ from pathlib import Path
 from .comparison import Comparison
 from .errors import BenchError
 from .etcd import EtcdCluster
+from .etcd_grpc import check_grpc
 from .h2load import Split
 from .machine import describe_machine, file_system, is_volatile
 from .programs import missing_programs
@@ -21,6 +22,7 @@ def _check(options: CompareOptions) -> None:
     missing = missing_programs(_NEEDED)
     if missing:
         raise BenchError("\n".join(missing))
+    check_grpc()
     if not options.directory.is_dir():
         raise BenchError(f"--directory {options.directory} is not a directory")
     if is_volatile(options.directory):
@@ -49,6 +51,8 @@ def _notes(options: CompareOptions, etcd: Etcd, sampans: Sequence[Sampan]) -> li
         f"etcd runs with its defaults, driven by h2load (C) at raw gRPC at the leader ({splits}).",
         "h2load repeats one request: etcd overwrites and reads one key, the best case for its "
         f"index, while Sampan's clients choose among {options.keys:,} keys and vary the values.",
+        "Watches are driven by Python on both sides: etcd's by grpcio without a protobuf decoder, "
+        "all watchers on one connection; a latency is from before the put to the event.",
         "Sampan is driven by its public Python client, on so many connections, row by row: "
         f"{connections}; worker processes: {options.processes}.",
         "The drivers share the machine with the nodes. Three nodes each, fresh data directories "

@@ -39,6 +39,11 @@ class Measurement:
         p50, p99 = latencies.percentile(50), latencies.percentile(99)
         return cls(per_second, p50 / 1e6, p99 / 1e6)
 
+    @classmethod
+    def of_events(cls, latencies: Histogram) -> Self:
+        """From the latencies of events; their rate is that of one after the other."""
+        return cls.of(1e9 / latencies.mean_ns if latencies.count else 0.0, latencies)
+
     def value(self, row: Row) -> float:
         """What the row compares."""
         return self.p50_ms if row.metric == "p50" else self.per_second

@@ -4,6 +4,7 @@ import json
 import struct
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -39,10 +40,42 @@ def put_body(key: bytes, value: bytes) -> bytes:
     return _grpc_frame(_bytes_field(1, key) + _bytes_field(2, value))
 
 
-def range_body(key: bytes, *, serializable: bool) -> bytes:
-    """The body of `/etcdserverpb.KV/Range`: RangeRequest{key = 1, serializable = 7}, framed."""
+def range_body(key: bytes, *, serializable: bool, range_end: bytes = b"") -> bytes:
+    """The body of `/etcdserverpb.KV/Range`, framed: RangeRequest{key = 1, range_end = 2,
+    serializable = 7}."""
+    end = _bytes_field(2, range_end) if range_end else b""
     flag = _varint(7 << 3) + b"\x01" if serializable else b""
-    return _grpc_frame(_bytes_field(1, key) + flag)
+    return _grpc_frame(_bytes_field(1, key) + end + flag)
+
+
+def watch_create(key: bytes) -> bytes:
+    """WatchRequest{create_request = 1: WatchCreateRequest{key = 1}}."""
+    return _bytes_field(1, _bytes_field(1, key))
+
+
+def message_fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """(number, value) of a protobuf message's fields that are varints or length-delimited."""
+    position = 0
+
+    def varint() -> int:
+        nonlocal position
+        value = shift = 0
+        while True:
+            byte = message[position]
+            position += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    while position < len(message):
+        tag = varint()
+        value = varint()
+        if tag & 7 == 2:
+            yield tag >> 3, message[position : position + value]
+            position += value
+        else:
+            yield tag >> 3, value
 
 
 class EtcdCluster:

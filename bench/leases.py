@@ -6,31 +6,28 @@ second; asyncio tasks put other keys before and meanwhile, one request under way
 
 import argparse
 import asyncio
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from ..client import AsyncClient
-from ..config.model import PLACEMENTS
+from ..client import AsyncClient, ops
 from .errors import BenchError
-from .histogram import Histogram
 from .machine import describe_machine
-from .report import PERCENTILES, latency_summary, milliseconds
+from .report import latency_summary
 from .sampan_cluster import SampanCluster
+from .scenario import Outcome, Phase, Puts, add_shared, table, workspace
 
 PREFIX = b"lease/"
 BEFORE_S = 3.0
 """How long puts are measured before the first lease is due."""
 POLL_S = 0.1
+SAMPLE_MAX = 50
 GIVE_UP_S = 60.0
 UNDER_WAY = 2_000
 """Grants and puts of the preparation that are sent at once."""
-SECONDS_PER_LEASE = 1e-4
-"""Allowed for the preparation of each."""
+PREPARATION = 4
+"""Times what as many renewals take: a grant and a put for each lease, and room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +51,6 @@ class Options:
         return self
 
 
-class Phase:
-    """The puts of some time."""
-
-    def __init__(self) -> None:
-        self.latencies = Histogram()
-        self.begun = time.monotonic()
-        self.seconds = 0.0
-
-    def end(self) -> None:
-        """No put belongs to it any more."""
-        self.seconds = time.monotonic() - self.begun
-
-    @property
-    def per_second(self) -> float:
-        """Puts a second."""
-        return self.latencies.count / self.seconds
-
-
 @dataclass(frozen=True, slots=True)
 class Result:
     """What was seen."""
@@ -93,26 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `sampan bench leases`."""
     parser.add_argument("--leases", type=int, default=100_000, help="leases (%(default)s)")
     parser.add_argument("--clients", type=int, default=16, help="tasks that put (%(default)s)")
-    parser.add_argument("--value-size", type=int, default=256, help="bytes (%(default)s)")
-    parser.add_argument(
-        "--placement", choices=PLACEMENTS, default="fused", help="of the nodes (%(default)s)"
-    )
-    parser.add_argument(
-        "--directory",
-        type=Path,
-        default=Path("/var/tmp"),
-        help="on the disk to measure (%(default)s)",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
-    parser.set_defaults(plot=None)
+    add_shared(parser)
 
 
-def run(arguments: argparse.Namespace, report: Callable[[str], None]) -> tuple[str, dict[str, Any]]:
-    """Measure; returns (text, JSON).
-
-    Raises:
-        BenchError: when the nodes fail, or not all keys go.
-    """
+def run(arguments: argparse.Namespace, report: Callable[[str], None]) -> Outcome:
+    """Measure. Raises BenchError when the nodes fail, or not all keys go."""
     options = Options(
         arguments.leases,
         arguments.clients,
@@ -120,13 +84,11 @@ def run(arguments: argparse.Namespace, report: Callable[[str], None]) -> tuple[s
         arguments.placement,
         arguments.directory,
     ).validate()
-    directory = Path(tempfile.mkdtemp(prefix="sampan-bench-", dir=options.directory))
-    try:
-        with SampanCluster(directory / "cluster", options.placement) as cluster:
-            result = asyncio.run(_measure(options, cluster.endpoints, report))
-    finally:
-        shutil.rmtree(directory)
-    return _text(options, result), _json(options, result)
+    with (
+        workspace(options.directory) as directory,
+        SampanCluster(directory / "cluster", options.placement) as cluster,
+    ):
+        return _outcome(options, asyncio.run(_measure(options, cluster.endpoints, report)))
 
 
 async def _measure(
@@ -137,22 +99,22 @@ async def _measure(
         AsyncClient(endpoints, timeout_s=GIVE_UP_S) as putter,
     ):
         report(f"granting {options.leases:,} leases and putting a key with each")
-        preparation_s = 2 + options.leases * SECONDS_PER_LEASE
-        due_at = time.monotonic() + 2 * preparation_s + BEFORE_S
+        renewals_per_second = await _renew(client)
+        preparation_s = PREPARATION * options.leases / renewals_per_second
         begun = time.monotonic()
+        due_at = begun + preparation_s + 2 * BEFORE_S
         leases, deadlines = await _grant(client, options.leases, due_at)
         grants_per_second = options.leases / (time.monotonic() - begun)
         await _attach(client, leases)
-        renewals_per_second = await _renew(client)
         if time.monotonic() + BEFORE_S > deadlines[0]:
             raise BenchError("the preparation took longer than the leases live: try fewer leases")
-        puts = Puts(putter, options)
+        puts = Puts(putter, options.clients, options.value_size)
         await asyncio.sleep(deadlines[0] - BEFORE_S - time.monotonic())
         before = puts.begin_phase()
         report("waiting for the leases to end")
         await asyncio.sleep(deadlines[0] - time.monotonic())
         meanwhile = puts.begin_phase()
-        first_gone, gone = await _wait_gone(client, options.leases)
+        first_gone, gone = await _wait_gone(client, leases)
         await puts.stop()
         return Result(
             grants_per_second,
@@ -186,92 +148,66 @@ async def _grant(
 
 async def _attach(client: AsyncClient, leases: list[int]) -> None:
     for chunk in _chunks(leases):
-        await asyncio.gather(
-            *[client.put(PREFIX + b"%x" % each, b"", lease=each) for each in chunk]
-        )
+        await asyncio.gather(*[client.put(_key(each), b"", lease=each) for each in chunk])
 
 
 async def _renew(client: AsyncClient) -> float:
     """Renewals a second of one lease by many tasks."""
-    lease = (await client.lease_grant(60)).id
+    lease = (await client.lease_grant(600)).id
     begun = time.monotonic()
     for _ in range(5):
         await asyncio.gather(*[client.lease_keep_alive_once(lease) for _ in range(UNDER_WAY)])
     return 5 * UNDER_WAY / (time.monotonic() - begun)
 
 
-async def _wait_gone(client: AsyncClient, count: int) -> tuple[float, float]:
+async def _wait_gone(client: AsyncClient, leases: list[int]) -> tuple[float, float]:
     """When the first key and when the last one was seen to be gone.
+
+    Looks at a few keys until all of them are gone: to count a hundred thousand takes a node 20 ms.
 
     Raises:
         BenchError: some stay.
     """
+    sample = leases[:: max(1, len(leases) // SAMPLE_MAX)][:SAMPLE_MAX]
+    gets = [ops.get(_key(lease), count_only=True) for lease in [*sample[1:], leases[-1]]]
     first = 0.0
     give_up = time.monotonic() + GIVE_UP_S
     while True:
-        left = (await client.get(PREFIX, prefix=True, count_only=True, serializable=True)).count
+        left = sum(each.count for each in (await client.txn([], gets)).responses)
         now = time.monotonic()
-        if left < count and not first:
+        if left < len(gets) and not first:
             first = now
         if not left:
-            return first, now
+            left = (await client.get(PREFIX, prefix=True, count_only=True)).count
+            if not left:
+                return first, time.monotonic()
         if now > give_up:
-            raise BenchError(f"{left:,} of {count:,} keys are still there after {GIVE_UP_S:g} s")
+            raise BenchError(f"{left:,} keys are still there after {GIVE_UP_S:g} s")
         await asyncio.sleep(POLL_S)
 
 
-class Puts:
-    """Tasks that put, one request under way each."""
-
-    def __init__(self, client: AsyncClient, options: Options) -> None:
-        self._client = client
-        self._value = bytes(options.value_size)
-        self._phase = Phase()
-        self._stopped = False
-        self._tasks = [asyncio.create_task(self._put(i)) for i in range(options.clients)]
-
-    async def _put(self, number: int) -> None:
-        key = b"other/%d" % number
-        while not self._stopped:
-            asked_ns = time.perf_counter_ns()
-            await self._client.put(key, self._value)
-            self._phase.latencies.add(time.perf_counter_ns() - asked_ns)
-
-    def begin_phase(self) -> Phase:
-        """Puts that end from now on belong to the phase returned."""
-        self._phase.end()
-        self._phase = Phase()
-        return self._phase
-
-    async def stop(self) -> None:
-        """End after the puts under way."""
-        self._stopped = True
-        self._phase.end()
-        await asyncio.gather(*self._tasks)
+def _key(lease: int) -> bytes:
+    return PREFIX + b"%x" % lease
 
 
-def _text(options: Options, result: Result) -> str:
+def _outcome(options: Options, result: Result) -> Outcome:
+    title = f"{options.leases:,} leases with a key each that end together ({options.placement})"
+    phases = {"before": result.before, "meanwhile": result.meanwhile}
+    latencies = {name: phase.latencies for name, phase in phases.items()}
     lines = [
-        f"{options.leases:,} leases with a key each, three nodes ({options.placement}), "
-        f"{options.clients} clients that put",
+        f"{title}, {options.clients} clients that put",
         f"{result.grants_per_second:,.0f} grants/s, {result.renewals_per_second:,.0f} renewals/s",
         f"all due within {result.spread_s:.1f} s; "
         f"gone {result.gone_s:.1f} s after the last was due",
         "",
-        " " * 12
-        + "".join(f"{name:>12}" for name in ("puts/s", "p50", "p90", "p99", "p99.9", "max")),
+        *table(
+            {
+                f"puts {name}": (f"{phase.per_second:,.0f}/s", phase.latencies)
+                for name, phase in phases.items()
+            }
+        ),
     ]
-    for name, phase in (("before", result.before), ("meanwhile", result.meanwhile)):
-        histogram = phase.latencies
-        values = [*(histogram.percentile(percent) for percent in PERCENTILES), histogram.max_ns]
-        cells = [f"{phase.per_second:,.0f}", *map(milliseconds, values)]
-        lines.append(f"{name:<12}" + "".join(f"{cell:>12}" for cell in cells))
-    return "\n".join([*lines, "latency in ms"])
-
-
-def _json(options: Options, result: Result) -> dict[str, Any]:
-    phases = {"before": result.before, "meanwhile": result.meanwhile}
-    return {
+    content = {
         "options": {**asdict(options), "directory": str(options.directory)},
         "machine": describe_machine(options.directory),
         "grants_per_second": result.grants_per_second,
@@ -280,5 +216,6 @@ def _json(options: Options, result: Result) -> dict[str, Any]:
         "first_gone_s": result.first_gone_s,
         "gone_s": result.gone_s,
         "puts_per_second": {name: phase.per_second for name, phase in phases.items()},
-        "put_latency_ms": {name: latency_summary(p.latencies) for name, p in phases.items()},
+        "put_latency_ms": {name: latency_summary(each) for name, each in latencies.items()},
     }
+    return Outcome("\n".join(lines), content, title, latencies)

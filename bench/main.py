@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.model import PLACEMENTS
-from . import leases
+from . import keys, leases, watchers
 from .compare import run_compare
 from .errors import BenchError
 from .load import run_load
@@ -23,9 +23,13 @@ _HELP = {
     "put": "write single keys",
     "range": "read single keys",
     "mixed": "read and write single keys",
+    "list": "read all keys in one range",
     "leases": "let many leases end at once, under puts",
+    "keys": "fill, scan, compact and restart a store of many keys",
+    "watchers": "many watchers on one node",
     "compare": "the same work on Sampan and on etcd, three nodes each",
 }
+_SCENARIOS = {"leases": leases, "keys": keys, "watchers": watchers}
 _DEFAULT_ENDPOINTS = "127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379"
 """Those of `sampan up` (config/dev-3-nodes.toml)."""
 
@@ -130,8 +134,8 @@ def parser() -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text, description=text)
         if name in KINDS:
             _add_load(one, name)
-        elif name == "leases":
-            leases.add_arguments(one)
+        elif name in _SCENARIOS:
+            _SCENARIOS[name].add_arguments(one)
         else:
             _add_compare(one)
     return main_parser
@@ -203,6 +207,8 @@ def compare_options(arguments: argparse.Namespace) -> CompareOptions:
     if options.rounds < 1:
         raise BenchError("--rounds must be at least 1")
     for row in options.rows():
+        if row.kind == "watch":
+            continue  # no load of requests
         for connections in options.connections_to_try(row):
             options.spec(row, ("-",), connections).validate()
     return options
@@ -219,10 +225,13 @@ def _bench_compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _bench_leases(arguments: argparse.Namespace) -> int:
-    text, content = leases.run(arguments, lambda line: print(line, file=sys.stderr, flush=True))
-    print(text)
-    _write_json(arguments.json, content)
+def _bench_scenario(arguments: argparse.Namespace) -> int:
+    scenario = _SCENARIOS[arguments.command]
+    outcome = scenario.run(arguments, lambda line: print(line, file=sys.stderr, flush=True))
+    print(outcome.text)
+    _write_json(arguments.json, outcome.content)
+    if arguments.plot:
+        plot_latencies(arguments.plot, outcome.title, outcome.latencies)
     return 0
 
 
@@ -242,8 +251,8 @@ def main(argv: Sequence[str]) -> int:
             check_plot(arguments.plot)
         if arguments.command == "compare":
             return _bench_compare(arguments)
-        if arguments.command == "leases":
-            return _bench_leases(arguments)
+        if arguments.command in _SCENARIOS:
+            return _bench_scenario(arguments)
         return _bench_load(arguments)
     except (BenchError, OSError) as error:
         print(f"sampan bench: {error}", file=sys.stderr)

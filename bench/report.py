@@ -50,7 +50,12 @@ def describe(spec: LoadSpec) -> str:
     """The work in a few words."""
     reads = "serializable reads" if spec.serializable else "linearizable reads"
     sizes = f"{spec.key_size}-byte keys ({spec.keys:,} of them), {spec.value_size}-byte values"
-    name = {"put": "puts", "range": reads, "mixed": f"{spec.read_percent} % {reads} among puts"}
+    name = {
+        "put": "puts",
+        "range": reads,
+        "mixed": f"{spec.read_percent} % {reads} among puts",
+        "list": f"{reads} of all keys",
+    }
     return f"{spec.total:,} {name[spec.kind]}, {sizes}"
 
 

@@ -10,7 +10,7 @@ from typing import Self
 from ..client import Client, SampanError
 from .errors import BenchError
 from .ports import free_port_run
-from .programs import environment, log_tail, stop_process
+from .programs import environment, log_tail, run_program, stop_process
 
 _START_S = 20.0
 _STOP_S = 10.0
@@ -34,6 +34,27 @@ class SampanCluster:
 
     def __enter__(self) -> Self:
         self._directory.mkdir(parents=True)
+        self._start()
+        return self
+
+    def restart(self) -> float:
+        """Stop all nodes in order and start them again; seconds from the start until one takes a
+        put. Raises BenchError as entering does."""
+        self._stop()
+        begun = time.monotonic()
+        self._start()
+        return time.monotonic() - begun
+
+    def memory_bytes(self) -> int:
+        """Resident memory of all processes together."""
+        parents = run_program(["ps", "-A", "-o", "pid=,ppid=,rss="], _STOP_S).splitlines()
+        rows = [tuple(map(int, line.split())) for line in parents]
+        family = {self._child.pid} if self._child is not None else set()
+        while new := {pid for pid, parent, _ in rows if parent in family} - family:
+            family |= new
+        return sum(rss for pid, _, rss in rows if pid in family) * 1024
+
+    def _start(self) -> None:
         with self._log.open("wb") as log:
             self._child = subprocess.Popen(
                 [
@@ -50,9 +71,8 @@ class SampanCluster:
         try:
             self._wait_for_put(self._child)
         except BaseException:
-            stop_process(self._child, _STOP_S)
+            self._stop()
             raise
-        return self
 
     def __exit__(
         self,
@@ -60,6 +80,9 @@ class SampanCluster:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         if self._child is not None:
             stop_process(self._child, _STOP_S)
 

@@ -10,10 +10,12 @@ from typing import Protocol, TypeVar
 from .comparison import Measurement, Row
 from .errors import BenchError
 from .etcd import EtcdCluster, put_body, range_body
+from .etcd_grpc import etcd_fill, etcd_watch_latencies
 from .h2load import Split, run_h2load
 from .load import run_load
 from .sampan_cluster import SampanCluster
 from .spec import LoadSpec
+from .watching import sampan_watch_latencies
 
 _T = TypeVar("_T")
 
@@ -28,6 +30,8 @@ ROWS = (
     Row("linearizable reads, 1 client", "range", 1, 6_000),
     Row("serializable reads, 1000 clients", "range", 1000, 150_000, serializable=True),
     Row("serializable reads, 1 client", "range", 1, 10_000, serializable=True),
+    Row("ranges of all keys, 4 clients", "list", 4, 200),
+    Row("put to watch, 100 watchers, p50", "watch", 100, 300, metric="p50"),
 )
 """The puts come first: etcd's reads look for the key that they wrote."""
 PIPELINED_ROW = Row(
@@ -40,11 +44,12 @@ PIPELINED_ROW = Row(
 SPLITS = {
     1000: (Split(10, 100), Split(50, 20), Split(100, 10), Split(10, 100, threads=2)),
     64: (Split(1, 64), Split(4, 16), Split(8, 8)),
+    4: (Split(1, 4), Split(4, 1)),
     1: (Split(1, 1),),
 }
 """How h2load may spread that many requests under way; etcd gets the split that suits it best."""
 
-CONNECTIONS = {1000: (1, 4, 10), 64: (1, 4), 1: (1,)}
+CONNECTIONS = {1000: (1, 4, 10), 64: (1, 4), 4: (1, 4), 1: (1,)}
 """How many connections that many of Sampan's clients may share; it gets the best, too."""
 
 
@@ -135,6 +140,10 @@ class RunningEtcd:
 
     def measure(self, row: Row) -> Measurement:
         """A warm-up and the row with its best split, which the first round looks for."""
+        if row.kind == "watch":
+            return self._watch(row)
+        if row.kind == "list":
+            self._fill()
         total = self.system.options.total(row)
         warmup = total // _WARMUP_SHARE
         splits, candidates = self.system.splits, SPLITS[row.clients]
@@ -142,6 +151,21 @@ class RunningEtcd:
         if row.name not in splits:
             splits[row.name] = _best(candidates, lambda split: self._run(row, total // 2, split))
         return self._run(row, total, splits[row.name])
+
+    def _watch(self, row: Row) -> Measurement:
+        options = self.system.options
+        value = random.Random(1).randbytes(options.value_size)
+        leader, _ = self.cluster.leader()
+        latencies = etcd_watch_latencies(leader, row.clients, options.total(row), value)
+        return Measurement.of_events(latencies)
+
+    def _fill(self) -> None:
+        """The keys of a range that is read as a whole."""
+        options = self.system.options
+        keys = LoadSpec(
+            kind="list", endpoints=("-",), keys=options.keys, key_size=options.key_size
+        ).all_keys()
+        etcd_fill(self.cluster.leader()[0], keys, random.Random(1).randbytes(options.value_size))
 
     def _run(self, row: Row, total: int, split: Split) -> Measurement:
         options = self.system.options
@@ -152,14 +176,17 @@ class RunningEtcd:
         if row.kind == "put":
             method, body = "Put", put_body(key, value)
         else:
-            method, body = "Range", range_body(key, serializable=row.serializable)
+            end = b"\x00" if row.kind == "list" else b""
+            method = "Range"
+            body = range_body(key, serializable=row.serializable, range_end=end)
         run = run_h2load(f"{leader}/etcdserverpb.KV/{method}", body, total, split)
         advanced = self.cluster.leader()[1] - before
         if run.failed:
             raise BenchError(f"etcd, {row.name}: {run.failed} of {total} requests failed")
         if row.kind == "put" and advanced != total:
             raise BenchError(f"etcd, {row.name}: {total} puts raised the revision by {advanced}")
-        if row.kind == "range" and run.data_bytes < total * options.value_size:
+        least = total * options.value_size * (options.keys if row.kind == "list" else 1)
+        if row.kind != "put" and run.data_bytes < least:
             raise BenchError(f"etcd, {row.name}: {run.data_bytes} bytes for {total} reads")
         return Measurement.of(run.per_second, run.latencies)
 
@@ -194,6 +221,12 @@ class RunningSampan:
     def measure(self, row: Row) -> Measurement:
         """The row with as many connections as suit it best, which the first round looks for."""
         options, chosen = self.system.options, self.system.connections
+        if row.kind == "watch":
+            value = random.Random(1).randbytes(options.value_size)
+            endpoints, puts = self.cluster.endpoints, options.total(row)
+            return Measurement.of_events(
+                sampan_watch_latencies(endpoints, row.clients, puts, value)
+            )
         if row.name not in chosen:
             half = replace(options, scale=options.scale / 2)
             candidates = options.connections_to_try(row)

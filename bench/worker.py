@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from ..client import AsyncClient, SampanError
+from ..client.ops import RangeOptions
 from .errors import BenchError
 from .histogram import Histogram
 from .pipelined import PipelinedLoad
@@ -119,7 +120,8 @@ class Load:
     def _work(self, total: int) -> Work:
         """`total` requests: whether it is a read, and its key."""
         below, keys, count = self._random.random, self._keys, len(self._keys)
-        reads = {"put": 0.0, "range": 1.0, "mixed": self._spec.read_percent / 100}[self._spec.kind]
+        shares = {"put": 0.0, "range": 1.0, "list": 1.0, "mixed": self._spec.read_percent / 100}
+        reads = shares[self._spec.kind]
         for _ in range(total):
             yield below() < reads, keys[int(below() * count)]
 
@@ -144,6 +146,10 @@ class Load:
         now, pool, size = time.perf_counter_ns, self._pool, self._spec.value_size
         serializable, put_ns, range_ns = self._spec.serializable, self._put_ns, self._range_ns
         offset = self._random.randrange(_VALUE_POOL)
+        bounds: RangeOptions = {}
+        if self._spec.kind == "list":
+            bounds["range_end"] = self._keys[-1] + b"\x00"
+        expected = len(self._keys) if bounds else 1
         for is_read, key in work:
             if schedule is None:
                 begin = now()
@@ -152,8 +158,10 @@ class Load:
                 await asyncio.sleep((begin - now()) / 1e9)
             try:
                 if is_read:
-                    found = await client.get(key, serializable=serializable)
-                    if found.kvs:
+                    if bounds:
+                        key = self._keys[0]  # noqa: PLW2901  # the range begins at the first
+                    found = await client.get(key, serializable=serializable, **bounds)
+                    if len(found.kvs) == expected:
                         range_ns.add(now() - begin)
                     else:
                         self._errors["key not found"] += 1

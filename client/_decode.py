@@ -6,9 +6,11 @@ from typing import Any
 from ..transport import errors as wire
 from ._collector import collector_paused
 from ._link import Reply
-from .errors import MalformedReplyError
+from .errors import MalformedReplyError, RequestTimeoutError, SampanError
 from .types import (
+    CompactResponse,
     DeleteResponse,
+    HashKvResponse,
     KeyValue,
     Member,
     MemberListResponse,
@@ -102,6 +104,31 @@ def txn_response(answer: Answer, request: tuple[Any, ...]) -> TxnResponse:
     except (ValueError, TypeError) as error:
         raise _malformed(result) from error
     return TxnResponse(header(reply, revision), succeeded, responses)
+
+
+def compact_response(answer: Answer) -> CompactResponse:
+    """Of `[0, revision]`."""
+    reply, result = answer
+    try:
+        return CompactResponse(header(reply, result[1]))
+    except IndexError as error:
+        raise _malformed(result) from error
+
+
+def not_gone_yet(revision: int, error: SampanError) -> RequestTimeoutError:
+    """What a physical compaction raises that happened and whose end was not seen, for `error`."""
+    text = f"sampan: revision {revision} is compacted, its history not gone yet: {error.text}"
+    return RequestTimeoutError(error.code, text)
+
+
+def hash_kv_response(answer: Answer) -> HashKvResponse:
+    """Of `[0, revision, hash, compact revision, hashed revision]`."""
+    reply, result = answer
+    try:
+        _, revision, digest, compacted, hashed = result
+    except ValueError as error:
+        raise _malformed(result) from error
+    return HashKvResponse(header(reply, revision), digest, compacted, hashed)
 
 
 def status_response(answer: Answer) -> StatusResponse:

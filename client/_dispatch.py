@@ -18,11 +18,12 @@ from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from ..config import limits
-from ..transport import codec, sockets
 from ..transport import endpoints as addresses
 from ..transport import errors as wire
+from ..transport import sockets
 from ..transport.errors import Outcome, WireError
 from ..transport.requests import (
+    KIND_INSPECT,
     KIND_MAINTENANCE,
     KIND_READ,
     KIND_SERIALIZABLE,
@@ -30,7 +31,7 @@ from ..transport.requests import (
 )
 from . import errors
 from ._io import Future, Loop
-from ._lane import Lane
+from ._lane import Lane, packable
 from ._link import Call, Link, MalformedError, Message, Reply, is_message_error, wire_error
 from ._session import NOTHING, Opening, Session
 
@@ -92,7 +93,7 @@ class Dispatcher:
         self._loop = loop
         self._context = sockets.context()
         self.links = [Link(loop, self._context, each, self) for each in self.endpoints]
-        self._pinned = {link.endpoint: Lane(KIND_MAINTENANCE, link) for link in self.links}
+        self._pinned: dict[tuple[str, str], Lane] = {}
         random.shuffle(self.links)  # clients spread over the nodes
         self._home: Link | None = None
         self._leader_id = 0
@@ -102,7 +103,7 @@ class Dispatcher:
         self._hold_until = 0.0
         self.lanes = {
             kind: Lane(kind)
-            for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE)
+            for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE, KIND_INSPECT)
         }
         self.watches: Watches | None = None
         self.watch_lanes: Sequence[Lane] = ()
@@ -156,15 +157,19 @@ class Dispatcher:
 
     # ---- sending --------------------------------------------------------------------------------
 
-    def pinned_lane(self, endpoint: str) -> Lane:
-        """Where maintenance requests for one of the endpoints queue.
+    def pinned_lane(self, endpoint: str, kind: str) -> Lane:
+        """Where requests of a kind, maintenance or inspect, for one of the endpoints queue.
 
         Raises:
             ValueError: not one of the client's endpoints.
         """
-        lane = self._pinned.get(addresses.tcp(endpoint))
+        address = addresses.tcp(endpoint)
+        lane = self._pinned.get((address, kind))
         if lane is None:
-            raise ValueError(f"{endpoint} is not one of {', '.join(self.endpoints)}")
+            link = next((link for link in self.links if link.endpoint == address), None)
+            if link is None:
+                raise ValueError(f"{endpoint} is not one of {', '.join(self.endpoints)}")
+            lane = self._pinned.setdefault((address, kind), Lane(kind, link))
         return lane
 
     def queue(
@@ -215,7 +220,7 @@ class Dispatcher:
                 try:
                     sent = not calls or self._send(link, lane, calls, size)
                 except (TypeError, ValueError, OverflowError):
-                    lane.put_back(_packable(calls))
+                    lane.put_back(packable(calls))
                     continue
                 if not sent:
                     lane.put_back(calls)
@@ -289,8 +294,13 @@ class Dispatcher:
             self._home = usable[0]
         return self._home
 
-    def pick_any(self) -> Link | None:
-        """Where to ask what any node can answer; None while nothing is connected."""
+    def pick_for_watch(self) -> Link | None:
+        """The leader, which has events first, or any node while it is not known or away; None
+        while nothing is connected."""
+        now = self._loop.time()
+        for link in self.links:
+            if link.member_id == self._leader_id != 0 and link.ready and link.avoid_until <= now:
+                return link
         return self._pick(KIND_SERIALIZABLE)
 
     def _flush_soon(self) -> None:
@@ -312,7 +322,8 @@ class Dispatcher:
 
     def _probe(self, link: Link) -> None:
         """Ask a node who it is and whom it follows."""
-        self.queue(self._pinned[link.endpoint], _Unwatched(), ("status",), 0, AVOID_S)
+        lane = self.pinned_lane(link.endpoint, KIND_MAINTENANCE)
+        self.queue(lane, _Unwatched(), ("status",), 0, AVOID_S)
 
     def _probe_all(self) -> None:
         """While the leader is lost: until a node knows that, or the time to wait is over."""
@@ -335,7 +346,7 @@ class Dispatcher:
             error = wire_error(results)
             if message.session is not None and self._attempt_failed(link, message, error):
                 return
-            results = (_as_known(message, error),) * len(calls)
+            results = (message.known_of(error),) * len(calls)
         if type(results) is not tuple or len(results) != len(calls):
             raise MalformedError(f"expected {len(calls)} results, got {str(results)[:80]}")
         failed: list[tuple[Call, WireError]] = []
@@ -507,27 +518,6 @@ class Dispatcher:
         if session is not None and session.error is not None:
             text += f"; no session: {session.error}"
         return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
-
-
-def _as_known(message: Message, error: WireError) -> tuple[int, str, str]:
-    """What the last attempt's error says about the message: nothing about earlier attempts."""
-    outcome = error.outcome if message.attempt <= 1 else Outcome.UNKNOWN.value
-    return (error.code, error.text, outcome)
-
-
-def _packable(calls: Sequence[Call]) -> list[Call]:
-    """Those of a message's calls that can travel; the others raise what packing them raised."""
-    good = []
-    for call in calls:
-        try:
-            codec.pack(call.request)
-        except (TypeError, ValueError, OverflowError) as error:
-            call.future.set_exception(error)
-        else:
-            good.append(call)
-    if len(good) == len(calls):
-        raise AssertionError(f"a message of {len(calls)} calls does not pack, each of them does")
-    return good
 
 
 def check_timeout(timeout_s: float) -> float:

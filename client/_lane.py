@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 
+from ..transport import codec
 from ._link import Call, Link
 
 MESSAGE_REQUESTS_MAX = 1_000
@@ -50,3 +51,18 @@ class Lane:
         waiting = [call for call in calls if not call.future.done()]
         self.queue.extendleft(reversed(waiting))
         self.size += sum(call.size for call in waiting)
+
+
+def packable(calls: Sequence[Call]) -> list[Call]:
+    """Those of a message's calls that can travel; the others raise what packing them raised."""
+    good = []
+    for call in calls:
+        try:
+            codec.pack(call.request)
+        except (TypeError, ValueError, OverflowError) as error:
+            call.future.set_exception(error)
+        else:
+            good.append(call)
+    if len(good) == len(calls):
+        raise AssertionError(f"a message of {len(calls)} calls does not pack, each of them does")
+    return good

@@ -73,6 +73,11 @@ class Message(NamedTuple):
         if self.session is not None:
             self.session.settle(self.sequence)
 
+    def known_of(self, error: errors.WireError) -> tuple[int, str, str]:
+        """What the last attempt's error says about it: nothing about earlier attempts."""
+        outcome = error.outcome if self.attempt <= 1 else errors.Outcome.UNKNOWN.value
+        return (error.code, error.text, outcome)
+
     def settle_unwanted(self) -> bool:
         """Whether nobody waits for its answer any more; then it is settled."""
         unwanted = all(call.future.done() for call in self.calls)

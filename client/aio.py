@@ -15,7 +15,9 @@ from ..transport.requests import (
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from ._scan import Scan, ScanOptions
+from .alarm_calls import AsyncAlarmCalls
 from .lease_calls import AsyncLeaseCalls
+from .maintenance_calls import AsyncMaintenanceCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
     DeleteResponse,
@@ -33,12 +35,12 @@ if TYPE_CHECKING:
     from .watch_engine import Engine
 
 
-class AsyncClient(AsyncLeaseCalls):
+class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls):
     """A client of one cluster, for one event loop; any number of tasks may share it.
 
     Calls that tasks make in the same turn of the loop travel in the same message. Each call returns
-    or raises by its deadline, an exception of `sampan.client.errors`. Reads are sent again until
-    then; a write is sent again only when it certainly was not applied. Cancelling a call does not
+    or raises by its deadline, an exception of `sampan.client.errors`. Requests are sent
+    again until then, writes with numbers, so that each happens once. Cancelling a call does not
     take back a write that was sent.
 
         async with AsyncClient(["127.0.0.1:2379", "127.0.0.1:22379"]) as client:
@@ -104,7 +106,7 @@ class AsyncClient(AsyncLeaseCalls):
     ) -> "asyncio.Future[Any]":
         dispatcher = self._dispatcher or self._start()
         future = self._loop.create_future()
-        lane = dispatcher.lanes[kind] if endpoint is None else dispatcher.pinned_lane(endpoint)
+        lane = dispatcher.pinned_lane(endpoint, kind) if endpoint else dispatcher.lanes[kind]
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         dispatcher.queue(lane, future, request, ops.size(request), timeout_s)
         return future

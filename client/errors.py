@@ -3,6 +3,8 @@
     SampanError
     ├── ClientClosedError              the client was closed, or belongs to another process (fork)
     ├── LeaseLostError                 a lease that was kept alive has ended, or may have
+    │   └── LockLostError              a lock is not held, or may not be any more
+    │       └── NotLeaderError         the same of a leadership
     ├── NotAppliedError                it never happened and never will: sending again is safe
     │   ├── UnreachableError           nothing was sent: no endpoint was connected in time
     │   ├── ReadTimeoutError
@@ -10,6 +12,7 @@
     │   ├── ServerStoppedError
     │   ├── TooManyRequestsError
     │   ├── NoSpaceError
+    │   ├── BarrierFullError
     │   ├── CompactedError
     │   │   └── WatchCompactedError    a watch's next revision; tells what is left
     │   ├── WatchCanceledError
@@ -42,6 +45,7 @@ A server may know errors that this tree does not: they are raised as the bare br
 
 from ..transport import errors as wire
 from ..transport.errors import Outcome, WireError
+from .types import ResponseHeader
 
 
 class SampanError(Exception):
@@ -65,6 +69,14 @@ class ClientClosedError(SampanError):
 class LeaseLostError(SampanError):
     """A lease that was kept alive has ended, or may have: its keys may be gone, and what it
     guarded may be somebody else's."""
+
+
+class LockLostError(LeaseLostError):
+    """A lock is not held, or may not be held any more: somebody else may hold it."""
+
+
+class NotLeaderError(LockLostError):
+    """This candidate does not lead, or may not lead any more."""
 
 
 class NotAppliedError(SampanError):
@@ -99,6 +111,10 @@ class NoSpaceError(NotAppliedError):
     """The store reached its quota; deletes and compaction still work."""
 
 
+class BarrierFullError(NotAppliedError):
+    """As many as a double barrier is for are inside already."""
+
+
 class CompactedError(NotAppliedError):
     """The revision asked for has been compacted away."""
 
@@ -108,11 +124,13 @@ class WatchCompactedError(CompactedError):
 
     Attributes:
         compact_revision: the first revision that a new watch may begin at.
+        header: who says so.
     """
 
-    def __init__(self, text: str, compact_revision: int) -> None:
+    def __init__(self, text: str, compact_revision: int, header: ResponseHeader) -> None:
         super().__init__(wire.OUT_OF_RANGE, text)
         self.compact_revision = compact_revision
+        self.header = header
 
 
 class WatchCanceledError(NotAppliedError):

@@ -11,7 +11,8 @@ machine's monotonic clock, and after it the lease is lost, whatever the cluster 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -40,6 +41,7 @@ class KeepAlive:
     Attributes:
         deadline: monotonic seconds until which the lease lives for certain.
         lost: why it does not any more, empty while it does. It stays so.
+        listeners: called when it is lost, by whichever thread notices.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class KeepAlive:
         self._dispatcher = dispatcher
         self._id = granted.id
         self._ttl_s = granted.ttl_s
-        self._on_lost = on_lost
+        self.listeners = [on_lost]
         self._asked_at = asked_at
         self._timer: Any = None
         self._stopped = False
@@ -79,7 +81,8 @@ class KeepAlive:
         self._stopped = True
         if not self.lost:
             self.lost = text or f"was not renewed within its {self._ttl_s} s"
-            self._on_lost()
+            for listener in list(self.listeners):
+                listener()
 
     def error(self) -> errors.LeaseLostError:
         """What to raise when it was lost."""
@@ -185,6 +188,19 @@ class LeaseState:
             raise errors.LeaseLostError(wire.NOT_FOUND, f"sampan: lease {self.id:x} was revoked")
         self._keep_alive.lose()
         raise self._keep_alive.error()
+
+    @contextmanager
+    def when_lost(self, call: Callable[[], object]) -> Iterator[None]:
+        """Have `call` called when it is lost while the block runs, by whichever thread notices; at
+        once when it was lost before. It may be called twice."""
+        listeners = self._keep_alive.listeners
+        listeners.append(call)
+        try:
+            if self._keep_alive.lost:
+                call()
+            yield
+        finally:
+            listeners.remove(call)
 
 
 class Lease(LeaseState):

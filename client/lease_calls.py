@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..transport import errors as wire
 from ..transport.requests import KIND_READ, KIND_WRITE
 from . import errors
-from ._decode import Answer
+from ._decode import Answer, header
 from ._dispatch import Dispatcher
 from .lease import Lease
 from .types import ResponseHeader
@@ -73,7 +73,7 @@ def _unpacked(answer: Answer, length: int) -> tuple[ResponseHeader, list[Any]]:
     if len(result) != length:
         text = f"sampan: malformed result: {str(result)[:80]}"
         raise errors.MalformedReplyError(wire.INTERNAL, text)
-    return ResponseHeader(*reply[:2], result[1], reply[2]), list(result[2:])
+    return header(reply, result[1]), list(result[2:])
 
 
 def _granted(answer: Answer) -> LeaseGrantResponse:

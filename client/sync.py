@@ -15,7 +15,9 @@ from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
+from .alarm_calls import AlarmCalls
 from .lease_calls import LeaseCalls
+from .maintenance_calls import MaintenanceCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .types import (
     DeleteResponse,
@@ -32,13 +34,13 @@ if TYPE_CHECKING:
     from .watch_sync import SyncWatch
 
 
-class Client(LeaseCalls):
+class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time
     travel in the same message. Each call returns or raises by its deadline, an exception of
-    `sampan.client.errors`. Reads are sent again until then; a write is sent again only when it
-    certainly was not applied.
+    `sampan.client.errors`. Requests are sent again until then, writes with numbers, so that
+    each happens once.
 
         with Client(["127.0.0.1:2379", "127.0.0.1:22379"]) as client:
             client.put("ship", "sampan")
@@ -103,7 +105,7 @@ class Client(LeaseCalls):
             raise dispatcher.refusal
         waiter = Waiter()
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
-        lane = dispatcher.lanes[kind] if endpoint is None else dispatcher.pinned_lane(endpoint)
+        lane = dispatcher.pinned_lane(endpoint, kind) if endpoint else dispatcher.lanes[kind]
         call = (lane, waiter, request, ops.size(request), timeout_s)
         if not self._loop.call_threadsafe(dispatcher.queue, *call):
             raise closed_error()

@@ -71,6 +71,28 @@ class TxnResponse(NamedTuple):
     responses: list[Any]
 
 
+class CompactResponse(NamedTuple):
+    """`header.revision`: the store's revision when it was compacted."""
+
+    header: ResponseHeader
+
+
+class HashKvResponse(NamedTuple):
+    """What one member's state hashes to.
+
+    Attributes:
+        header: from that member.
+        hash: CRC-32 of every key and value as of `hash_revision`; equal on all members.
+        compact_revision: the revision below which the member refuses reads, 0 for none.
+        hash_revision: the revision that was hashed.
+    """
+
+    header: ResponseHeader
+    hash: int
+    compact_revision: int
+    hash_revision: int
+
+
 class StatusResponse(NamedTuple):
     """`fields`: the node's own words, by name: docs/protocol.md lists them."""
 

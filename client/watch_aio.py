@@ -42,7 +42,7 @@ class AsyncWatch:
 
     async def __aenter__(self) -> Self:
         self._start()
-        while not self.revision:
+        while not self.revision and not self._canceled:
             self._check()
             await self._change()
         return self

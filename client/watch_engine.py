@@ -27,6 +27,7 @@ from ._dispatch import AVOID_S, Dispatcher
 from ._io import Future, Loop
 from ._lane import Lane
 from ._link import Call, Link, MalformedError, Reply
+from .types import ResponseHeader
 from .watch import WatchEvent, WatchResponse, WatchSpec, event
 
 ACK_BYTES = limits.WATCH_WINDOW_BYTES // 4
@@ -167,7 +168,7 @@ class Engine:
         if watch.deadline is None:
             when = self._loop.time() + watch.timeout_s
             watch.deadline = self._loop.call_at(when, partial(self._out_of_time, watch))
-        link = self._dispatcher.pick_any()
+        link = self._dispatcher.pick_for_watch()
         if link is None:
             self._waiting.add(watch)
         else:
@@ -318,7 +319,7 @@ class Engine:
                 elif kind == protocol.EVENTS:
                     self._events(watch, reply, revision, *rest)
                 else:
-                    self._canceled(watch, *rest)
+                    self._canceled(watch, header(reply, revision), *rest)
         except (TypeError, ValueError, IndexError) as error:
             raise MalformedError(f"not watch responses: {error}") from error
 
@@ -347,11 +348,13 @@ class Engine:
         watch.next = max(watch.next, revision + 1)
         watch.sink.put(WatchResponse(header(reply, revision), []), EVENT_BYTES)
 
-    def _canceled(self, watch: Watch, compact_revision: int, reason: str) -> None:
+    def _canceled(
+        self, watch: Watch, head: ResponseHeader, compact_revision: int, reason: str
+    ) -> None:
         if watch.lane is not None:
             del watch.lane.watches[watch.id]
         if compact_revision:
-            self._fail(watch, errors.WatchCompactedError(reason, compact_revision))
+            self._fail(watch, errors.WatchCompactedError(reason, compact_revision, head))
         elif reason in RESUMED:
             if watch.lane is not None and reason == wire.NO_LEADER.text:
                 watch.lane.at.avoid_until = self._loop.time() + AVOID_S

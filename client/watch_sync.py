@@ -44,7 +44,7 @@ class SyncWatch:
     def __enter__(self) -> Self:
         self._start()
         with self._changed:
-            while not self.revision:
+            while not self.revision and not self._canceled:
                 self._check()
                 self._changed.wait()
         return self

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -18,7 +19,9 @@ from typing import Any
 from . import limits
 
 PLACEMENTS = ("processes", "fused")
+AUTO_COMPACTION_MODES = ("periodic", "revision")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+_PERIOD = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
 ENV_PREFIX = "SAMPAN_"
 DEV_CLUSTER = Path(__file__).with_name("dev-3-nodes.toml")
 
@@ -60,6 +63,22 @@ class ClusterConfig:
     log_bytes_max: int = limits.LOG_BYTES_MAX
     """Bytes in the raft log after which it is compacted. A member that is behind by more than the
     half of it gets a snapshot."""
+    auto_compaction_mode: str = "periodic"
+    """"periodic": keep the history of a time; "revision": keep a number of revisions."""
+    auto_compaction_retention: str = "0"
+    """What is kept: "30m", "1h30m" or hours without a unit; or a number of revisions. "0": all."""
+    corrupt_check_ms: int = 10_000
+    """Between two comparisons of the members' history hashes, when something has changed; 0: none.
+    (etcd: --experimental-corrupt-check-time, off)"""
+    quota_bytes: int = 0
+    """What a member's database may take before its cluster refuses to grow: 0 for 2 GiB, below 0
+    for no bound (etcd: --quota-backend-bytes)."""
+    quota_auto_disarm: bool = True
+    """Go on by itself when the database takes less than 90 % of the quota again."""
+    client_requests_per_s: int = 0
+    """Requests that a node takes of one connection, 0 for no bound; beyond, `too many requests`."""
+    client_keys_per_s: int = 0
+    """Likewise keys that it puts or deletes."""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
     log_level: str = "info"
@@ -80,6 +99,24 @@ class ClusterConfig:
     def log_limits(self) -> limits.LogLimits:
         """When the log is compacted."""
         return limits.LogLimits(self.log_entries_max, self.log_bytes_max)
+
+    @property
+    def auto_compaction_keep(self) -> int:
+        """What automatic compaction keeps, in seconds or revisions; 0 for everything. Raises
+        ConfigError."""
+        text, unit_s = self.auto_compaction_retention, 1
+        if self.auto_compaction_mode == "periodic":
+            match = _PERIOD.fullmatch(text) if text else None
+            if match is not None:
+                hours, minutes, seconds = (int(part or 0) for part in match.groups())
+                return 3600 * hours + 60 * minutes + seconds
+            unit_s = 3600
+        if not (text.isascii() and text.isdigit()):
+            raise ConfigError(
+                f'auto_compaction_retention must be a whole number, or "1h30m10s" when periodic; '
+                f"got {text!r}"
+            )
+        return int(text) * unit_s
 
     @property
     def election_ticks(self) -> int:
@@ -197,6 +234,15 @@ def _check(config: ClusterConfig, where: str) -> None:
         refuse("placement", f"must be one of {', '.join(PLACEMENTS)}, got {config.placement!r}")
     if config.log_level not in LOG_LEVELS:
         refuse("log_level", f"must be one of {', '.join(LOG_LEVELS)}, got {config.log_level!r}")
+    if config.auto_compaction_mode not in AUTO_COMPACTION_MODES:
+        known = ", ".join(AUTO_COMPACTION_MODES)
+        refuse("auto_compaction_mode", f"must be one of {known}")
+    try:
+        config.auto_compaction_keep  # noqa: B018 (parses)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if config.corrupt_check_ms < 0:
+        refuse("corrupt_check_ms", "must be 0 or more")
     if config.heartbeat_ms < 10:
         refuse("heartbeat_ms", "must be at least 10")
     if config.election_ms < limits.ELECTION_TICKS_MIN_RATIO * config.heartbeat_ms:
@@ -209,6 +255,9 @@ def _check(config: ClusterConfig, where: str) -> None:
         refuse("log_entries_max", f"must be at least {limits.LOG_ENTRIES_MIN}")
     if config.log_bytes_max < limits.LOG_BYTES_MIN:
         refuse("log_bytes_max", f"must be at least {limits.LOG_BYTES_MIN}")
+    for key in ("client_requests_per_s", "client_keys_per_s"):
+        if getattr(config, key) < 0:
+            refuse(key, "must not be negative; 0 is no bound")
     _check_members(config, where)
 
 

@@ -61,6 +61,9 @@ class Raft:
         "postponed_reads", "pre_vote", "randomized_election_timeout", "read_only", "read_states",
         "state", "step_down_on_removal", "term", "tracker", "uncommitted_size", "vote",
     )  # fmt: skip
+    election_elapsed: int
+    heartbeat_elapsed: int
+    randomized_election_timeout: int
 
     def __init__(self, config: Config) -> None:
         storage = config.validate()

@@ -26,6 +26,7 @@ State database (state_store.py, owner: the applier)
     "n" lease:u64 key               nothing         the lease holds the key
     "s" session:u64             [used, floor, [[sequence, answer], …]]
     "msessions"                     uses:u64        counts all uses of sessions, and the sessions
+    "malarms"                       [[member, kind], …]: 1 NOSPACE, 2 CORRUPT
     "mapplied"       index:u64 term:u64 revision:u64 compact_revision:u64 history_crc:u32
     "mconfiguration"                [conf state, members]
     "mcompacted"     revision:u64   compaction has removed all it could up to here

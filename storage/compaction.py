@@ -31,7 +31,8 @@ class Compaction:
         self._versions = versions
         self._db = versions.overlay.db
         raw = self._db.get(_DONE_KEY)
-        self._done = keys.U64.unpack(raw)[0] if raw else 0
+        self.done = keys.U64.unpack(raw)[0] if raw else 0
+        """The compact revision whose history is gone."""
         self._target = 0
         self._work: Iterator[int] = iter(())
         self._live: dict[bytes, int] = {}  # key -> revision of its version at the target, 0 none
@@ -39,7 +40,7 @@ class Compaction:
     @property
     def pending(self) -> bool:
         """Whether history is left that no read can see."""
-        return self._done < self._versions.compact_revision
+        return self.done < self._versions.compact_revision
 
     def step(self, budget: int) -> bool:
         """Look at about `budget` versions; True while there is more to do.
@@ -57,7 +58,7 @@ class Compaction:
                 batch = self._db.batch()
                 batch.put(_DONE_KEY, keys.pack_u64(self._target))
                 self._db.write(batch)
-                self._done = self._target
+                self.done = self._target
                 self._live.clear()
             else:
                 budget -= seen

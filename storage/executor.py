@@ -17,6 +17,7 @@ from ..transport.requests import (
     PUT_PREV_KV,
 )
 from . import keys
+from .alarms import Alarms
 from .errors import StorageError
 from .leases import Leases
 from .mvcc import Result, Versions
@@ -36,12 +37,18 @@ class Executor:
     """Executes checked requests, one after the other."""
 
     def __init__(
-        self, versions: Versions, writer: Writer, leases: Leases, sessions: Sessions
+        self,
+        versions: Versions,
+        writer: Writer,
+        leases: Leases,
+        sessions: Sessions,
+        alarms: Alarms,
     ) -> None:
         self._versions = versions
         self._writer = writer
         self._leases = leases
         self._sessions = sessions
+        self._alarms = alarms
         self._revision = 0  # of the request under way
         self._begin = 0  # how many events there were before it
 
@@ -66,6 +73,10 @@ class Executor:
             result = (0, versions.revision, request[1], self._leases.renew(request[1]))
         elif name == "lease_expire":
             result = self._expire(*request[1:])
+        elif name == "alarm_raise":
+            result = (0, versions.revision, self._alarms.activate(*request[1:]))
+        elif name == "alarm_disarm":
+            result = (0, versions.revision, self._alarms.disarm(*(*request[1:], 0, 0)[:2]))
         elif name == "compact":
             result = self._compact(request[1])
         elif name == "session_open":
@@ -125,12 +136,8 @@ class Executor:
         return (0, self._header_revision())
 
     def _end(self, lease: int) -> None:
-        overlay = self._versions.overlay
         for key in self._leases.keys(lease):
-            record = overlay.get(keys.KV + key)
-            if record is None:
-                raise StorageError(f"lease {lease:x} holds {key!r}, which does not exist")
-            self._writer.delete(self._revision, key, record)
+            self._writer.delete_leased(self._revision, key)
         self._leases.remove(lease)
 
     def _expire(self, due: Sequence[tuple[int, int]], keys_max: int) -> Result:

@@ -80,7 +80,7 @@ class Leases:
         self._overlay.writes[keys.lease_key(lease)] = pack(content)
 
     def remove(self, lease: int) -> None:
-        """Forget a lease whose keys are gone."""
+        """Forget a lease and which keys it held."""
         del self._leases[lease], self._held[lease]
         self.changed[lease] = None
         self._overlay.writes[keys.lease_key(lease)] = None

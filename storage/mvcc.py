@@ -6,7 +6,6 @@ version stands in the chunk of its revision, or in KEPT when that chunk was comp
 """
 
 import heapq
-import zlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -259,24 +258,6 @@ class Versions:
         live = self.live_at(revision, key, range_end, fetch)
         records = self._versions_at(revision, live)
         return [key_value(name, record) for (name, _), record in zip(live, records, strict=True)]
-
-    def hash_at(self, revision: int) -> int:
-        """CRC-32 of all keys and records that existed at `revision`, in order: the same on all
-        members, however far each has compacted. Everything must be committed."""
-        db, digest = self.overlay.db, 0
-        alive: Iterator[tuple[bytes, bytes | Header]] = (
-            (stored[1:], record) for stored, record in db.scan(keys.KV, keys.after_prefix(keys.KV))
-        )
-        dead: list[tuple[bytes, bytes | Header]] = [*self._dead_at(revision, b"", b"\x00")]
-        for name, newest in heapq.merge(alive, dead, key=_first):
-            head = newest if isinstance(newest, Header) else read_header(newest)
-            if head.create_revision <= revision:
-                if isinstance(newest, Header) or head.mod_revision > revision:
-                    record = self.version_at(revision, name, head)
-                else:
-                    record = newest
-                digest = zlib.crc32(record, zlib.crc32(name, digest))
-        return digest
 
     # -- history -------------------------------------------------------------------------------
 

@@ -231,6 +231,16 @@ class Database:
                 continue  # RocksDB deletes files as it goes
         return total
 
+    def memory_bytes(self) -> int:
+        """Bytes of what only memory holds so far."""
+        with _storage_errors("cannot read", self.path):
+            return int(self._db.property_int_value("rocksdb.cur-size-all-mem-tables") or 0)
+
+    def compact(self) -> None:
+        """Rewrite all files without what was deleted; other threads go on."""
+        with _storage_errors("cannot compact", self.path):
+            self._db.compact_range(None, None)
+
     def close(self) -> None:
         """Close for good; further calls raise. Closing twice does nothing."""
         with _storage_errors("cannot close", self.path), suppress(DbClosedError):

@@ -96,23 +96,27 @@ class Sessions:
     def claim(self, stamp: Stamp) -> Kept | None:
         """The answer of a message that was applied before, or an error; None when the message is
         to be applied now, and its answer to be given to `keep`."""
-        session = self._sessions.pop(stamp.session, None)
+        number, sequence, acknowledged_below, _ = stamp
+        session = self._sessions.pop(number, None)
         if session is None:
             return _EXPIRED
         self._clock += 1
         session.used = self._clock
-        self._sessions[stamp.session] = session
-        self._dirty.add(stamp.session)
-        if stamp.acknowledged_below > session.floor:
-            self._forget_below(session, stamp.acknowledged_below)
-        if stamp.sequence < session.floor:
+        self._sessions[number] = session
+        self._dirty.add(number)
+        if acknowledged_below > session.floor:
+            self._forget_below(session, acknowledged_below)
+        if sequence < session.floor:
             return _EXPIRED
-        kept = session.answers.get(stamp.sequence)
+        kept = session.answers.get(sequence)
         if kept is None:
-            session.answers[stamp.sequence] = _PENDING
-            self._grow(session, _OVERHEAD)
+            session.answers[sequence] = _PENDING
+            session.size += _OVERHEAD
+            self._size += _OVERHEAD
             if len(session.answers) > ANSWERS_MAX:
                 self._forget_below(session, min(session.answers) + 1)
+            if self._size > SESSIONS_BYTES_MAX:
+                self._end_oldest()
         return kept
 
     def repeated(self, stamp: Stamp, known: Kept) -> Kept:
@@ -125,7 +129,9 @@ class Sessions:
     def keep_puts(self, stamp: Stamp, first_revision: int, count: int) -> Kept:
         """Keep the answer of a message of plain puts; returns it."""
         kept = (first_revision, count)
-        self._keep(stamp, kept)
+        session = self._sessions.get(stamp.session)
+        if session is not None and stamp.sequence in session.answers:
+            session.answers[stamp.sequence] = kept  # as large as what `claim` put there
         return kept
 
     def keep(self, stamp: Stamp, results: Sequence[Result]) -> bytes:
@@ -137,22 +143,22 @@ class Sessions:
             self._keep(stamp, packed if len(packed) <= room else _shortened(results, room))
         return packed
 
-    def _keep(self, stamp: Stamp, kept: Kept) -> None:
+    def _keep(self, stamp: Stamp, kept: bytes) -> None:
         session = self._sessions.get(stamp.session)
         if session is None or stamp.sequence not in session.answers:
             return  # it has ended, or was acknowledged, by what came later in the same entry
         session.answers[stamp.sequence] = kept
-        self._grow(session, _size(kept) - _OVERHEAD)
+        session.size += len(kept)
+        self._size += len(kept)
         self._end_oldest()
-
-    def _grow(self, session: _Session, size: int) -> None:
-        session.size += size
-        self._size += size
 
     def _forget_below(self, session: _Session, floor: int) -> None:
         session.floor = floor
-        for sequence in [each for each in session.answers if each < floor]:
-            self._grow(session, -_size(session.answers.pop(sequence)))
+        answers, size = session.answers, 0
+        for sequence in [each for each in answers if each < floor]:
+            size += _size(answers.pop(sequence))
+        session.size -= size
+        self._size -= size
 
     def _end_oldest(self) -> None:
         while len(self._sessions) > SESSIONS_MAX or self._size > SESSIONS_BYTES_MAX:

@@ -5,7 +5,7 @@ from itertools import islice
 from typing import Any
 
 from . import keys
-from .errors import CorruptionError
+from .errors import CorruptionError, StorageError
 from .keys import pack_u64
 from .leases import Leases
 from .mvcc import Versions
@@ -107,6 +107,25 @@ class Writer:
             self._keep(mod, key)
         self._overlay.writes[keys.dead_key(key, revision)] = record[:HEADER_SIZE]
         self._overlay.writes[stored] = None
+        self._heads[stored] = None
+        self._versions.recent.append((revision, key, pack_u64(mod)))
+
+    def delete_leased(self, revision: int, key: bytes) -> None:
+        """As `delete`, for a key whose lease ends and forgets it. Needs the newest header alone,
+        which is most often in memory."""
+        stored = keys.KV + key
+        head = self._heads.get(stored, _UNKNOWN)
+        if head is _UNKNOWN:
+            head = self._load(stored)
+        if head is None:
+            raise StorageError(f"a lease that ends holds {key!r}, which does not exist")
+        mod = head[1]
+        if mod <= self._versions.compact_revision:
+            self._keep(mod, key)
+        writes = self._overlay.writes
+        writes[keys.lease_member_key(head[3], key)] = None
+        writes[keys.dead_key(key, revision)] = HEADER.pack(*head)
+        writes[stored] = None
         self._heads[stored] = None
         self._versions.recent.append((revision, key, pack_u64(mod)))
 

@@ -94,5 +94,6 @@ UNSUPPORTED_VERSION = _never(
 )
 UNKNOWN_KIND = _never(
     UNIMPLEMENTED,
-    "sampan: unknown message kind; expected write, read, serializable, maintenance or watch",
+    "sampan: unknown message kind; expected write, read, serializable, maintenance, inspect or "
+    "watch",
 )

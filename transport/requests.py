@@ -18,6 +18,7 @@ KIND_WRITE = "write"
 KIND_READ = "read"
 KIND_SERIALIZABLE = "serializable"
 KIND_MAINTENANCE = "maintenance"
+KIND_INSPECT = "inspect"
 
 PUT_PREV_KV = 1
 PUT_IGNORE_VALUE = 2
@@ -239,12 +240,15 @@ def check_lease_list(request: tuple[Any, ...]) -> WireError | None:
 
 
 def check_compact(request: tuple[Any, ...]) -> WireError | None:
-    """`("compact", revision, physical=0)`."""
-    if not 2 <= len(request) <= 3 or not _is_u64(request[1]):
-        return errors.malformed("compact takes revision, physical")
-    if len(request) > 2 and (type(request[2]) is not int or request[2] not in (0, 1)):
-        return errors.malformed("compact: physical is 0 or 1")
+    """`("compact", revision)`, and `("compacted", revision)`."""
+    if len(request) != 2 or not _is_u64(request[1]):
+        return errors.malformed(f"{request[0]} takes revision")
     return None
+
+
+def check_hash_kv(request: tuple[Any, ...]) -> WireError | None:
+    """`("hash_kv", revision=0)`."""
+    return None if len(request) == 1 else check_compact(request)
 
 
 def check_session_open(request: tuple[Any, ...]) -> WireError | None:
@@ -252,6 +256,18 @@ def check_session_open(request: tuple[Any, ...]) -> WireError | None:
     if len(request) != 2 or not _is_u64(request[1]):
         return errors.malformed("session_open takes nonce")
     return None
+
+
+def check_alarm_disarm(request: tuple[Any, ...]) -> WireError | None:
+    """`("alarm_disarm", member=0, kind=0)`; 0 is any."""
+    if not 1 <= len(request) <= 3 or not all(_is_u64(option) for option in request[1:]):
+        return errors.malformed("alarm_disarm takes member, kind")
+    return None
+
+
+def check_alarm_list(request: tuple[Any, ...]) -> WireError | None:
+    """`("alarm_list",)`."""
+    return None if len(request) == 1 else errors.malformed("alarm_list takes nothing")
 
 
 Check = Callable[[tuple[Any, ...]], WireError | None]
@@ -265,12 +281,15 @@ WRITE_CHECKS: dict[str, Check] = {
     "lease_grant": check_lease_grant,
     "lease_revoke": check_lease,
     "lease_keep_alive": check_lease,
+    "alarm_disarm": check_alarm_disarm,
 }
+INSPECT_CHECKS: dict[str, Check] = {"compacted": check_compact, "hash_kv": check_hash_kv}
 READ_CHECKS: dict[str, Check] = {
     "range": check_range,
     "txn": check_read_txn,
     "lease_time_to_live": check_lease_time_to_live,
     "lease_list": check_lease_list,
+    "alarm_list": check_alarm_list,
 }
 
 

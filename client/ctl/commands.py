@@ -3,8 +3,8 @@
 import os
 import threading
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn, TypeVar
 
 from ... import __version__
 from ...transport import errors as wire
@@ -16,7 +16,10 @@ from .gofmt import GoError
 from .printers import PRINTERS, FieldsPrinter, Health, Printer, SimplePrinter
 
 if TYPE_CHECKING:
+    from ..aio import AsyncClient
     from ..sync import Client
+
+Made = TypeVar("Made")
 
 EXIT_ERROR = 1
 EXIT_BAD_CONNECTION = 2
@@ -45,6 +48,8 @@ class Run(NamedTuple):
     stdin: BinaryIO
     stdout: BinaryIO
     stderr: BinaryIO
+    raw: Sequence[str] = ()
+    """Arguments and flags as they were given, with `--`."""
 
     def printer(self) -> Printer:
         """The printer for `--write-out`."""
@@ -57,12 +62,20 @@ class Run(NamedTuple):
         """A client of `endpoints`, else of `--endpoints`."""
         from ..sync import Client  # not imported by commands that need no cluster
 
+        return self._made(Client, self.flags["endpoints"] if endpoints is None else endpoints)
+
+    def async_client(self) -> "AsyncClient":
+        """A client of `--endpoints` for one event loop."""
+        from ..aio import AsyncClient
+
+        return self._made(AsyncClient, self.flags["endpoints"])
+
+    def _made(self, make: Callable[..., Made], endpoints: Sequence[str]) -> Made:
         self._refuse_what_is_not_there()
-        endpoints = self.flags["endpoints"] if endpoints is None else endpoints
         if not endpoints:
             raise CommandError("etcdclient: no available endpoints", EXIT_BAD_CONNECTION)
         try:
-            return Client(endpoints, timeout_s=max(0.0, self.flags["command-timeout"]))
+            return make(endpoints, timeout_s=max(0.0, self.flags["command-timeout"]))
         except ValueError as error:
             raise CommandError(str(error)) from error
 
@@ -248,6 +261,25 @@ def _range_end(flags: dict[str, Any], args: list[str]) -> bytes | None:
     return _key(args[1])
 
 
+# ---- compaction
+
+COMPACTION_FLAGS = (bool_flag("physical", "wait until the old revisions are gone"),)
+
+
+def compaction(run: Run) -> None:
+    """`compaction <revision>`."""
+    if len(run.args) != 1:
+        bad_arguments("compaction command needs 1 argument")
+    try:
+        revision = gofmt.parse_int(run.args[0], 10)
+    except GoError as error:
+        raise CommandError(str(error)) from error
+    run.printer()
+    with run.client() as client:
+        client.compact(max(0, revision), physical=run.flags["physical"])
+    run.stdout.write(f"compacted revision {revision}\n".encode())
+
+
 # ---- endpoint, member, version ------------------------------------------------------------------
 
 CLUSTER_FLAG = bool_flag("cluster", "ask the endpoints of all members")
@@ -294,6 +326,9 @@ def endpoint_health(run: Run) -> None:
         try:
             with run.client([endpoint]) as client:
                 client.get(b"health")
+                alarms = client.alarm_list().alarms
+            if alarms:
+                error = "Active Alarm(s): " + "".join(f"{alarm.name} " for alarm in alarms)
         except errors.SampanError as failure:
             error = describe(failure)
         except CommandError as failure:
@@ -308,6 +343,26 @@ def endpoint_health(run: Run) -> None:
     printer.health(healths)
     if not all(health.ok for health in healths):
         raise CommandError("unhealthy cluster")
+
+
+HASH_KV_FLAGS = (int_flag("rev", "the revision to hash, 0 for the newest"),)
+
+
+def endpoint_hash_kv(run: Run) -> None:
+    """`endpoint hashkv`: one after the other; one that does not answer is told on stderr."""
+    hashes, last_error = [], None
+    for endpoint in _endpoints(run):
+        try:
+            with run.client([endpoint]) as client:
+                hashes.append((endpoint, client.hash_kv(revision=max(0, run.flags["rev"]))))
+        except (errors.SampanError, CommandError) as error:
+            text = describe(error) if isinstance(error, errors.SampanError) else str(error)
+            last_error = CommandError(text)
+            line = f"Failed to get the hash of endpoint {endpoint} ({text})\n"
+            run.stderr.write(line.encode())
+    run.printer().hashes(hashes)
+    if last_error is not None:
+        raise last_error
 
 
 def member_list(run: Run) -> None:

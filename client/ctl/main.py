@@ -75,7 +75,7 @@ def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO
     try:
         values = {flag.name: flag.default for flag in flag_set.flags.values()} | given
         values |= from_environment(inherited_flags(command), given, os.environ)
-        command.run(Run(values, arguments, stdin, stdout, stderr))
+        command.run(Run(values, arguments, stdin, stdout, stderr, rest))
     except (CommandError, UsageError, Unsupported, SampanError) as error:
         if text := _text(error):
             stderr.write(f"Error: {text}\n".encode())

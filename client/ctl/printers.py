@@ -2,10 +2,12 @@
 
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from ..alarm_calls import AlarmMember
 from ..types import (
     DeleteResponse,
+    HashKvResponse,
     KeyValue,
     Member,
     MemberListResponse,
@@ -16,6 +18,9 @@ from ..types import (
     TxnResponse,
 )
 from . import gofmt, protobuf
+
+if TYPE_CHECKING:
+    from ..watch import WatchEvent, WatchResponse
 
 
 class Unsupported(Exception):
@@ -36,6 +41,7 @@ class Health(NamedTuple):
 
 
 EndpointStatus = tuple[str, StatusResponse]
+EndpointHash = tuple[str, HashKvResponse]
 
 
 class Printer:
@@ -70,6 +76,13 @@ class Printer:
         """Print a transaction's response."""
         self._none()
 
+    def watch(self, response: "WatchResponse") -> None:
+        """Print events of a watch, or its progress."""
+        self._none()
+
+    def watch_canceled(self, header: ResponseHeader, compact_revision: int) -> None:
+        """Print that what a watch would have told next was compacted."""
+
     def operation(self, response: Any) -> None:
         """Print the response of one of a transaction's operations."""
         if isinstance(response, PutResponse):
@@ -85,6 +98,10 @@ class Printer:
 
     def statuses(self, statuses: Sequence[EndpointStatus]) -> None:
         """Print what endpoints say of themselves."""
+        self._none()
+
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        """Print what endpoints' states hash to."""
         self._none()
 
     def health(self, healths: Sequence[Health]) -> None:
@@ -103,6 +120,15 @@ def _bool(value: bool) -> str:
     return "true" if value else "false"
 
 
+def describe_alarm(alarm: AlarmMember) -> str:
+    """An alarm as Go prints its message."""
+    return f"memberID:{alarm.member_id} alarm:{alarm.name} "
+
+
+def _status_errors(status: StatusResponse) -> list[str]:
+    return [describe_alarm(AlarmMember(*each)) for each in status.fields.get("alarms", ())]
+
+
 def _status_row(endpoint: str, status: StatusResponse) -> list[str]:
     fields, header = status.fields, status.header
     return [
@@ -115,7 +141,7 @@ def _status_row(endpoint: str, status: StatusResponse) -> list[str]:
         str(header.raft_term),
         str(fields.get("commit", 0)),
         str(fields.get("applied", 0)),
-        "",
+        ", ".join(_status_errors(status)),
     ]
 
 
@@ -173,6 +199,10 @@ class SimplePrinter(Printer):
         for endpoint, status in statuses:
             self.line(", ".join(_status_row(endpoint, status)))
 
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        for endpoint, response in hashes:
+            self.line(f"{endpoint}, {response.hash}")
+
     def health(self, healths: Sequence[Health]) -> None:
         for health in healths:
             if health.ok:
@@ -185,6 +215,13 @@ class SimplePrinter(Printer):
                     f"{health.endpoint} is unhealthy: failed to commit proposal: {health.error}\n"
                 )
                 self.err.write(text.encode())
+
+    def watch(self, response: "WatchResponse") -> None:
+        for event in response.events:
+            self.line(event.type)
+            if event.prev_kv is not None:
+                self._kv(event.prev_kv)
+            self._kv(event.kv)
 
 
 class FieldsPrinter(Printer):
@@ -256,8 +293,15 @@ class FieldsPrinter(Printer):
             self._field("RaftIndex", fields.get("commit", 0))
             self._field("RaftTerm", status.header.raft_term)
             self._field("RaftAppliedIndex", fields.get("applied", 0))
-            self._field("Errors", gofmt.strings_quoted([]))
+            self._field("Errors", f"[{' '.join(_status_errors(status))}]")
             self._field("Endpoint", gofmt.quote(endpoint.encode()))
+            self.line("")
+
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        for endpoint, response in hashes:
+            self._header(response.header)
+            self._field("Endpoint", gofmt.quote(endpoint.encode()))
+            self._field("Hash", response.hash)
             self.line("")
 
     def health(self, healths: Sequence[Health]) -> None:
@@ -267,6 +311,17 @@ class FieldsPrinter(Printer):
             self._field("Took", gofmt.duration(health.took_ns))
             self._field("Error", health.error)
             self.line("")
+
+    def watch(self, response: "WatchResponse") -> None:
+        self._header(response.header)
+        for event in response.events:
+            self._field("Type", event.type)
+            if event.prev_kv is not None:
+                self._kv(event.prev_kv, "Prev")
+            self._kv(event.kv)
+
+    def watch_canceled(self, header: ResponseHeader, compact_revision: int) -> None:
+        self._header(header._replace(revision=0))
 
 
 def _present(**fields: Any) -> dict[str, Any]:
@@ -315,6 +370,11 @@ def _json_operation(response: Any) -> dict[str, Any]:
     return {"response_delete_range": _json_delete(response)}
 
 
+def _json_event(event: "WatchEvent") -> dict[str, Any]:
+    rest = {"prev_kv": _json_kv(event.prev_kv)} if event.prev_kv is not None else {}
+    return {**_present(type=int(event.type == "DELETE")), "kv": _json_kv(event.kv), **rest}
+
+
 def _json_status(endpoint: str, status: StatusResponse) -> dict[str, Any]:
     fields = status.fields
     known = _present(
@@ -324,10 +384,16 @@ def _json_status(endpoint: str, status: StatusResponse) -> dict[str, Any]:
         raftIndex=fields.get("commit"),
         raftTerm=status.header.raft_term,
         raftAppliedIndex=fields.get("applied"),
+        errors=_status_errors(status),
         dbSizeInUse=fields.get("db_size"),
         isLearner=fields.get("is_learner"),
     )
     return {"Endpoint": endpoint, "Status": {"header": _json_header(status.header), **known}}
+
+
+def _json_hash(endpoint: str, response: HashKvResponse) -> dict[str, Any]:
+    rest = _present(hash=response.hash, compact_revision=response.compact_revision)
+    return {"Endpoint": endpoint, "HashKV": {"header": _json_header(response.header), **rest}}
 
 
 class JsonPrinter(Printer):
@@ -396,6 +462,9 @@ class JsonPrinter(Printer):
     def statuses(self, statuses: Sequence[EndpointStatus]) -> None:
         self._json([_json_status(*each) for each in statuses])
 
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        self._json([_json_hash(*each) for each in hashes])
+
     def health(self, healths: Sequence[Health]) -> None:
         self._json(
             [
@@ -408,6 +477,25 @@ class JsonPrinter(Printer):
                 for health in healths
             ]
         )
+
+    def _watch(
+        self, header: ResponseHeader, events: list[dict[str, Any]], compact_revision: int
+    ) -> None:
+        self._json(
+            {
+                "Header": _json_header(header),
+                "Events": events,
+                "CompactRevision": compact_revision,
+                "Canceled": compact_revision > 0,
+                "Created": False,
+            }
+        )
+
+    def watch(self, response: "WatchResponse") -> None:
+        self._watch(response.header, [_json_event(event) for event in response.events], 0)
+
+    def watch_canceled(self, header: ResponseHeader, compact_revision: int) -> None:
+        self._watch(header._replace(revision=0), [], compact_revision)
 
 
 class TablePrinter(Printer):
@@ -428,8 +516,7 @@ class TablePrinter(Printer):
         for row in rows:
             cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
             self.line("| " + " | ".join(cells) + " |")
-        if rows:
-            self.line(rule)
+        self.line(rule)
 
     def members(self, response: MemberListResponse) -> None:
         titles = ("ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER")
@@ -439,6 +526,10 @@ class TablePrinter(Printer):
         titles = ["ENDPOINT", "ID", "VERSION", "DB SIZE", "IS LEADER", "IS LEARNER", "RAFT TERM"]
         titles += ["RAFT INDEX", "RAFT APPLIED INDEX", "ERRORS"]
         self._table(titles, [_status_row(*each) for each in statuses])
+
+    def hashes(self, hashes: Sequence[EndpointHash]) -> None:
+        rows = [[endpoint, str(response.hash)] for endpoint, response in hashes]
+        self._table(("ENDPOINT", "HASH"), rows)
 
     def health(self, healths: Sequence[Health]) -> None:
         self._table(
@@ -470,6 +561,13 @@ class ProtobufPrinter(Printer):
 
     def members(self, response: MemberListResponse) -> None:
         self.out.write(protobuf.member_list_response(response))
+
+    def watch(self, response: "WatchResponse") -> None:
+        self.out.write(protobuf.watch_response(response))
+
+    def watch_canceled(self, header: ResponseHeader, compact_revision: int) -> None:
+        nothing = header._replace(revision=0)
+        self.out.write(protobuf.watch_canceled(nothing, compact_revision))
 
 
 PRINTERS: dict[str, Callable[[BinaryIO, BinaryIO, bool], Printer]] = {

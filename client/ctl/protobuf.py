@@ -1,7 +1,9 @@
 """The few messages of etcd's `rpc.proto` and `kv.proto` that can be printed, encoded by hand."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from ..alarm_calls import AlarmResponse
 from ..types import (
     DeleteResponse,
     KeyValue,
@@ -11,6 +13,9 @@ from ..types import (
     ResponseHeader,
     TxnResponse,
 )
+
+if TYPE_CHECKING:
+    from ..watch import WatchResponse
 
 _VARINT, _BYTES = 0, 2
 
@@ -55,6 +60,13 @@ def response_header(header: ResponseHeader) -> bytes:
     return b"".join(_number(i, value) for i, value in enumerate(header, 1))
 
 
+def alarm_response(response: AlarmResponse, *, with_header: bool) -> bytes:
+    """etcdserverpb.AlarmResponse."""
+    alarms = [_number(1, member) + _number(2, alarm) for member, alarm in response.alarms]
+    header = _header(response.header) if with_header else b""
+    return header + b"".join(_message(2, alarm) for alarm in alarms)
+
+
 def put_response(response: PutResponse) -> bytes:
     """etcdserverpb.PutResponse."""
     return _header(response.header) + _kvs(2, [response.prev_kv] if response.prev_kv else [])
@@ -94,3 +106,17 @@ def member_list_response(response: MemberListResponse) -> bytes:
         body = _number(1, member.id) + _data(2, member.name.encode()) + urls
         encoded += _message(2, body + _number(5, member.is_learner))
     return encoded
+
+
+def watch_response(response: "WatchResponse") -> bytes:
+    """etcdserverpb.WatchResponse."""
+    encoded = _header(response.header)
+    for event in response.events:
+        before = _kvs(3, [event.prev_kv] if event.prev_kv else [])
+        encoded += _message(11, _number(1, event.type == "DELETE") + _kv(2, event.kv) + before)
+    return encoded
+
+
+def watch_canceled(header: ResponseHeader, compact_revision: int) -> bytes:
+    """etcdserverpb.WatchResponse of a watch that was compacted."""
+    return _header(header) + _number(4, True) + _number(5, compact_revision)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import commands, gofmt, lease, txn
+from . import alarm, check, commands, elect, gofmt, lease, lock, mirror, txn, watch
 from .commands import Run
 from .flags import Flag, bool_flag, list_flag, string_flag
 
@@ -80,10 +80,29 @@ COMMANDS = (
         run=commands.endpoint_health,
     ),
     Command(
+        ("endpoint", "hashkv"),
+        "Hash the whole state of each endpoint",
+        "endpoint hashkv",
+        commands.HASH_KV_FLAGS,
+        commands.endpoint_hash_kv,
+        description="Members that hold the same have the same hash at the same revision.",
+    ),
+    Command(
         ("endpoint", "status"),
         "Tell each endpoint's id, version, size, leader, term and indexes",
         "endpoint status",
         run=commands.endpoint_status,
+    ),
+    Command(("alarm",), "Ask about alarms", "alarm <subcommand>"),
+    Command(("alarm", "disarm"), "Disarm all alarms", "alarm disarm", run=alarm.disarm),
+    Command(("alarm", "list"), "List the alarms", "alarm list", run=alarm.listed),
+    Command(
+        ("elect",),
+        "Lead an election, or tell who leads",
+        "elect <election-name> [proposal]",
+        elect.FLAGS,
+        elect.elect,
+        description="With a proposal it waits until it leads, and leads until it is interrupted.",
     ),
     Command(("lease",), "Grant, renew and end leases", "lease <subcommand>"),
     Command(("lease", "grant"), "Grant a lease", "lease grant <ttl>", run=lease.grant),
@@ -108,6 +127,39 @@ COMMANDS = (
         lease.TIME_TO_LIVE_FLAGS,
         lease.time_to_live,
     ),
+    Command(
+        ("lock",),
+        "Hold a lock",
+        "lock <lockname> [exec-command arg1 arg2 ...]",
+        lock.FLAGS,
+        lock.lock,
+        description="While the command runs, which finds ETCD_LOCK_KEY and ETCD_LOCK_REV (the\n"
+        "fencing token) in its environment; without one until it is interrupted.\n"
+        "Options of the command go after --: lock name -- command -option",
+    ),
+    Command(
+        ("compaction",),
+        "Forget what was replaced or deleted before a revision",
+        "compaction <revision>",
+        commands.COMPACTION_FLAGS,
+        commands.compaction,
+    ),
+    Command(("check",), "Check what the cluster can do", "check <subcommand>"),
+    Command(
+        ("check", "perf"),
+        "Check the speed of the cluster",
+        "check perf [options]",
+        check.PERF_FLAGS,
+        check.perf,
+        description="Puts for a minute: 150 (s), 1000 (m), 8000 (l) or 15000 (xl) a second.",
+    ),
+    Command(
+        ("make-mirror",),
+        "Copy a prefix to another cluster, and go on with every change",
+        "make-mirror [options] <destination>",
+        mirror.FLAGS,
+        mirror.run,
+    ),
     Command(("member",), "Ask about members", "member <subcommand>"),
     Command(("member", "list"), "List the members", "member list", run=commands.member_list),
     Command(
@@ -121,6 +173,16 @@ COMMANDS = (
         '\tmod("key") > "0"\n\n\tput key "new"\n\tget other --prefix\n\n\tput key "first"\n\n'
         "Conditions look at value, version (ver), create (c), mod (m) or lease,\n"
         "and compare with =, !=, < or >.",
+    ),
+    Command(
+        ("watch",),
+        "Print what happens to a key or a range of keys",
+        "watch [key] [range_end] [-- command [argument …]]",
+        watch.FLAGS,
+        watch.run,
+        description="The command is run for each event, with ETCD_WATCH_REVISION,\n"
+        "ETCD_WATCH_EVENT_TYPE, ETCD_WATCH_KEY and ETCD_WATCH_VALUE in its environment.\n"
+        "With -i lines of standard input are watch commands, or the word progress.",
     ),
     Command(("version",), "Print the version", "version", run=commands.version),
 )

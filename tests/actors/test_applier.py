@@ -3,14 +3,18 @@
 import pytest
 from sampan.actors.actor import Impossible
 from sampan.actors.applier import REMOVED, Applier
+from sampan.actors.compactor import Periodic
+from sampan.actors.divergence import Divergence
+from sampan.actors.upkeep import Upkeep
 from sampan.config import limits
 from sampan.config.limits import LogLimits
+from sampan.storage import hashing
 from sampan.storage.snapshot_store import SnapshotStore
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
 from sampan.transport.codec import pack, unpack_local
 
-from .helpers import take, turn
+from .helpers import take, tick, turn
 
 ME, OTHER = 1, 2
 NORMAL, CHANGE = 0, 1
@@ -69,6 +73,27 @@ def results(out, what="write"):
     return [
         (m[1], [unpack_local(r) for r in m[2]]) for m in out.on("resultc") if m[0] == what
     ]  # fmt: skip
+
+
+def wake(applier):
+    """The next wake-up, as a host does it; what was emitted."""
+    applier.now, applier.wake_at = max(applier.now, applier.wake_at), None
+    applier.on_wake()
+    applier.flush()
+    return take(applier)
+
+
+def ask(read_id, *questions, deadline=1e9):
+    return "inspectc", (read_id, deadline, pack(questions))
+
+
+def wake_until_answered(applier):
+    """(answer, wake-ups it took)."""
+    for count in range(1, 100_000):
+        answers = results(wake(applier), "read")
+        if answers:
+            return answers[0][0], answers[0][1][0], count
+    raise AssertionError("no answer")
 
 
 def test_each_message_of_an_entry_gets_its_own_results(applier):
@@ -294,8 +319,7 @@ def test_compacted_history_goes_step_by_step_between_the_turns(applier):
     assert results(out) == [(9, [((0, count + 1),)])]
     steps = 0
     while applier.wake_at is not None:
-        applier.wake_at = None  # as a host does
-        applier.on_wake()
+        wake(applier)
         steps += 1
     assert steps > 2
     old = ("range", b"k", b"", 0, count - 1)
@@ -303,3 +327,105 @@ def test_compacted_history_goes_step_by_step_between_the_turns(applier):
     refused, found = results(out, "read")[0][1][0]
     assert refused == tuple(errors.COMPACTED)
     assert found[4][0][5] == b"%d" % (count - 2)
+
+
+def test_history_goes_faster_than_it_grows(applier):
+    count, grown = 20 * limits.COMPACT_STEP_EVENTS, limits.COMPACT_STEP_EVENTS
+    turn(applier, committed(entry(1, [put(b"k", b"%d" % n) for n in range(count)])))
+    turn(applier, committed(entry(2, [("compact", count)])))
+    steps = 0
+    while applier._state.compacting:
+        turn(applier, committed(entry(3 + steps, [put(b"other") for _ in range(grown)])))
+        wake(applier)
+        steps += 1
+    assert 10 <= steps <= 12
+
+
+def test_history_that_was_cut_off_before_a_restart_goes_after_it(open_applier):
+    """Without a new entry: nothing may be written for hours."""
+    applier = open_applier()
+    count = 3 * limits.COMPACT_STEP_EVENTS
+    turn(applier, committed(entry(1, [put(b"k", b"%d" % n) for n in range(count)])))
+    turn(applier, committed(entry(2, [("compact", count)])))
+    applier._state.commit()
+    applier._state.flush()
+    applier = open_applier()
+    assert applier._state.compacting
+    while applier.wake_at is not None:
+        wake(applier)
+    assert not applier._state.compacting
+
+
+def test_compacted_is_answered_when_the_history_is_gone(applier):
+    count = 3 * limits.COMPACT_STEP_EVENTS
+    turn(applier, committed(entry(1, [put(b"k", b"%d" % n) for n in range(count)])))
+    out = turn(applier, ask(5, ("compacted", 100)))
+    for _ in range(100):
+        out += wake(applier)
+    assert out.on("resultc") == [], "revision 100 was not compacted yet"
+    turn(applier, committed(entry(2, [("compact", count)])))
+    read_id, answer, _ = wake_until_answered(applier)
+    assert (read_id, answer) == (5, ((0, count + 1),))
+    assert not applier._state.compacting
+    turn(applier, ask(6, ("compacted", count)))
+    assert wake_until_answered(applier) == (6, ((0, count + 1),), 1)
+
+
+def test_hash_kv_goes_on_in_slices_while_the_state_changes(applier, monkeypatch):
+    monkeypatch.setattr(hashing, "SLICE_BYTES", 8192)
+    turn(applier, committed(entry(1, [put(b"%04d" % n) for n in range(500)])))
+    turn(applier, ask(5, ("hash_kv",), ("hash_kv", 300)))
+    index, answered = 1, []
+    while not answered:
+        index += 1
+        out = turn(applier, committed(entry(index, [put(b"%04d" % (index * 7), b"new")])))
+        assert results(out)[0][1] == [((0, 500 + index),)], "a write waited"
+        answered = results(wake(applier), "read")
+    assert index > 10
+    for answer, revision in zip(answered[0][1][0], (502, 300), strict=True):
+        assert answer[2:] == applier._state.hash_kv(revision)[2:]
+
+
+def test_hash_kv_begins_anew_when_a_snapshot_replaces_the_state(applier, monkeypatch, tmp_path):
+    monkeypatch.setattr(hashing, "SLICE_BYTES", 8192)
+    turn(applier, committed(entry(1, [put(b"%04d" % n) for n in range(500)])))
+    turn(applier, ("snapshotc", None))
+    applier._state.flush()
+    (made,) = turn(applier, ("donec", ("flush", 1))).on("snapreadyc")
+    expected = applier._state.hash_kv()
+    turn(applier, committed(entry(2, [put(b"later")])))
+    turn(applier, ask(5, ("hash_kv",)))
+    wake(applier)
+    wake(applier)
+    turn(applier, ("applyc", ("install", made[0], 1, 1)))
+    assert wake_until_answered(applier)[1] == (expected,)
+
+
+def test_questions_refuse_what_cannot_be_answered(applier):
+    turn(applier, committed(entry(1, [put(b"k", b"%d" % n) for n in range(9)], [("compact", 5)])))
+    turn(applier, ask(5, ("hash_kv", 4), ("hash_kv", 99), ("hash_kv", 5)))
+    _, (compacted, future, good), _ = wake_until_answered(applier)
+    assert (compacted, future) == (tuple(errors.COMPACTED), tuple(errors.FUTURE_REVISION))
+    assert good[0] == 0
+
+
+def test_questions_whose_time_is_up_are_dropped_and_there_are_not_too_many(applier):
+    for read_id in range(limits.INSPECTIONS_MAX):
+        turn(applier, ask(read_id, ("compacted", 99), deadline=10.0))
+    out = turn(applier, ask(999, ("compacted", 99)))
+    assert results(out, "read") == [(999, [tuple(errors.TOO_MANY_REQUESTS)])]
+    applier.now = 10.0
+    while applier.wake_at is not None:
+        assert wake(applier) == []
+
+
+def test_only_the_leader_proposes_an_automatic_compaction(applier, log):
+    applier.upkeep = Upkeep(Divergence(ME, 0, 0.0), Periodic(10.0, 0.0), log)
+    turn(applier, committed(entry(1, [put(b"k"), put(b"k")])))
+    for role, proposed in (("follower", []), ("leader", [(("compact", 3),)])):
+        turn(applier, ("softstatec", (1, 1, role)))
+        payloads = []
+        for _ in range(20):
+            payloads += tick(applier, applier.now + 1.0).on("proposec")
+        bodies = [unpack_local(payload)[2] for payload in payloads]
+        assert [unpack_local(body) for (body,) in bodies[:1]] == proposed

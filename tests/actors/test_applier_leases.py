@@ -56,8 +56,8 @@ def test_the_leader_proposes_to_expire_and_nobody_waits_for_the_result(open_appl
     lead(applier, now=0.0)
     put = ("put", b"k", b"v", 7)
     turn(applier, committed(1, ("lease_grant", 7, 10), put, origin=ME), now=5.0)
-    assert tick(applier, now=14.9).on("expirec") == []
-    (entry,) = tick(applier, now=15.0).on("expirec")
+    assert tick(applier, now=14.9).on("proposec") == []
+    (entry,) = tick(applier, now=15.0).on("proposec")
     out = turn(applier, ("applyc", ("entries", [(1, 2, 0, entry)])), now=15.1)
     assert out.on("resultc") == []
     assert read(applier, ("range", b"k"), ("lease_list",)) == ((0, 3, 0, False, ()), (0, 3, ()))
@@ -66,14 +66,14 @@ def test_the_leader_proposes_to_expire_and_nobody_waits_for_the_result(open_appl
 def test_the_next_entry_is_proposed_when_the_one_before_was_applied(open_applier):
     applier = open_applier(now=0.0)
     lead(applier, now=0.0)
-    turn(applier, committed(1, *[("lease_grant", each, 5) for each in range(1, 601)]), now=1.0)
-    (entry,) = tick(applier, now=6.0).on("expirec")
+    turn(applier, committed(1, *[("lease_grant", each, 5) for each in range(1, 1201)]), now=1.0)
+    (entry,) = tick(applier, now=6.0).on("proposec")
     for index in (2, 3):
-        assert tick(applier, now=6.05).on("expirec") == []
+        assert tick(applier, now=6.05).on("proposec") == []
         out = turn(applier, ("applyc", ("entries", [(1, index, 0, entry)])), now=6.1)
-        (entry,) = out.on("expirec")
+        (entry,) = out.on("proposec")
     out = turn(applier, ("applyc", ("entries", [(1, 4, 0, entry)])), now=6.1)
-    assert out.on("expirec") == []
+    assert out.on("proposec") == []
     assert read(applier, ("lease_list",)) == ((0, 1, ()),)
 
 
@@ -82,10 +82,10 @@ def test_a_follower_keeps_the_time_and_a_new_leader_acts_on_it(open_applier):
     lead(applier, now=0.0, leader=OTHER)
     turn(applier, committed(1, ("lease_grant", 7, 10)), now=5.0)
     turn(applier, committed(2, ("lease_keep_alive", 7)), now=8.0)
-    assert tick(applier, now=100.0).on("expirec") == []
+    assert tick(applier, now=100.0).on("proposec") == []
     lead(applier, now=100.0)
-    assert tick(applier, now=100.9).on("expirec") == []
-    (entry,) = tick(applier, now=101.0).on("expirec")
+    assert tick(applier, now=100.9).on("proposec") == []
+    (entry,) = tick(applier, now=101.0).on("proposec")
     assert unpack(unpack(entry)[2][0])[0][:2] == ("lease_expire", ((7, 2),))
 
 
@@ -121,5 +121,5 @@ def test_after_a_restart_leases_have_their_full_time(open_applier):
     applier._state.flush()
     applier = open_applier(now=14.0)
     lead(applier, now=16.0)
-    assert tick(applier, now=25.9).on("expirec") == []
-    assert len(tick(applier, now=26.0).on("expirec")) == 1
+    assert tick(applier, now=25.9).on("proposec") == []
+    assert len(tick(applier, now=26.0).on("proposec")) == 1

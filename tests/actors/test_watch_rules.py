@@ -107,6 +107,7 @@ class Watching(RuleBasedStateMachine):
     def compact_some(self):
         self.node.compact_some()
 
+    @precondition(lambda self: not self.node.snapshots)  # opening a database takes long
     @rule()
     def install_snapshot(self):
         self.node.install_snapshot()

@@ -199,7 +199,7 @@ class WatchNode:
         self._directory = directory
         self.model = Model()
         self.now = 100.0
-        self._stores = 0
+        self.snapshots = 0
         self._index = 0
         self._log = []  # entries that the state has not applied yet
         self.state = StateStore.open(directory / "0")
@@ -249,8 +249,8 @@ class WatchNode:
 
     def install_snapshot(self):
         """The node fell behind: its state is replaced by one that has all that was committed."""
-        self._stores += 1
-        path = self._directory / str(self._stores)
+        self.snapshots += 1
+        path = self._directory / str(self.snapshots)
         self.state.checkpoint(path)
         self.state.close()
         self.state = StateStore.open(path)
@@ -272,6 +272,13 @@ class WatchNode:
     def timer(self, seconds=0.05):
         self.now += seconds
         self.hub.on_timer(self.now, 1)
+
+    def settle_node(self):
+        """Everything that is under way in the node arrives; clients do not read."""
+        while self._log or self.to_applier or self.to_node or self.hub.wake_at is not None:
+            self.applier_turn()
+            self.timer(0.01)
+            self.node_turn()
 
     def settle(self):
         """Everybody reads and everything that is under way arrives."""

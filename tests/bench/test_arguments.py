@@ -98,7 +98,7 @@ def test_comparison_options():
     options = bench.compare_options(bench.parser().parse_args(arguments))
     assert options.placements == ("fused",)
     totals = [options.total(row) for row in options.rows()]
-    assert totals == [1000, 400, 30, 1500, 60, 1500, 100, 1000]  # never below the clients
+    assert totals == [1000, 400, 30, 1500, 60, 1500, 100, 4, 100, 1000]  # never below the clients
     assert options.rows()[-1].message_puts > 0
     one_client = options.spec(options.rows()[2], ("127.0.0.1:1",), 1)
     assert (one_client.clients, one_client.connections, one_client.processes) == (1, 1, 1)

@@ -62,6 +62,8 @@ def test_everything_is_in_the_json():
 
 def test_every_row_has_splits_that_fill_it():
     for row in systems.ROWS:
+        if row.kind == "watch":
+            continue  # not driven by h2load
         for split in systems.SPLITS[row.clients]:
             assert split.connections * split.streams == row.clients
         assert all(1 <= each <= row.clients for each in systems.CONNECTIONS[row.clients])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 
 import pytest
 from sampan.bench import compare, programs, systems
@@ -10,13 +11,15 @@ from sampan.bench.main import main
 
 
 @pytest.mark.skipif(
-    bool(programs.missing_programs(["etcd", "etcdctl", "h2load"])),
-    reason="etcd or h2load is not installed",
+    bool(programs.missing_programs(["etcd", "etcdctl", "h2load"])) or not find_spec("grpc"),
+    reason="etcd, h2load or grpcio is not installed",
 )
 def test_a_whole_comparison(tmp_path, monkeypatch, capsys):
     rows = (
         Row("puts", "put", 64, 64),
         Row("a read", "range", 1, 20, serializable=True, metric="p50"),
+        Row("all keys", "list", 4, 8),
+        Row("put to watch", "watch", 5, 10, metric="p50"),
     )
     monkeypatch.setattr(systems, "ROWS", rows)
     monkeypatch.setattr(compare, "is_volatile", lambda directory: False)  # tmp_path may be

@@ -46,6 +46,8 @@ class FakeNode:
         self.leader_id = member_id
         self.cluster_id = 77
         self.behave: Behave = lambda header, requests: None
+        self.push: Callable[[list[Any], list[Any]], list[Any]] = lambda header, requests: []
+        """(header, requests) to the bodies of pushes that follow the reply."""
         self.raw_reply: Callable[[list[Any]], list[bytes]] | None = None
         self.messages: list[tuple[list[Any], list[Any]]] = []
         self.sent_bytes: list[int] = []
@@ -103,10 +105,14 @@ class FakeNode:
                 self._control.close()
                 return
             identity, head, body = self._socket.recv_multipart()
-            reply = self._answer(msgpack.unpackb(head), msgpack.unpackb(body))
+            header, requests = msgpack.unpackb(head), msgpack.unpackb(body)
+            reply = self._answer(header, requests)
             if reply is not None:
                 self.sent_bytes.append(len(reply[-1]))
                 self._socket.send_multipart([identity, *reply])
+            for pushed in self.push(header, requests):
+                frames = [msgpack.packb(self._head(0)), msgpack.packb(pushed)]
+                self._socket.send_multipart([identity, *frames])
 
     def _answer(self, header: list[Any], requests: list[Any]) -> list[bytes] | None:
         if self.opens_sessions and requests[0][0] == "session_open":
@@ -130,8 +136,10 @@ class FakeNode:
             return self.store.execute_once(header[5:], requests)
 
     def _reply(self, header: list[Any], body: Any) -> list[bytes]:
-        head = [1, header[1], self.cluster_id, self.member_id, 5, self.leader_id]
-        return [msgpack.packb(head), msgpack.packb(body)]
+        return [msgpack.packb(self._head(header[1])), msgpack.packb(body)]
+
+    def _head(self, message_id: int) -> list[int]:
+        return [1, message_id, self.cluster_id, self.member_id, 5, self.leader_id]
 
 
 class FakeStore:
@@ -140,6 +148,7 @@ class FakeStore:
     def __init__(self) -> None:
         self.data: dict[bytes, list[Any]] = {}
         self.revision = 1
+        self.watches = 0
         self.sessions: dict[int, dict[int, list[Any]]] = {}
         self.floors: dict[int, int] = {}
         self.lock = threading.RLock()
@@ -176,6 +185,11 @@ class FakeStore:
             session = rest[0] % 1000 * 1000 + len(self.sessions) + 1
             self.sessions[session], self.floors[session] = {}, 1
             return [0, self.revision, session]
+        if name == "create":
+            self.watches += 1
+            return [0, self.revision, rest[4]]
+        if name in ("cancel", "progress", "ack"):
+            return [0, self.revision, self.watches]
         if name == "member_list":
             return [0, [[2, "b", ["tcp://h:2"], [], False], [1, "a", [], ["tcp://h:1"], True]]]
         return [0, {"version": "0.1.0", "revision": self.revision}]

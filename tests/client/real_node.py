@@ -22,13 +22,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def real_node(directory: Path) -> Iterator[str]:
-    """Its client endpoint, from its first answer on."""
+def real_node(directory: Path, **options: object) -> Iterator[str]:
+    """Its client endpoint, from its first answer on; `options` are keys of its configuration."""
     endpoint = f"127.0.0.1:{free_port()}"
     member = {"id": 1, "name": "a", "client": endpoint, "peer": f"127.0.0.1:{free_port()}"}
     cluster = {"cluster": "one", "data_dir": str(directory), "members": [member]}
     config = directory / "cluster.json"
-    config.write_text(json.dumps(cluster | {"placement": "fused"}))
+    config.write_text(json.dumps(cluster | {"placement": "fused"} | options))
     process = subprocess.Popen(
         [BIN / "sampan", "node", "--config", config, "--name", "a"],
         stdout=subprocess.DEVNULL,

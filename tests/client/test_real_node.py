@@ -103,3 +103,38 @@ def test_status_and_members(real):
         assert status.header.member_id == status.fields["leader"] == 1
         [member] = client.member_list().members
         assert (member.id, member.name, member.client_urls) == (1, "a", [real])
+
+
+def test_a_physical_compaction_returns_when_the_history_is_gone(real):
+    with Client([real], timeout_s=60) as client:
+        for _ in range(20):
+            client.put("k", "v")
+        revision = client.get("k").header.revision
+        assert client.compact(revision - 10).header.revision == revision
+        with pytest.raises(errors.CompactedError):
+            client.get("k", revision=revision - 11)
+        with pytest.raises(errors.CompactedError):
+            client.compact(revision - 10, physical=True)
+        with pytest.raises(errors.FutureRevisionError):
+            client.compact(revision + 1, physical=True)
+        client.compact(revision, physical=True)
+        fields = client.status().fields
+        assert fields["compacted_revision"] == fields["compact_revision"] == revision
+
+
+def test_hash_kv_tells_states_apart(real):
+    async def main():
+        async with AsyncClient([real], timeout_s=60) as client:
+            revision = (await client.put("k", "1")).header.revision
+            before = await client.hash_kv(real)
+            assert (before.hash_revision, before.header.revision) == (revision, revision)
+            await client.put("k", "2")
+            after, again = await asyncio.gather(client.hash_kv(), client.hash_kv(revision=revision))
+            assert after.hash != before.hash == again.hash
+            assert (await client.hash_kv(revision=after.hash_revision)).hash == after.hash
+            with pytest.raises(errors.FutureRevisionError):
+                await client.hash_kv(revision=10**9)
+            with pytest.raises(ValueError, match="not one of"):
+                await client.hash_kv("127.0.0.1:1")
+
+    asyncio.run(main())

@@ -51,13 +51,14 @@ def test_calls_of_threads_that_wait_together_travel_together(node):
 
 
 def test_errors_and_deadlines(node):
-    with Client([node.endpoint], timeout_s=0.2) as client:
+    with Client([node.endpoint], timeout_s=30) as client:
+        client.put("warm", "up")
         node.behave = lambda header, requests: SILENCE
         with pytest.raises(errors.RequestTimeoutError):
-            client.put("k", "v")
+            client.put("k", "v", timeout_s=0.2)
         node.behave = lambda header, requests: [NO_LEADER] * len(requests)
         with pytest.raises(errors.NoLeaderError):
-            client.get("k")
+            client.get("k", timeout_s=1.0)
         with pytest.raises(ValueError, match="not one of"):
             client.status("h:1")
     with pytest.raises(ValueError, match="at least one endpoint"):

@@ -3,10 +3,13 @@
 import asyncio
 import threading
 
+import msgpack
 import pytest
+import zmq
 from sampan.client import AsyncClient, Client, ops
 from sampan.client.errors import ClientClosedError, UnreachableError, WatchCompactedError
 from sampan.client.watch import EventType
+from sampan.config import limits
 
 from .real_node import real_node
 
@@ -25,11 +28,6 @@ def run(endpoint, scenario):
             await asyncio.wait_for(scenario(client), WAIT_S)
 
     asyncio.run(main())
-
-
-async def compact(client, revision):
-    body = await client._submit("write", ("compact", revision, 0), None)
-    assert body[1] == (0, body[1][1])
 
 
 async def take(watch, count):
@@ -133,7 +131,7 @@ def test_what_was_compacted_is_an_error_that_tells_where_to_go_on(node):
     async def scenario(client):
         first = (await client.put("compacted", "0")).header.revision
         last = (await client.put("compacted", "1")).header.revision
-        await compact(client, last)
+        await client.compact(last)
         watch = client.watch("compacted", start_revision=first)
         with pytest.raises(WatchCompactedError) as caught:
             await anext(watch)
@@ -202,3 +200,83 @@ def test_the_blocking_client_watches_too(node):
 def test_nobody_to_watch_is_an_error_in_time():
     with Client(["127.0.0.1:1"], timeout_s=0.1) as client, pytest.raises(UnreachableError):
         next(client.watch("k"))
+
+
+def test_entering_ends_when_the_watch_is_canceled_meanwhile():
+    async def both():
+        async with AsyncClient(["127.0.0.1:1"], timeout_s=WAIT_S) as client:
+            watch = client.watch("k")
+            entering = asyncio.create_task(watch.__aenter__())
+            await asyncio.sleep(0)
+            watch.cancel()
+            await asyncio.wait_for(entering, WAIT_S)
+
+    asyncio.run(both())
+    with Client(["127.0.0.1:1"], timeout_s=WAIT_S) as client:
+        watch = client.watch("k")
+        entering = threading.Thread(target=watch.__enter__, daemon=True)
+        entering.start()
+        watch.cancel()
+        entering.join(WAIT_S)
+        assert not entering.is_alive()
+
+
+class Raw:
+    """A connection that speaks docs/protocol.md by itself, and reads and reports when it likes."""
+
+    def __init__(self, context, endpoint):
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.linger = 0
+        self.socket.connect(f"tcp://{endpoint}")
+        self.received = self.last_id = 0
+        self.pushed = []
+        """Responses of watches, in order."""
+
+    def ask(self, kind, *requests, report=True):
+        """The results; what was pushed before them is in `pushed`."""
+        self.last_id += 1
+        header = [1, self.last_id, kind, 0, self.received if report else 0]
+        self.socket.send_multipart([msgpack.packb(header), msgpack.packb(requests)])
+        while True:
+            answered, body = self.take()
+            if answered:
+                return body
+
+    def take(self):
+        assert self.socket.poll(WAIT_S * 1000)
+        header, body = self.socket.recv_multipart()
+        self.received += len(body)
+        decoded = msgpack.unpackb(body)
+        if msgpack.unpackb(header)[1] == 0:
+            self.pushed += decoded
+            return False, None
+        return True, decoded
+
+
+def test_a_connection_that_reports_nothing_stalls_alone_and_misses_nothing(node):
+    count, size = 200, 50_000
+    with (
+        zmq.Context() as context,
+        Client([node], timeout_s=WAIT_S) as client,
+        client.watch("raw") as other,
+    ):
+        raw = Raw(context, node)
+        with raw.socket:
+            ((code, revision, watch_id),) = raw.ask("watch", ["create", b"raw"])
+            for n in range(count):
+                client.put("raw", b"%d " % n + bytes(size))
+            seen = 0
+            while seen < count:
+                seen += len(next(other).events)
+            raw.ask("maintenance", ["status"], report=False)
+            unread = sum(len(str(each)) > size for each in raw.pushed)
+            assert 0 < unread < 2 * limits.WATCH_WINDOW_BYTES // size, "not all of it"
+            while len(events_of(raw.pushed)) < count:
+                raw.ask("watch", ["ack"])
+            assert [int(e[1][5].split()[0]) for e in events_of(raw.pushed)] == list(range(count))
+            assert (code, watch_id) == (0, 0)
+            assert events_of(raw.pushed)[0][1][2] > revision
+
+
+def events_of(pushed):
+    return [event for name, _, _, _, events in pushed if name == "events" for event in events]

@@ -87,6 +87,8 @@ def test_a_wrong_environment(environment, words):
         (values(log_level="loud"), "log_level must be one of"),
         (values(log_entries_max=1), "log_entries_max must be at least"),
         (values(log_bytes_max=1), "log_bytes_max must be at least"),
+        (values(client_requests_per_s=-1), "client_requests_per_s must not be negative"),
+        (values(client_keys_per_s=-1), "client_keys_per_s must not be negative"),
         (values(client_listen="nowhere"), "'nowhere' is not HOST:PORT"),
         (member(id=0), "member 1: id must be between 1"),
         (member(id=2**63), "member 1: id must be between 1"),
@@ -156,3 +158,29 @@ def test_the_logs_bounds_follow_from_two_numbers():
     assert bounds == LogLimits(800, 1 << 20)
     assert 0 < bounds.keep_entries < bounds.flush_entries < bounds.entries_max
     assert bounds.flush_bytes < bounds.bytes_max < bounds.held_bytes_max
+
+
+@pytest.mark.parametrize(
+    ("mode", "retention", "kept"),
+    [
+        ("periodic", "0", 0),
+        ("periodic", "1", 3600),
+        ("periodic", "1h30m5s", 5405),
+        ("periodic", "10m", 600),
+        ("periodic", "5s", 5),
+        ("revision", "0", 0),
+        ("revision", "1000", 1000),
+    ],
+)
+def test_what_automatic_compaction_keeps(mode, retention, kept):
+    config = build(values(auto_compaction_mode=mode, auto_compaction_retention=retention), "here")
+    assert config.auto_compaction_keep == kept
+
+
+@pytest.mark.parametrize(
+    ("mode", "retention"),
+    [("periodic", ""), ("periodic", "1d"), ("periodic", "-1"), ("revision", "1h"), ("x", "1")],
+)
+def test_a_retention_that_is_none(mode, retention):
+    with pytest.raises(ConfigError, match="here: auto_compaction"):
+        build(values(auto_compaction_mode=mode, auto_compaction_retention=retention), "here")

@@ -1,6 +1,8 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -9,17 +11,18 @@ from ..client.real_node import BIN, free_port, real_node
 ETCDCTL, SAMPANCTL = BIN / "etcdctl", BIN / "sampanctl"
 
 
-@pytest.fixture(scope="module")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The client endpoint of a real etcd of one member."""
+@contextmanager
+def run_etcd(directory: Path, *flags: str) -> Iterator[str]:
+    """The client endpoint of a real etcd of one member, from when it is healthy on."""
     client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
     process = subprocess.Popen(
         [
             BIN / "etcd",
-            *("--name", "a", "--data-dir", tmp_path_factory.mktemp("etcd")),
+            *("--name", "a", "--data-dir", directory),
             *("--listen-client-urls", client, "--advertise-client-urls", client),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--initial-cluster", f"a={peer}", "--log-level", "error", "--unsafe-no-fsync"),
+            *flags,
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -33,6 +36,13 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The client endpoint of a real etcd of one member."""
+    with run_etcd(tmp_path_factory.mktemp("etcd")) as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(scope="module")

@@ -77,7 +77,8 @@ def normal(ran: Ran, args: list[str]) -> Ran:
         stdout = stdout[2 + stdout[1] :]  # without the header, whose ids differ
     for pattern, replacement in IDENTITY:
         stdout = re.sub(pattern, replacement, stdout)
-    return Ran(stdout, ran.stderr.replace(b"sampanctl", b"etcdctl"), ran.exit_code)
+    stderr = re.sub(rb"127\.0\.0\.1:\d+", b"HOST:PORT", ran.stderr)
+    return Ran(stdout, stderr.replace(b"sampanctl", b"etcdctl"), ran.exit_code)
 
 
 def test_the_whole_script(etcd, sampan):
@@ -97,12 +98,13 @@ def test_the_whole_script(etcd, sampan):
 
 CLUSTER_LINES = [
     f"{command} -w {form}"
-    for command in ("endpoint status", "endpoint health", "member list")
+    for command in ("endpoint status", "endpoint health", "endpoint hashkv", "member list")
     for form in ("simple", "fields", "json", "table")
 ]
 CLUSTER_LINES += [f"member list --hex -w {form}" for form in ("simple", "fields", "json", "table")]
 CLUSTER_LINES += ["endpoint status --hex -w json", "endpoint status --hex -w fields"]
-CLUSTER_LINES += ["endpoint status --cluster", "endpoint health --cluster"]
+CLUSTER_LINES += [f"endpoint {what} --cluster" for what in ("status", "health", "hashkv")]
+CLUSTER_LINES += ["endpoint hashkv --rev=-1", "endpoint hashkv anything", "endpoint hashkv --hex"]
 
 
 def shape(output: bytes) -> str:
@@ -128,7 +130,11 @@ UNREACHABLE_LINES = [
     "endpoint health",
     "endpoint status",
     "endpoint status -w json",
+    "endpoint status -w table",
     "endpoint status --cluster",
+    "endpoint hashkv",
+    "endpoint hashkv -w json",
+    "compaction 5",
 ]
 
 
@@ -140,7 +146,7 @@ def test_an_endpoint_that_does_not_answer(monkeypatch, text):
 
 
 def test_one_endpoint_of_two_answers(etcd, sampan, monkeypatch):
-    for command in ("endpoint status", "endpoint health", "get nothing"):
+    for command in ("endpoint status", "endpoint hashkv", "endpoint health", "get nothing"):
         line = parse(f"--command-timeout=2s {command}")
         dead = ",127.0.0.1:1"
         ours, theirs = sampanctl(sampan + dead, line, monkeypatch), etcdctl(etcd + dead, line)

@@ -66,7 +66,7 @@ class Model:
 
     def lease_keep_alive(self, lease):
         ttl, _ = self.leases.get(lease, (0, 0))
-        if ttl:
+        if lease in self.leases:
             self.leases[lease] = (ttl, self.index)
         return (0, self.revision, lease, ttl)
 

@@ -47,7 +47,7 @@ def test_refusals_and_the_answer(store):
     apply(store, ("put", b"a", b"1"), ("put", b"a", b"2"))
     assert apply(store, ("compact", 4)) == [errors.FUTURE_REVISION]
     assert apply(store, ("compact", 0)) == [errors.COMPACTED]
-    assert apply(store, ("compact", 2, 1)) == [(0, 3)]
+    assert apply(store, ("compact", 2)) == [(0, 3)]
     assert apply(store, ("compact", 2)) == [errors.COMPACTED]
     assert store.range(("range", b"a", b"", 0, 1)) == errors.COMPACTED
     assert store.range(("range", b"a", b"", 0, 2))[2] == 1

@@ -101,3 +101,36 @@ def test_etcds_errors_for_writes(request_, error):
 )
 def test_etcds_errors_for_reads(request_, error):
     assert requests.check_request(request_, requests.READ_CHECKS) == error
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ("lease_grant", 1),
+        ("lease_grant", 1, 2, 3),
+        ("lease_grant", b"1", 2),
+        ("lease_grant", 0, -1),
+        ("lease_revoke",),
+        ("lease_revoke", 2**64),
+        ("lease_keep_alive", None),
+        ("lease_expire", ((1, 1),), 10),
+        ("alarm_raise", 1, 1),
+        ("alarm_disarm", -1),
+        ("alarm_disarm", 1, 1, 1),
+        ("lease_time_to_live",),
+        ("lease_time_to_live", 1, 2),
+        ("lease_time_to_live", 1, True),
+        ("lease_list", 1),
+        ("alarm_list", 0),
+    ],
+)
+def test_requests_about_leases_and_alarms_of_the_wrong_shape(request_):
+    for checks in (requests.WRITE_CHECKS, requests.READ_CHECKS):
+        error = requests.check_request(request_, checks)
+        assert error.text.startswith("sampan: malformed request")
+
+
+def test_a_grant_is_completed_before_it_goes_into_the_log():
+    complete = requests.complete_lease_grant
+    assert complete(("lease_grant", 0, 60), lambda: 99, 2) == ("lease_grant", 99, 60)
+    assert complete(("lease_grant", 7, 0), lambda: 99, 2) == ("lease_grant", 7, 2)

@@ -1,0 +1,86 @@
+"""The calls about history and its hash, of both clients."""
+
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any
+
+from ..transport.requests import KIND_INSPECT, KIND_WRITE
+from . import _decode
+from .errors import SampanError
+from .types import CompactResponse, HashKvResponse
+
+
+class AsyncMaintenanceCalls:
+    """The part of `AsyncClient` that is about history."""
+
+    _submit: Callable[..., Awaitable[Any]]
+    _timeout_s: float
+
+    async def compact(
+        self, revision: int, *, physical: bool = False, timeout_s: float | None = None
+    ) -> CompactResponse:
+        """Forget what was replaced or deleted before `revision`: reads below it are refused.
+
+        Args:
+            revision: it and what is newer stays readable.
+            physical: return only when the history is gone from the member that answers. An error
+                that says so is raised when that takes longer; the revision is compacted even so.
+            timeout_s: this call's time.
+        """
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        deadline = monotonic() + timeout_s
+        answer = await self._submit(KIND_WRITE, ("compact", revision), timeout_s)
+        if physical:
+            left_s = max(0.0, deadline - monotonic())
+            try:
+                await self._submit(KIND_INSPECT, ("compacted", revision), left_s)
+            except SampanError as error:
+                raise _decode.not_gone_yet(revision, error) from error
+        return _decode.compact_response(answer)
+
+    async def hash_kv(
+        self, endpoint: str | None = None, *, revision: int = 0, timeout_s: float | None = None
+    ) -> HashKvResponse:
+        """Hash the whole state of a node as of a revision, to compare it with another's.
+
+        Args:
+            endpoint: the node to ask; None for any.
+            revision: 0 for its newest.
+            timeout_s: this call's time; a million keys take some seconds.
+
+        Raises:
+            ValueError: `endpoint` is not one of this client's.
+        """
+        request = ("hash_kv", revision)
+        answer = await self._submit(KIND_INSPECT, request, timeout_s, endpoint)
+        return _decode.hash_kv_response(answer)
+
+
+class MaintenanceCalls:
+    """The part of `Client` that is about history; `AsyncMaintenanceCalls` tells more."""
+
+    _call: Callable[..., Any]
+    _timeout_s: float
+
+    def compact(
+        self, revision: int, *, physical: bool = False, timeout_s: float | None = None
+    ) -> CompactResponse:
+        """Forget what was replaced or deleted before `revision`; with `physical` return only when
+        it is gone from the member that answers."""
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        deadline = monotonic() + timeout_s
+        answer = self._call(KIND_WRITE, ("compact", revision), timeout_s)
+        if physical:
+            left_s = max(0.0, deadline - monotonic())
+            try:
+                self._call(KIND_INSPECT, ("compacted", revision), left_s)
+            except SampanError as error:
+                raise _decode.not_gone_yet(revision, error) from error
+        return _decode.compact_response(answer)
+
+    def hash_kv(
+        self, endpoint: str | None = None, *, revision: int = 0, timeout_s: float | None = None
+    ) -> HashKvResponse:
+        """Hash the whole state of a node, any or the one at `endpoint`, as of a revision."""
+        request = ("hash_kv", revision)
+        return _decode.hash_kv_response(self._call(KIND_INSPECT, request, timeout_s, endpoint))

@@ -1,0 +1,169 @@
+"""Barriers (etcd's `recipes.Barrier` and `DoubleBarrier`)."""
+
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+
+from ...transport import errors as wire
+from .. import errors, ops
+from ..lease import Lease, LeaseState
+from ..ops import Bytes, to_bytes
+from ..sync import Client
+from ._calls import Blocking, Calls, finish
+
+
+class AsyncBarrier:
+    """Stops all who come to it while somebody holds it closed: while its key exists."""
+
+    def __init__(self, client: Calls, name: Bytes) -> None:
+        """
+        Args:
+            client: an `AsyncClient`.
+            name: of the barrier, which is its key.
+        """
+        self._client = client
+        self._key = to_bytes(name)
+
+    async def hold(self) -> None:
+        """Close it. It may be closed already."""
+        absent = ops.create_revision(self._key) == 0
+        await self._client.txn([absent], [ops.put(self._key, b"")])
+
+    async def release(self) -> None:
+        """Open it, whoever closed it."""
+        await self._client.txn([], [ops.delete(self._key)])
+
+    async def wait(self) -> None:
+        """Wait until it is open."""
+        while (found := await self._client.get(self._key)).kvs:
+            after = found.header.revision + 1
+            watch = self._client.watch(self._key, start_revision=after, no_put=True)
+            try:
+                await anext(aiter(watch))
+                return
+            except errors.WatchCompactedError:
+                continue  # look again
+            finally:
+                watch.cancel()
+
+
+class AsyncDoubleBarrier:
+    """Lets `count` participants begin together, and end together.
+
+    One whose lease ends counts no longer: those who wait to leave do not wait for it. Who has left
+    may enter again for another round.
+    """
+
+    def __init__(self, client: Calls, name: Bytes, lease: LeaseState, count: int) -> None:
+        """
+        Args:
+            client: an `AsyncClient`.
+            name: of the barrier.
+            lease: an `AsyncLease`, which stands for one participant.
+            count: how many participants there are.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if count < 1:
+            raise ValueError(f"a barrier is for at least one, not {count}")
+        self._client = client
+        self._line = to_bytes(name) + b"/"
+        self._key = self._line + b"%x" % lease.id
+        self._lease = lease
+        self._count = count
+
+    async def enter(self) -> None:
+        """Wait until all have entered. Cancelled or failed it takes back its own entrance.
+
+        Raises:
+            errors.BarrierFullError: `count` others are inside.
+            errors.LeaseLostError: the lease has ended, or may have, while it waited.
+        """
+        absent = ops.create_revision(self._key) == 0
+        put = ops.put(self._key, b"", lease=self._lease.id)
+        look = ops.get(self._line, prefix=True, keys_only=True)
+        self._lease.check()
+        try:
+            answer = await self._client.txn([absent], [put, look], [look])
+            inside = {kv.key for kv in answer.responses[-1].kvs}
+            if len(inside) > self._count:
+                text = f"sampan: {self._count} others are in {self._line.decode(errors='replace')}"
+                raise errors.BarrierFullError(wire.FAILED_PRECONDITION, text)
+            await self._follow(inside, answer.header.revision, self._all_inside, self._lease)
+        except BaseException:
+            ours = ops.lease(self._key) == self._lease.id
+            with suppress(errors.SampanError):  # else the key goes with its lease
+                await self._client.txn([ours], [ops.delete(self._key)])
+            raise
+
+    async def leave(self) -> None:
+        """Wait until all have left, or their leases have ended."""
+        look = ops.get(self._line, prefix=True, keys_only=True)
+        answer = await self._client.txn([], [ops.delete(self._key), look])
+        inside = {kv.key for kv in answer.responses[-1].kvs}
+        await self._follow(inside, answer.header.revision, lambda left: not left, None)
+
+    def _all_inside(self, inside: set[bytes]) -> bool:
+        if self._key not in inside:
+            text = f"sampan: key {self._key.decode(errors='replace')!r} is gone"
+            raise errors.LockLostError(wire.NOT_FOUND, text)
+        return len(inside) >= self._count
+
+    async def _follow(
+        self,
+        inside: set[bytes],
+        revision: int,
+        done: Callable[[set[bytes]], bool],
+        lease: LeaseState | None,
+    ) -> None:
+        """Follow who is inside, from a revision on, until `done`. Everybody sees the same history,
+        so nobody misses a moment that others saw."""
+        if done(inside):
+            return
+        watch = self._client.watch(self._line, prefix=True, start_revision=revision + 1)
+        with ExitStack() as stack:
+            stack.callback(watch.cancel)
+            if lease is not None:
+                stack.enter_context(lease.when_lost(watch.cancel))
+            async for response in watch:
+                for event in response.events:
+                    (inside.add if event.type == "PUT" else inside.discard)(event.kv.key)
+                    if done(inside):
+                        return
+        self._lease.check()
+
+
+class Barrier:
+    """Stops all who come to it while it is held closed; `AsyncBarrier` says more."""
+
+    def __init__(self, client: Client, name: Bytes) -> None:
+        """See `AsyncBarrier`."""
+        self._inner = AsyncBarrier(Blocking(client), name)
+
+    def hold(self) -> None:
+        """Close it. It may be closed already."""
+        finish(self._inner.hold())
+
+    def release(self) -> None:
+        """Open it, whoever closed it."""
+        finish(self._inner.release())
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until it is open. Raises TimeoutError when it was closed for `timeout_s`."""
+        finish(self._inner.wait(), timeout_s)
+
+
+class DoubleBarrier:
+    """Lets `count` participants begin and end together; `AsyncDoubleBarrier` says more."""
+
+    def __init__(self, client: Client, name: Bytes, lease: Lease, count: int) -> None:
+        """See `AsyncDoubleBarrier`."""
+        self._inner = AsyncDoubleBarrier(Blocking(client), name, lease, count)
+
+    def enter(self, timeout_s: float | None = None) -> None:
+        """Wait until all have entered. Raises TimeoutError when they did not in `timeout_s`."""
+        finish(self._inner.enter(), timeout_s)
+
+    def leave(self, timeout_s: float | None = None) -> None:
+        """Wait until all have left. Raises TimeoutError when they did not in `timeout_s`."""
+        finish(self._inner.leave(), timeout_s)

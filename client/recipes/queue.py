@@ -1,0 +1,134 @@
+"""Queues that any number of clients fill and empty (etcd's `recipes.Queue`, `PriorityQueue`).
+
+An item is a key. Its name begins with its priority, then the store's revision before it was put:
+who begins to put after another has finished gets a later name, and no two have to agree on a number
+first. The first item is then the first key, which is found without sorting.
+"""
+
+import secrets
+
+from .. import errors
+from ..ops import Bytes, RangeOptions, delete, get, mod_revision, put, to_bytes
+from ..sync import Client
+from ..types import KeyValue
+from ._calls import Blocking, Calls, finish
+
+PRIORITY_MAX = (1 << 64) - 1
+FIRST_KEY: RangeOptions = {"prefix": True, "limit": 1}
+
+
+async def _enqueue(client: Calls, prefix: bytes, value: Bytes) -> None:
+    now = (await client.txn([], [get(prefix)])).header.revision
+    key = b"%s%016x-%s" % (prefix, now, secrets.token_hex(8).encode())
+    await client.txn([], [put(key, value)])
+
+
+async def _claim(client: Calls, kv: KeyValue) -> bool:
+    answer = await client.txn([mod_revision(kv.key) == kv.mod_revision], [delete(kv.key)])
+    return answer.succeeded
+
+
+async def _dequeue(client: Calls, line: bytes) -> bytes:
+    while True:
+        found = await client.get(line, **FIRST_KEY)
+        if found.kvs:
+            if await _claim(client, found.kvs[0]):
+                return found.kvs[0].value
+            continue
+        watch = client.watch(
+            line, prefix=True, start_revision=found.header.revision + 1, no_delete=True
+        )
+        try:
+            await anext(aiter(watch))
+        except errors.WatchCompactedError:
+            continue  # look again
+        finally:
+            watch.cancel()
+
+
+class AsyncPriorityQueue:
+    """Items by priority, the smallest first; those of the same in the order of their arrival."""
+
+    def __init__(self, client: Calls, name: Bytes) -> None:
+        """
+        Args:
+            client: an `AsyncClient`.
+            name: of the queue.
+        """
+        self._client = client
+        self._line = to_bytes(name) + b"/"
+
+    async def enqueue(self, value: Bytes, priority: int) -> None:
+        """Put an item.
+
+        Raises:
+            ValueError: the priority is negative or has more than 64 bits.
+        """
+        if not 0 <= priority <= PRIORITY_MAX:
+            raise ValueError(f"a priority is 0 to {PRIORITY_MAX}, not {priority}")
+        await _enqueue(self._client, b"%s%016x/" % (self._line, priority), value)
+
+    async def dequeue(self) -> bytes:
+        """Take the first item; waits for one. No two get the same.
+
+        Raises:
+            errors.UnknownOutcomeError: an item may have been taken, and is lost then.
+        """
+        return await _dequeue(self._client, self._line)
+
+
+class AsyncQueue:
+    """Items in the order of their arrival."""
+
+    def __init__(self, client: Calls, name: Bytes) -> None:
+        """
+        Args:
+            client: an `AsyncClient`.
+            name: of the queue.
+        """
+        self._client = client
+        self._line = to_bytes(name) + b"/"
+
+    async def enqueue(self, value: Bytes) -> None:
+        """Put an item."""
+        await _enqueue(self._client, self._line, value)
+
+    async def dequeue(self) -> bytes:
+        """Take the first item; waits for one. No two get the same.
+
+        Raises:
+            errors.UnknownOutcomeError: an item may have been taken, and is lost then.
+        """
+        return await _dequeue(self._client, self._line)
+
+
+class PriorityQueue:
+    """Items by priority, the smallest first. Any thread may use it."""
+
+    def __init__(self, client: Client, name: Bytes) -> None:
+        """See `AsyncPriorityQueue`."""
+        self._inner = AsyncPriorityQueue(Blocking(client), name)
+
+    def enqueue(self, value: Bytes, priority: int) -> None:
+        """Put an item."""
+        finish(self._inner.enqueue(value, priority))
+
+    def dequeue(self, timeout_s: float | None = None) -> bytes:
+        """Take the first item. Raises TimeoutError when there was none for `timeout_s`."""
+        return finish(self._inner.dequeue(), timeout_s)
+
+
+class Queue:
+    """Items in the order of their arrival. Any thread may use it."""
+
+    def __init__(self, client: Client, name: Bytes) -> None:
+        """See `AsyncQueue`."""
+        self._inner = AsyncQueue(Blocking(client), name)
+
+    def enqueue(self, value: Bytes) -> None:
+        """Put an item."""
+        finish(self._inner.enqueue(value))
+
+    def dequeue(self, timeout_s: float | None = None) -> bytes:
+        """Take the first item. Raises TimeoutError when there was none for `timeout_s`."""
+        return finish(self._inner.dequeue(), timeout_s)

@@ -1,0 +1,241 @@
+"""Watches when nodes fail, refuse, fall silent or forget: they deliver, resume or raise."""
+
+import asyncio
+
+import pytest
+from sampan.client import watch_engine
+from sampan.client.errors import (
+    NoLeaderError,
+    ReadTimeoutError,
+    UnreachableError,
+    WatchCanceledError,
+    WatchCompactedError,
+)
+from sampan.config import limits
+
+from .fake_node import NO_LEADER, SILENCE, FakeNode
+from .scenario import LONG_S, run
+
+
+def event(revision, value=b"v"):
+    return [0, [b"k", 2, revision, revision - 1, 0, value]]
+
+
+def created(node):
+    """(start revision, watch id) of each create request that a node got."""
+    return [(each[3], each[5]) for each in node.requests("watch") if each[0] == "create"]
+
+
+def on_create(*responses):
+    """What follows the answer to a create: each response with the watch's id in its place."""
+
+    def push(header, requests):
+        return [
+            [[name, request[5], *rest] for name, *rest in responses]
+            for request in requests
+            if header[2] == "watch" and request[0] == "create"
+        ]
+
+    return push
+
+
+def revisions(response):
+    return [each.kv.mod_revision for each in response.events]
+
+
+def only_watches(behave):
+    return lambda header, requests: behave(requests) if header[2] == "watch" else None
+
+
+def test_a_node_that_dies_is_replaced_and_the_watch_goes_on_after_what_it_told():
+    with FakeNode(1) as one, FakeNode(2) as two:
+        for node in (one, two):
+            node.push = on_create(("events", 5, False, [event(4), event(5)]))
+
+        async def scenario(client):
+            watch = client.watch("k", start_revision=4, timeout_s=LONG_S)
+            assert revisions(await anext(watch)) == [4, 5]
+            first, second = (one, two) if created(one) else (two, one)
+            second.push = on_create(("events", 6, False, [event(6)]))
+            first.kill()
+            assert revisions(await anext(watch)) == [6]
+            assert [start for start, _ in created(second)] == [6]
+
+        run([one, two], scenario)
+
+
+def test_a_watch_of_what_comes_goes_on_from_its_creation():
+    with FakeNode(1) as one, FakeNode(2) as two:
+        one.store.revision = two.store.revision = 7
+
+        async def scenario(client):
+            async with client.watch("k", timeout_s=LONG_S) as watch:
+                first, second = (one, two) if created(one) else (two, one)
+                second.push = on_create(("events", 8, False, [event(8)]))
+                first.kill()
+                assert revisions(await anext(watch)) == [8]
+            assert [start for start, _ in created(first) + created(second)] == [0, 8]
+
+        run([one, two], scenario)
+
+
+def test_half_a_response_is_told_again_as_a_whole():
+    with FakeNode(1) as one, FakeNode(2) as two:
+        for node in (one, two):
+            node.push = on_create(("events", 5, True, [event(5, b"1")]))
+
+        async def scenario(client):
+            watch = client.watch("k", start_revision=5, timeout_s=LONG_S)
+            waiting = asyncio.ensure_future(anext(watch))
+            while not created(one) + created(two):
+                await asyncio.sleep(0.01)
+            first, second = (one, two) if created(one) else (two, one)
+            second.push = on_create(
+                ("events", 5, True, [event(5, b"1")]), ("events", 5, False, [event(5, b"2")])
+            )
+            first.kill()
+            response = await waiting
+            assert [each.kv.value for each in response.events] == [b"1", b"2"]
+            assert created(second)[0][0] == 5
+
+        run([one, two], scenario)
+
+
+def test_a_node_that_lost_its_leader_is_left():
+    with FakeNode(1) as one, FakeNode(2) as two:
+        for node in (one, two):
+            node.push = on_create(
+                ("events", 5, False, [event(5)]), ("canceled", 5, 0, NO_LEADER[1])
+            )
+
+        async def scenario(client):
+            watch = client.watch("k", start_revision=5, timeout_s=LONG_S)
+            assert revisions(await anext(watch)) == [5]
+            first, second = (one, two) if created(one) else (two, one)
+            second.push = on_create(("events", 6, False, [event(6)]))
+            assert revisions(await anext(watch)) == [6]
+            assert created(second)[0][0] == 6
+            assert len(created(first)) == 1
+
+        run([one, two], scenario)
+
+
+def test_a_node_that_forgot_the_watches_gets_them_again(monkeypatch):
+    monkeypatch.setattr(limits, "WATCH_KEEPALIVE_S", 0.02)
+    with FakeNode() as node:
+        node.push = on_create(("events", 5, False, [event(5)]))
+
+        async def scenario(client):
+            watch = client.watch("k", start_revision=5, timeout_s=LONG_S)
+            await anext(watch)
+            node.push = on_create(("events", 6, False, [event(6)]))
+            node.store.watches = 0
+            assert revisions(await anext(watch)) == [6]
+            (_, old), (start, new) = created(node)[:2]
+            assert (start, new != old) == (6, True)
+
+        run([node], scenario)
+
+
+def test_a_node_that_does_not_answer_is_left(monkeypatch):
+    monkeypatch.setattr(limits, "WATCH_KEEPALIVE_S", 0.02)
+    monkeypatch.setattr(watch_engine, "ANSWER_S", 0.2)
+    with FakeNode(1) as one, FakeNode(2) as two:
+
+        async def scenario(client):
+            async with client.watch("k", timeout_s=LONG_S) as watch:
+                first, second = (one, two) if created(one) else (two, one)
+                second.push = on_create(("events", 2, False, [event(2)]))
+                first.behave = only_watches(lambda requests: SILENCE)
+                assert revisions(await anext(watch)) == [2]
+
+        run([one, two], scenario)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (lambda requests: [NO_LEADER] * len(requests), NoLeaderError),
+        (lambda requests: SILENCE, (UnreachableError, ReadTimeoutError)),
+    ],
+)
+def test_without_a_node_that_takes_it_a_watch_raises_in_time(monkeypatch, answer, error):
+    monkeypatch.setattr(watch_engine, "ANSWER_S", 0.1)
+    with FakeNode() as node:
+        node.behave = only_watches(answer)
+
+        async def scenario(client):
+            with pytest.raises(error):
+                await anext(client.watch("k", timeout_s=0.3))
+            assert len(created(node)) > 1, "it tried more than once"
+
+        run([node], scenario)
+
+
+def test_an_end_without_return():
+    with FakeNode() as node:
+
+        async def scenario(client):
+            node.push = on_create(("canceled", 5, 0, "permission denied"))
+            with pytest.raises(WatchCanceledError, match="permission denied"):
+                await anext(client.watch("k"))
+            node.push = on_create(("canceled", 5, 9, "compacted"))
+            with pytest.raises(WatchCompactedError) as caught:
+                await anext(client.watch("k", start_revision=3))
+            assert caught.value.compact_revision == 9
+            assert len(created(node)) == 2
+
+        run([node], scenario)
+
+
+def test_what_was_received_is_reported_before_the_node_would_stall():
+    with FakeNode() as node:
+        big = b"v" * (watch_engine.ACK_BYTES // 2)
+        node.push = on_create(*(("events", n, False, [event(n, big)]) for n in range(2, 7)))
+
+        async def scenario(client):
+            watch = client.watch("k", start_revision=2)
+            await anext(watch)
+            await asyncio.to_thread(
+                node.wait_for, lambda node: ["ack"] in node.requests("watch"), LONG_S
+            )
+            received = [h[4] for h, body in node.messages if h[2] == "watch" and body == [["ack"]]]
+            assert received[0] > watch_engine.ACK_BYTES
+
+        run([node], scenario)
+
+
+def test_responses_that_are_none_break_the_connection_and_the_watch_goes_on():
+    with FakeNode() as node:
+        node.push = on_create(("events", 5, False, "nonsense"))
+
+        async def scenario(client):
+            watch = client.watch("k", start_revision=5, timeout_s=LONG_S)
+            waiting = asyncio.ensure_future(anext(watch))
+            while not created(node):
+                await asyncio.sleep(0.01)
+            node.push = on_create(("events", 5, False, [event(5)]))
+            assert revisions(await waiting) == [5]
+
+        run([node], scenario)
+
+
+def test_progress_that_was_asked_for_is_asked_again_elsewhere():
+    with FakeNode(1) as one, FakeNode(2) as two:
+
+        def push(header, requests):
+            return [[["progress", -1, 7]]] if ["progress"] in requests else []
+
+        async def scenario(client):
+            async with client.watch("k", start_revision=5, timeout_s=LONG_S) as watch:
+                first, second = (one, two) if created(one) else (two, one)
+                second.push = push
+                watch.request_progress()
+                await asyncio.to_thread(
+                    first.wait_for, lambda node: ["progress"] in node.requests("watch"), LONG_S
+                )
+                first.kill()
+                response = await anext(watch)
+                assert (response.is_progress, response.header.revision) == (True, 7)
+
+        run([one, two], scenario)

@@ -1,0 +1,164 @@
+"""`check perf` and `make-mirror`."""
+
+import io
+import os
+import re
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+from sampan.client import Client
+from sampan.client.ctl import check_perf
+from sampan.client.ctl import main as ctl
+from sampan.client.ctl.check_perf import Load, Measured, judge
+
+from ..client.real_node import real_node
+from .conftest import SAMPANCTL
+from .test_like_etcdctl import etcdctl, parse, sampanctl
+
+WAIT_S = 60
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """The client endpoint of another cluster."""
+    with real_node(tmp_path_factory.mktemp("other")) as endpoint:
+        yield endpoint
+
+
+def run(*args):
+    out, err = io.BytesIO(), io.BytesIO()
+    exit_code = ctl.run(args, io.BytesIO(), out, err)
+    return exit_code, out.getvalue().decode(), err.getvalue().decode()
+
+
+class Running:
+    """A command in a process of its own."""
+
+    def __init__(self, program, endpoint, *args):
+        self.process = subprocess.Popen(
+            [program, "--endpoints", endpoint, *args],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def line(self):
+        return self.process.stdout.readline().decode().rstrip("\n")
+
+    def interrupt(self, number):
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=WAIT_S)
+        return self.process.returncode, out.decode(), err.decode()
+
+
+# -- check perf
+
+
+def test_check_perf_prints_and_cleans_up(sampan, monkeypatch):
+    monkeypatch.setitem(check_perf.LOADS, "s", Load(50, 5, 1))
+    exit_code, out, err = run("--endpoints", sampan, "check", "perf", "--auto-compact")
+    bar, *lines = out.split("\n")
+    assert "\r 1 / 1 " in bar
+    assert "100.00%" in bar
+    said = re.sub(r"\d+(\.\d+)?", "N", "\n".join(lines))
+    said = re.sub(r"FAIL|PASS", "X", said)  # a busy machine may be too slow for either
+    said = said.replace("Slowest request took too long:", "X: Slowest request took")
+    said = said.replace("Stddev too high:", "X: Stddev is")
+    said = said.replace("Throughput too low:", "Throughput is")
+    assert said == (
+        "Compacting with revision N\nCompacted with revision N\nX: Throughput is N writes/s\n"
+        "X: Slowest request took Ns\nX: Stddev is Ns\nX\n"
+    )
+    assert (exit_code, err) == (0 if lines[-2] == "PASS" else 1, "")
+    with Client([sampan]) as client:
+        assert client.get("/etcdctl-check-perf/", prefix=True).count == 0
+
+
+def test_check_perf_does_not_touch_keys_that_are_there(sampan):
+    with Client([sampan]) as client:
+        client.put("/mine/1", "v")
+    exit_code, out, err = run("--endpoints", sampan, "check", "perf", "--prefix", "/mine/")
+    assert (exit_code, out) == (3, "")
+    assert err.startswith('Error: prefix "/mine/" has keys.')
+
+
+@pytest.mark.parametrize(
+    ("took", "failed", "lines"),
+    [
+        ([0.1] * 100, {}, ["PASS: Throughput is 101 writes/s", "PASS: Slowest request took "
+         "0.100000s", "PASS: Stddev is 0.000000s", "PASS"]),
+        ([0.1] * 90, {}, ["FAIL: Throughput too low: 91 writes/s", "PASS: Slowest request took "
+         "0.100000s", "PASS: Stddev is 0.000000s", "FAIL"]),
+        ([0.1] * 99 + [0.6], {}, ["PASS: Throughput is 101 writes/s", "Slowest request took too "
+         "long: 0.600000s", "PASS: Stddev is 0.049749s", "FAIL"]),
+        ([0.0, 0.4] * 50, {}, ["PASS: Throughput is 101 writes/s", "PASS: Slowest request took "
+         "0.400000s", "Stddev too high: 0.200000s", "FAIL"]),
+        ([0.1] * 100, {"oh": 2}, ["FAIL: too many errors", "FAIL: ERROR(oh) -> 2",
+         "PASS: Throughput is 101 writes/s", "PASS: Slowest request took 0.100000s",
+         "PASS: Stddev is 0.000000s", "FAIL"]),
+    ],
+)  # fmt: skip
+def test_what_check_perf_says_of_a_run(took, failed, lines):
+    measured = Measured(took, Counter(failed), 1.0)
+    assert judge(measured, Load(100, 1, 1)) == (lines, lines[-1] == "PASS")
+
+
+# -- like etcdctl
+
+LINES = [
+    "check perf --load=huge",
+    "make-mirror",
+    "make-mirror a b",
+]
+
+
+@pytest.mark.parametrize("text", LINES)
+def test_as_etcdctl(etcd, sampan, monkeypatch, text):
+    line = parse(text)
+    ours, theirs = sampanctl(sampan, line, monkeypatch), etcdctl(etcd, line)
+    assert ours[1:] == theirs[1:]
+    help_text = theirs.stdout.startswith(b"NAME:")
+    assert ours.stdout.startswith(b"NAME:") if help_text else ours.stdout == theirs.stdout
+
+
+# -- make-mirror
+
+
+def wait_value(endpoint, key, value):
+    deadline = time.monotonic() + WAIT_S
+    with Client([endpoint], timeout_s=WAIT_S) as client:
+        while [kv.value for kv in client.get(key).kvs] != value:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_a_mirror_copies_what_is_there_and_what_comes(sampan, other):
+    with Client([sampan], timeout_s=WAIT_S) as client:
+        client.put("m/a", "1")
+        client.put("elsewhere", "1")
+        args = ("make-mirror", "--prefix=m/", "--dest-prefix=copy/", other)
+        with Running(SAMPANCTL, sampan, *args):
+            wait_value(other, "copy/a", [b"1"])
+            client.put("m/b", "2")
+            client.delete("m/a")
+            client.put("elsewhere", "2")
+            client.put("m/c", "3")
+            wait_value(other, "copy/c", [b"3"])
+    with Client([other], timeout_s=WAIT_S) as client:
+        found = client.get("\0", from_key=True).kvs
+    assert [(kv.key, kv.value) for kv in found] == [(b"copy/b", b"2"), (b"copy/c", b"3")]
+
+
+def test_a_mirror_to_the_root_of_the_other(sampan, other):
+    with Client([sampan], timeout_s=WAIT_S) as client:
+        client.put("r/x", os.urandom(8).hex())
+        value = client.get("r/x").kvs[0].value
+    with Running(SAMPANCTL, sampan, "make-mirror", "--prefix=r/", "--no-dest-prefix", other):
+        wait_value(other, "x", [value])
