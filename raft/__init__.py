@@ -89,7 +89,8 @@ order and without loss:
   unless all three are 0, store `snapshot` (and apply it). When all of it and of the earlier ones is
   durable, deliver `responses`: those for this node by `step`, the others over the network. Without
   responses the write need not be durable.
-- MsgStorageApply, to LOCAL_APPLY_THREAD: apply `entries`, then deliver `responses`. The node's
+- MsgStorageApply, to LOCAL_APPLY_THREAD: apply `entries`, then deliver `responses`. Skip entries
+  that a snapshot has overtaken, if the two are not applied in one order anyway. The node's
   `apply_conf_change` must have been called for the changes among them before the responses are
   stepped: the next change is admitted from then on.
 

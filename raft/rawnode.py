@@ -160,7 +160,7 @@ class RawNode:
             for index, change in enumerate(changes, start=1)
         ])  # fmt: skip
         # Not applied: the host sees these entries too. They take effect here already, so that the
-        # node can campaign at once.
+        # first members know each other.
         r.log.committed = len(peers)
         for change in changes:
             r.apply_conf_change(change.as_v2())

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 def maybe_send_append(r: "Raft", to: int, pr: Progress, *, send_if_empty: bool = True) -> bool:
-    """Send the peer what it lacks, a snapshot if the log does not reach back; True if sent.
+    """Send the peer what it lacks; True if an append went out, so that there may be more to send.
 
+    If the log does not reach back it is a snapshot, after which nothing more is sent for now.
     An empty message still carries the commit index; `send_if_empty` says whether that is worth it.
     """
     log = r.log
@@ -23,7 +24,8 @@ def maybe_send_append(r: "Raft", to: int, pr: Progress, *, send_if_empty: bool =
     try:
         previous_term = log.term(previous)
     except (ErrCompacted, ErrUnavailable):
-        return _maybe_send_snapshot(r, to, pr)
+        _maybe_send_snapshot(r, to, pr)
+        return False
     entries: list[Entry] = []
     size = 0
     # With a full window only empty messages go out: should everything in it be lost, their
@@ -32,7 +34,9 @@ def maybe_send_append(r: "Raft", to: int, pr: Progress, *, send_if_empty: bool =
         try:
             entries, size = log.batch(pr.next, r.max_msg_size)
         except ErrCompacted:
-            return send_if_empty and _maybe_send_snapshot(r, to, pr)
+            if send_if_empty:
+                _maybe_send_snapshot(r, to, pr)
+            return False
     if not entries and not send_if_empty:
         return False
     r.msgs.append(
@@ -43,17 +47,17 @@ def maybe_send_append(r: "Raft", to: int, pr: Progress, *, send_if_empty: bool =
     return True
 
 
-def _maybe_send_snapshot(r: "Raft", to: int, pr: Progress) -> bool:
+def _maybe_send_snapshot(r: "Raft", to: int, pr: Progress) -> None:
     if not pr.recent_active:
         r.logger.debug("ignore sending snapshot to %x since it is not recently active", to)
-        return False
+        return
     try:
         snapshot = r.log.snapshot()
     except ErrSnapshotTemporarilyUnavailable:
         r.logger.debug(
             "%x failed to send snapshot to %x because snapshot is temporarily unavailable", r.id, to
         )
-        return False
+        return
     if is_empty_snap(snapshot):
         raise RaftPanic("need non-empty snapshot")
     index = snapshot.metadata.index
@@ -64,7 +68,6 @@ def _maybe_send_snapshot(r: "Raft", to: int, pr: Progress) -> bool:
     pr.become_snapshot(index)
     r.logger.debug("%x paused sending replication messages to %x [%s]", r.id, to, pr)
     r.send(Message(MessageType.MsgSnap, to, snapshot=snapshot))
-    return True
 
 
 def bcast_append(r: "Raft") -> None:

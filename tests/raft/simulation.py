@@ -7,6 +7,7 @@ properties of raft are checked (paper, figure 3), and at the end the group must 
 
 import itertools
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sampan.raft import (
@@ -34,22 +35,17 @@ from sampan.raft import (
     StateType,
     is_empty_snap,
 )
+from sampan.tests.raft.invariants import BASE, History, ViolationError, require
 
-BASE = (2, 1)  # index and term of the snapshot that the first members start from
 ACTIONS = {  # weights
     "deliver": 60, "work": 60, "tick": 50, "propose": 10, "lose": 2, "repeat": 2, "read": 5,
-    "change": 3, "crash": 0.8, "restart": 8, "partition": 0.7, "heal": 0.5, "compact": 1.5,
+    "change": 5, "crash": 0.8, "restart": 8, "partition": 0.8, "heal": 0.5, "compact": 1.5,
     "transfer": 0.6, "campaign": 0.6, "unreachable": 0.5, "forget": 0.2, "snapshot_report": 0.5,
+    "stall": 0.6, "resume": 2, "delay": 1, "release": 0.7,
 }  # fmt: skip
 
 
-class ViolationError(AssertionError):
-    """A property of raft does not hold."""
-
-
-def require(condition: bool, text: str) -> None:
-    if not condition:
-        raise ViolationError(text)
+ALWAYS = {"deliver", "work", "tick", "propose", "restart", "heal", "resume", "release"}
 
 
 @dataclass
@@ -68,65 +64,6 @@ class Machine:
     def from_snapshot(s: Snapshot) -> "Machine":
         checksum = int.from_bytes(s.data, "little")
         return Machine(s.metadata.index, checksum, s.metadata.conf_state)
-
-
-class History:
-    """What was ever observed of the whole group, to hold every node's behaviour against."""
-
-    def __init__(self) -> None:
-        self.leaders: dict[int, int] = {}  # term -> node
-        self.entries: dict[tuple[int, int], tuple[int, EntryType, bytes]] = {}
-        self.checksums: dict[int, int] = {}  # index -> state after it
-        self.configs: dict[int, ConfState] = {}
-        self.commits: list[tuple[int, int, int]] = []  # leader's term, index, entry's term
-        self.acknowledged = BASE[0]
-        self.read_floors: dict[bytes, int] = {}
-
-    def saw_leader(self, term: int, node: int) -> None:
-        first = self.leaders.setdefault(term, node)
-        require(first == node, f"two leaders in term {term}: {first} and {node}")
-
-    def saw_entry(self, previous_term: int, e: Entry) -> None:
-        """Log matching: an entry determines its data and the entry before it."""
-        have = self.entries.setdefault((e.index, e.term), (previous_term, e.type, e.data))
-        require(
-            have == (previous_term, e.type, e.data),
-            f"logs differ at {e.term}/{e.index}: {have} and {(previous_term, e.type, e.data)}",
-        )
-
-    def saw_commit(self, leader_term: int, index: int, term: int) -> None:
-        self.commits.append((leader_term, index, term))
-
-    def committed_before(self, term: int) -> tuple[int, int]:
-        """The last (index, term) that a leader of an earlier term committed."""
-        return max(
-            ((i, t) for leader_term, i, t in self.commits if leader_term < term), default=BASE
-        )
-
-    def saw_applied(self, machine: Machine, node: int) -> None:
-        have = self.checksums.setdefault(machine.index, machine.checksum)
-        require(have == machine.checksum, f"node {node} applied something else at {machine.index}")
-        self.acknowledged = max(self.acknowledged, machine.index)
-
-    def saw_config(self, index: int, old: ConfState, new: ConfState) -> None:
-        if index in self.configs:
-            require(self.configs[index] == new, f"configurations differ at {index}")
-            return
-        self.configs[index] = new
-        require(quorums_overlap(old, new), f"quorums of {old} and {new} need not meet")
-
-
-def quorums_overlap(old: ConfState, new: ConfState) -> bool:
-    """True if no quorum of one configuration avoids all quorums of the other."""
-    ids = sorted({*old.voters, *old.voters_outgoing, *new.voters, *new.voters_outgoing})
-
-    def is_quorum(members: frozenset[int], config: ConfState) -> bool:
-        halves = [half for half in (config.voters, config.voters_outgoing) if half]
-        return all(2 * len(members & set(half)) > len(half) for half in halves)
-
-    subsets = [frozenset(c) for n in range(len(ids) + 1) for c in itertools.combinations(ids, n)]
-    everyone = frozenset(ids)
-    return not any(is_quorum(s, old) and is_quorum(everyone - s, new) for s in subsets)
 
 
 class Disk(MemoryStorage):
@@ -167,6 +104,9 @@ class Host:
 
     def start(self) -> None:
         self.machine = Machine.from_snapshot(self.storage.saved())
+        self.restored_index = self.machine.index
+        self.stalled = False  # the disk does not answer
+        self.slow = False  # nothing is applied
         self.outstanding: Ready | None = None  # synchronous mode
         self.appends: list[Message] = []  # asynchronous mode
         self.applies: list[Message] = []
@@ -214,32 +154,37 @@ class Host:
                 change = (ConfChange if v1 else ConfChangeV2).unmarshal(e.data)
                 old, machine.conf_state = machine.conf_state, self.raw.apply_conf_change(change)
                 self.sim.history.saw_config(e.index, old, machine.conf_state)
-            self.sim.history.saw_applied(machine, self.peer)
+            self.sim.history.saw_applied(machine.index, machine.checksum, self.peer)
 
     def restored(self, snapshot: Snapshot | None) -> None:
         if snapshot is not None:
             self.machine = Machine.from_snapshot(snapshot)
-            self.sim.history.saw_applied(self.machine, self.peer)
+            self.restored_index = self.machine.index
+            self.sim.history.saw_applied(self.machine.index, self.machine.checksum, self.peer)
 
     def leads(self) -> bool:
         """True if this host thinks so."""
         return self.raw is not None and self.raw._raft.state == StateType.StateLeader
 
     def busy(self) -> bool:
-        """True if there is something to do for this host."""
-        return self.raw is not None and bool(
-            self.outstanding or self.appends or self.applies or self.raw.has_ready()
-        )
+        """True if there is something that this host can do."""
+        if self.raw is None or (self.stalled and self.outstanding):
+            return False
+        writes, applies = self.appends and not self.stalled, self.applies and not self.slow
+        return bool(self.outstanding or writes or applies or self.raw.has_ready())
 
     def work(self) -> None:
         """One piece of what a host does: take a Ready, finish one, write, apply."""
         if not self.sim.asynchronous:
-            self.finish_ready() if self.outstanding else self.take_ready()
+            if not self.outstanding:
+                self.take_ready()
+            elif not self.stalled:
+                self.finish_ready()
             return
         choices = [
             (self.raw.has_ready(), self.take_ready),
-            (self.appends, self.write),
-            (self.applies, self.apply_next),
+            (self.appends and not self.stalled, self.write),
+            (self.applies and not self.slow, self.apply_next),
         ]
         possible = [action for ready, action in choices if ready]
         if possible:
@@ -287,7 +232,8 @@ class Host:
 
     def apply_next(self) -> None:
         m = self.applies.pop(0)
-        self.apply(m.entries)
+        # A snapshot may have overtaken what waited to be applied.
+        self.apply([e for e in m.entries if e.index > self.restored_index])
         self.respond(m)
 
     def respond(self, m: Message) -> None:
@@ -318,9 +264,31 @@ class Host:
             index, at = history.committed_before(term)
             complete = index < r.log.first_index() or r.log.match_term(index, at)
             require(complete, f"leader {self.peer} of term {term} lacks {at}/{index}")
+            self._require_quorum(lambda host: host.voted(term, self.peer), f"voted in {term}")
         if leads and committed > seen.committed:
-            history.saw_commit(term, committed, r.log.term(committed))
+            at = r.log.term(committed)
+            history.saw_commit(term, committed, at)
+            self._require_quorum(lambda host: host.holds(committed, at), f"hold {at}/{committed}")
         seen.term, seen.committed, seen.state = term, committed, r.state
+
+    def _require_quorum(self, agrees: Callable[["Host"], bool], words: str) -> None:
+        """A majority of each half of this leader's configuration, by what their disks say."""
+        for half in self.raw._raft.tracker.config.voters:
+            those = [peer for peer in sorted(half) if agrees(self.sim.hosts[peer])]
+            enough = not half or 2 * len(those) > len(half)
+            require(enough, f"leader {self.peer}: of {sorted(half)} only {those} {words}")
+
+    def voted(self, term: int, candidate: int) -> bool:
+        """True if this disk has that vote, or is in a later term already."""
+        own = self.synced
+        return own.term > term or (own.term, own.vote) == (term, candidate)
+
+    def holds(self, index: int, term: int) -> bool:
+        """True if this disk has that entry, or a snapshot instead of it."""
+        storage = self.storage
+        if index < storage.first_index():
+            return True
+        return index <= storage.last_index() and storage.term(index) == term
 
 
 class Simulation:
@@ -342,17 +310,37 @@ class Simulation:
         }
         self.history = History()
         self.network: list[Message] = []
+        self.late: list[Message] = []
+        self.change_weights = rng.choice([[4, 2, 0.2, 1], [1, 4, 0.2, 1]])
         self.blocked: set[tuple[int, int]] = set()
         self.refused = 0
         self.proposed = 0
         self.marshals = rng.random() < 0.05
         self.hosts = {peer: Host(peer, self, peer <= size) for peer in range(1, size + 3)}
-        names, weights = zip(*ACTIONS.items(), strict=True)
-        self.names, self.weights = names, weights
+        # Each run has much of some faults and none of others: rare things need several of a kind.
+        self.names = list(ACTIONS)
+        self.weights = [
+            weight if name in ALWAYS else weight * rng.choice([0, 1, 1, 5])
+            for name, weight in ACTIONS.items()
+        ]
 
     def post(self, m: Message) -> None:
+        self.check_durable(m)
         if m.to in self.hosts:
             self.network.append(Message.unmarshal(m.marshal()) if self.marshals else m)
+
+    def check_durable(self, m: Message) -> None:
+        """A vote or an acknowledgement speaks for what a crash cannot undo."""
+        host = self.hosts.get(m.from_)
+        if host is None or m.reject:
+            return
+        if m.type == MessageType.MsgAppResp:
+            last = host.storage.last_index()
+            require(m.index <= last, f"node {m.from_} acknowledged {m.index}, its disk has {last}")
+        if m.type == MessageType.MsgVoteResp:
+            vote = (host.synced.term, host.synced.vote)
+            known = vote[0] > m.term or vote == (m.term, m.to)
+            require(known, f"node {m.from_} voted for {m.to} in {m.term}, its disk has {vote}")
 
     def run(self, steps: int) -> None:
         """Let a first leader be elected, then take `steps` random steps."""
@@ -377,14 +365,14 @@ class Simulation:
     def deliver(self, host: Host) -> None:
         for _ in range(min(self.rng.randrange(1, 7), len(self.network))):
             at = min(int(self.rng.expovariate(0.7)), len(self.network) - 1)  # mostly in order
-            if touched := self.receive(self.network.pop(at)):
-                touched.observe()
+            self.receive(self.network.pop(at))
 
     def receive(self, m: Message) -> Host | None:
         target = self.hosts[m.to]
         if target.raw is None or (m.from_, m.to) in self.blocked:
             return None
         target.step(m)
+        target.observe()
         return target
 
     def lose(self, host: Host) -> None:
@@ -429,7 +417,8 @@ class Simulation:
         rng = self.rng
         steps = [
             ConfChangeSingle(
-                rng.choices(list(ConfChangeType), [4, 2, 0.2, 1])[0], rng.choice(list(self.hosts))
+                rng.choices(list(ConfChangeType), self.change_weights)[0],
+                rng.choice(list(self.hosts)),
             )
             for _ in range(rng.choice([0, 1, 1, 1, 2, 3]))
         ]
@@ -445,9 +434,32 @@ class Simulation:
         if host.raw is None:
             host.start()
 
+    def stall(self, host: Host) -> None:
+        """Its disk or its application does not answer for a while; terms may change meanwhile."""
+        host.stalled = self.rng.random() < 0.6
+        host.slow = not host.stalled
+
+    def resume(self, host: Host) -> None:
+        host.stalled = host.slow = False
+
+    def delay(self, host: Host) -> None:
+        """Some messages arrive only when they are long out of date."""
+        kept: list[Message] = []
+        for m in self.network:
+            (self.late if self.rng.random() < 0.4 else kept).append(m)
+        self.network = kept
+
+    def release(self, host: Host) -> None:
+        self.network, self.late = self.late + self.network, []
+
     def partition(self, host: Host) -> None:
-        """Cut a host off from some or all others, in one or both directions."""
+        """Split the group, or cut a host off from some others, in one or both directions."""
         rng = self.rng
+        if rng.random() < 0.4:
+            side = set(rng.sample(list(self.hosts), rng.randrange(1, len(self.hosts))))
+            pairs = itertools.permutations(self.hosts, 2)
+            self.blocked = {(a, b) for a, b in pairs if (a in side) != (b in side)}
+            return
         if rng.random() < 0.5 and self.history.leaders:
             host = self.hosts[self.history.leaders[max(self.history.leaders)]]
         others = [peer for peer in self.hosts if peer != host.peer]
@@ -495,11 +507,14 @@ class Simulation:
         """With everything up and connected, the group commits something new and converges."""
         self.blocked.clear()
         for host in self.hosts.values():
+            host.stalled = host.slow = False
             if host.raw is None:
                 host.start()
             for peer in self.hosts:  # lost snapshots are the transport's to report
                 host.raw.report_snapshot(peer, SnapshotStatus.SnapshotFailure)
-        for _ in range(400):
+        # One entry at a time may be under way to a peer that lacks the whole log.
+        longest = max(host.storage.last_index() for host in self.hosts.values())
+        for _ in range(400 + 4 * longest):
             for host in self.hosts.values():
                 host.raw.tick()
                 while host.busy():
@@ -507,8 +522,7 @@ class Simulation:
                     host.observe()
             queue, self.network = self.network, []
             for m in queue:
-                if touched := self.receive(m):
-                    touched.observe()
+                self.receive(m)
             if self._converged():
                 return
         raise ViolationError("no progress although every node is up and connected")

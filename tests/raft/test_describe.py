@@ -152,5 +152,8 @@ def test_115_texts_of_quorums():
     assert MajorityConfig([1, 10]).describe({1: 5}.get) == (
         "      idx\nx>      5    (id=1)\n?       0    (id=a)\n"
     )
+    assert MajorityConfig([1, 2]).describe({1: 1}.get) == (
+        "      idx\nx>      1    (id=1)\n?       0    (id=2)\n"
+    )
     assert MajorityConfig().describe(acked) == "<empty majority quorum>"
     assert JointConfig([1], [2]).describe(acked) == MajorityConfig([1, 2]).describe(acked)

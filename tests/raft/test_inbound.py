@@ -36,7 +36,9 @@ from sampan.raft import (
     StateType,
     UnsafeMessage,
 )
-from sampan.raft.proto import fields, put_bytes, put_uint, put_varint
+from sampan.raft.proto import fields, put_bytes, put_uint, put_varint, varint_size
+from sampan.raft.quorum import VoteResult
+from sampan.raft.tracker import ProgressState
 from sampan.tests.raft.harness import M, Node
 
 CHANGE = ConfChange(ConfChangeType.ConfChangeAddNode, 2).marshal()
@@ -322,6 +324,19 @@ def test_the_numbers_of_the_wire():
     assert [member.value for member in ProgressType] == [0, 1]
     assert (LOCAL_APPEND_THREAD, LOCAL_APPLY_THREAD) == (2**64 - 1, 2**64 - 2)
     assert (NONE, NO_LIMIT) == (0, 2**64 - 1)
+    assert [result.value for result in VoteResult] == [1, 2, 3]
+    assert [state.value for state in ProgressState] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "encoded"),
+    [(0, "00"), (127, "7f"), (128, "8001"), (16383, "ff7f"), (16384, "808001")],
+)
+def test_numbers_take_as_few_bytes_as_they_need(value, encoded):
+    out = bytearray()
+    put_varint(out, value)
+    assert out.hex() == encoded
+    assert varint_size(value) == len(out)
 
 
 @pytest.mark.parametrize(

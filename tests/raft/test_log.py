@@ -24,6 +24,7 @@ from sampan.raft.config import NullLogger
 from sampan.raft.log import RaftLog
 from sampan.raft.log_unstable import Unstable
 from sampan.raft.types import entries_size, limit_size
+from sampan.tests.raft.harness import Recorder
 
 
 def snap(index, term, data=b"") -> Snapshot:
@@ -71,6 +72,8 @@ def test_110_terms_around_an_unstable_snapshot():
         assert log.term_or_zero(index) == want
     with pytest.raises(ErrUnavailable):
         log.term(151)
+    with pytest.raises(ErrCompacted):
+        log.slice(101, 103, NO_LIMIT)
     assert (log.first_index(), log.last_index(), log.last_term()) == (151, 150, 42)
     assert log.snapshot().metadata.index == 150
 
@@ -251,6 +254,16 @@ def test_111_applying_pauses_when_the_room_is_used_or_the_page_was_cut(
     assert log._applying_paused, "still more than the bound under way"
 
 
+def test_111_applying_stays_paused_at_the_bound():
+    log = RaftLog(stored(1, 4, 1), NullLogger(), 100)
+    log.commit_to(4)
+    log.accept_applying(3, 150, True)
+    log.applied_to(2, 50)
+    assert not log.has_next_committed(True)
+    log.applied_to(3, 1)
+    assert log.has_next_committed(True)
+
+
 def test_111_no_room_left_without_a_pause_is_a_bug():
     log = RaftLog(stored(1, 2, 1), NullLogger(), 10)
     log.commit_to(2)
@@ -341,7 +354,8 @@ def test_113_unstable_in_progress():
     ],
 )
 def test_113_unstable_truncation(start, terms, offset, want):
-    u = Unstable(5, NullLogger())
+    recorder = Recorder()
+    u = Unstable(5, recorder)
     u.truncate_and_append([Entry(1, 5), Entry(1, 6)])
     u.accept_in_progress()
     fresh = [Entry(t, i) for i, t in enumerate(terms, start)]
@@ -349,6 +363,8 @@ def test_113_unstable_truncation(start, terms, offset, want):
     fresh.clear()
     assert (u.offset, [e.term for e in u.entries]) == (offset, want)
     assert u.offset_in_progress == min(7, start)
+    how = {7: [], 6: ["truncate the unstable entries before index 6"]}
+    assert recorder.lines == how.get(start, [f"replace the unstable entries from index {start}"])
     assert [e.index for e in u.entries] == list(range(offset, offset + len(want)))
 
 
@@ -358,6 +374,7 @@ def test_113_unstable_slices():
     assert [e.index for e in u.slice(5, 7)] == [5, 6]
     u.slice(5, 7).clear()
     assert len(u.entries) == 2
+    assert u.slice(6, 6) == []
     with pytest.raises(RaftPanic, match=r"invalid unstable\.slice 6 > 5"):
         u.slice(6, 5)
     for lo, hi in [(4, 6), (5, 8)]:
@@ -481,3 +498,13 @@ def test_115_the_text_of_a_log():
         "committed=100, applied=100, applying=100, unstable.offset=150, "
         "unstable.offsetInProgress=150, len(unstable.Entries)=50"
     )
+
+
+def test_115_a_conflict_is_logged_only_if_there_is_one():
+    recorder = Recorder()
+    log = RaftLog(stored(1, 3, 1), recorder)
+    assert log.maybe_append(1, 1, 0, [Entry(1, 2), Entry(1, 3), Entry(1, 4)]) == 4
+    assert recorder.lines == []
+    assert log.maybe_append(2, 1, 0, [Entry(1, 3), Entry(2, 4)]) == 4
+    text = "found conflict at index 4 [existing term: 1, conflicting term: 2]"
+    assert recorder.lines[0] == text

@@ -198,6 +198,11 @@ def test_054_the_window_counts_bytes():
     copy = window.clone()
     copy.add(6, 1)
     assert (copy.full(), window.full()) == (True, False)
+    single = Inflights(10, 1)
+    assert single.add(1, 1)
+    assert single.full()
+    with pytest.raises(RaftPanic, match="cannot add into a Full inflights"):
+        single.add(2, 1)
     unbounded = Inflights(2)
     unbounded.add(1, 2**62)
     assert not unbounded.full()

@@ -143,6 +143,14 @@ def test_092_an_answer_without_context_confirms_nothing():
     assert answered(node) == []
 
 
+def test_092_an_answer_from_before_all_reads_confirms_nothing():
+    node = leader()
+    node.raw.read_index(b"a")
+    node.drain()
+    node.step(M.MsgHeartbeatResp, 2, context=bytes(8))
+    assert answered(node) == []
+
+
 def test_092_five_nodes_need_two_answers():
     node = leader(voters=(1, 2, 3, 4, 5))
     node.raw.read_index(b"a")

@@ -59,6 +59,10 @@ def config(**options) -> Config:
             {"max_size_per_msg": 100, "max_inflight_bytes": 99},
             "max inflight bytes must be >= max message size",
         ),
+        (
+            {"max_size_per_msg": 100, "max_inflight_bytes": 1},
+            "max inflight bytes must be >= max message size",
+        ),
     ],
 )
 def test_options_are_validated(options, text):
@@ -480,6 +484,39 @@ def test_106_a_page_that_was_cut_pauses_until_it_is_applied():
     assert [e.index for e in node.held[-1].entries] == [2]
 
 
+def test_106_what_becomes_stable_is_applied_though_more_is_under_way():
+    node = Node(async_storage_writes=True, term=1)
+    node.hold_storage = True
+    node.step(M.MsgApp, entries=[Entry(1, 1)], commit=1)
+    node.drain()
+    node.step(M.MsgApp, index=1, log_term=1, entries=[Entry(1, 2)], commit=2)
+    node.drain()
+    for write in node.held[:2]:
+        assert write.type == M.MsgStorageAppend
+        node.do_storage(write)
+        node.drain()
+    assert [[e.index for e in m.entries] for m in node.held[2:]] == [[1], [2]]
+
+
+def test_106_the_sizes_of_a_page_are_those_of_its_own_entries():
+    node = Node(max_uncommitted_entries_size=1000).lead_and_commit()
+    for size in (10, 100):
+        node.raw.propose(b"x" * size)
+        node.drain()
+    node.step(M.MsgAppResp, 2, index=2)
+    node.drain()
+    assert (node.state.applied, node.state.uncommitted_size) == (2, 100)
+
+
+def test_106_an_applied_page_may_be_confirmed_in_parts():
+    node = Node(async_storage_writes=True, terms=[1, 1], term=1, commit=2)
+    node.hold_storage = True
+    node.drain()
+    (page,) = node.held
+    node.raw.step(Message(M.MsgStorageApplyResp, 1, LOCAL_APPLY_THREAD, entries=page.entries[:1]))
+    assert node.state.applied == 1
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_107_a_storage_that_gives_more_than_asked_for_loses_nothing(asynchronous):
     class Generous(MemoryStorage):
@@ -546,6 +583,7 @@ def test_109_bootstrap_delivers_the_first_configuration():
     node = Node(voters=())
     node.raw.bootstrap([Peer(1, b"one"), Peer(2)])
     assert node.state.committed == 2
+    assert node.raw.status().config.voters.ids() == {1, 2}
     rd = node.raw.ready()
     assert (rd.hard_state, rd.must_sync) == (HardState(1, 0, 2), True)
     assert [(e.term, e.index, e.type.name) for e in rd.entries] == [

@@ -8,7 +8,8 @@ import os
 
 import pytest
 from sampan.raft import ConfState
-from sampan.tests.raft.simulation import Simulation, ViolationError, quorums_overlap
+from sampan.tests.raft.invariants import ViolationError, quorums_overlap
+from sampan.tests.raft.simulation import Simulation
 
 STEPS = 600
 FIRST, COUNT = map(int, os.environ.get("SAMPAN_RAFT_SEEDS", "0:260").split(":"))

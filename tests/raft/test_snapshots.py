@@ -101,6 +101,8 @@ def test_061_an_unavailable_snapshot_is_asked_for_again():
     node.step(M.MsgHeartbeatResp)
     assert node.drain() == []
     assert node.log.has("1 failed to send snapshot to 2 because snapshot is temporarily unavail")
+    node.step(M.MsgAppResp, index=5)
+    assert node.drain() == []
     storage.busy = False
     node.step(M.MsgHeartbeatResp)
     assert [m.type for m in node.drain()] == [M.MsgSnap]

@@ -1,15 +1,16 @@
-"""Raft's properties, hypothesis choosing what happens; it shrinks a failure to the steps it needs.
+"""Raft's properties, hypothesis choosing what happens.
 
 The group of nodes and the checks are the simulation's. The runs are always the same ones, so that a
 failure comes again by itself; it is printed as the steps that lead to it, and as a blob for
-`reproduce_failure`. Set SAMPAN_RAFT_EXAMPLES to a number to try so many new ones.
+`reproduce_failure`. Set SAMPAN_RAFT_EXAMPLES to a number to try so many new ones, and to have a
+failure shrunk to the steps it needs, which takes minutes.
 """
 
 import functools
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -80,9 +81,10 @@ class Group(RuleBasedStateMachine):
             self.sim.propose(self.sim.rng.choice(self.up()))
             for host in self.up():
                 host.raw.tick()
+                host.observe()
                 while host.busy():
                     host.work()
-                host.observe()
+                    host.observe()
 
     # --- what keeps things going
 
@@ -167,9 +169,13 @@ class Group(RuleBasedStateMachine):
         self.sim.blocked.clear()
 
     @happens(
-        number=HOSTS, other=HOSTS, status=st.sampled_from(SnapshotStatus),
-        what=st.sampled_from(["campaign", "transfer", "compact", "lost", "forget", "report"]),
-    )  # fmt: skip
+        number=HOSTS,
+        other=HOSTS,
+        status=st.sampled_from(SnapshotStatus),
+        what=st.sampled_from(
+            ["campaign", "transfer", "compact", "lost", "forget", "report", "stall"]
+        ),
+    )
     def disturb(self, number, other, status, what):
         host, peer = self.host(number), self.host(other).peer
         if host.raw is None:
@@ -187,6 +193,8 @@ class Group(RuleBasedStateMachine):
                 host.raw.forget_leader()
             case "report":
                 host.raw.report_snapshot(peer, status)
+            case "stall":
+                host.stalled = not host.stalled
 
     # --- what must hold
 
@@ -194,10 +202,6 @@ class Group(RuleBasedStateMachine):
     def raft_is_safe(self):
         for host in self.sim.hosts.values():
             host.observe()
-
-    def teardown(self):
-        if hasattr(self, "sim"):
-            self.sim.settle()
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
@@ -213,6 +217,7 @@ def test_properties_hold_whatever_happens(size, asynchronous):
             database=None,
             deadline=None,
             print_blob=True,
+            phases=[Phase.generate, Phase.shrink] if EXAMPLES else [Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )
