@@ -375,8 +375,8 @@ class RaftCore(Actor):
             self._log.info("raft state", term=soft[0], leader=soft[1], role=soft[2])
 
     def _send(self, m: Message) -> None:
-        if m.type is MessageType.MsgHeartbeat and self._stalled():
-            return
+        if (m.type is MessageType.MsgHeartbeat or m.type is MessageType.MsgApp) and self._stalled():
+            return  # either would keep its followers from electing another leader
         if m.type is MessageType.MsgSnap and m.snapshot is not None:
             name = m.snapshot.data.decode()
             self.emit("snapsendc", (m.to, name, encode_message(m)))

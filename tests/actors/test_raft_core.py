@@ -289,6 +289,17 @@ def test_a_leader_whose_disk_is_silent_stops_its_clock(leader):
     assert status["wal_stalled"]
 
 
+def test_a_leader_whose_disk_is_silent_appends_nothing_to_its_followers(leader):
+    """Clients go on asking it, and each append would keep the followers from electing another."""
+    turn(leader, ("propc", (7, b"payload")))  # and the WAL writer never answers
+    append = Message(MessageType.MsgApp, to=2, from_=1, term=1, entries=[Entry(1, 9)])
+    leader._send(append)
+    assert len(take(leader).on("sendc")) == 1
+    leader.now += 2 * ELECTION_S
+    leader._send(append)
+    assert take(leader).on("sendc") == []
+
+
 def test_a_member_whose_disk_is_silent_does_not_campaign(follower):
     append = message(
         MessageType.MsgApp, term=3, index=4, log_term=1, commit=4,
