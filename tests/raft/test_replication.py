@@ -521,3 +521,14 @@ def test_a_conflict_with_a_committed_entry_is_refused():
     node.drain()
     with pytest.raises(UnsafeMessage, match="entry 2 conflict with committed entry"):
         node.raw._raft.log.maybe_append(1, 1, 2, [Entry(2, 2)])
+
+
+def test_039_what_replaced_an_own_proposal_is_applied_instead():
+    node = Node().lead_and_commit()
+    term = node.state.term
+    node.raw.propose(b"mine")
+    node.drain()
+    theirs = Entry(term + 1, 2, data=b"theirs")
+    node.step(M.MsgApp, 2, term + 1, index=1, log_term=term, entries=[theirs], commit=2)
+    node.drain()
+    assert [e.data for e in node.applied] == [b"", b"theirs"]
