@@ -50,6 +50,14 @@ ROLES = {
 }
 
 
+# Python 3.11 finds a member of an enumeration by Python code, and these are asked for with every
+# message.
+APP, SNAP, HEARTBEAT = MessageType.MsgApp, MessageType.MsgSnap, MessageType.MsgHeartbeat
+STORAGE_APPEND, STORAGE_APPLY = MessageType.MsgStorageAppend, MessageType.MsgStorageApply
+TERMLESS = (MessageType.MsgProp, MessageType.MsgReadIndex)
+"""What peers send without a term."""
+
+
 class CoreSettings(NamedTuple):
     """What the core needs to know of the configuration."""
 
@@ -139,6 +147,7 @@ class RaftCore(Actor):
         if last == 0 and self._settings.bootstrap:
             self._bootstrap()
         self._next_tick = self.now + self._settings.heartbeat_s
+        self._tell_soft_state()  # a restarted member knows its term before it hears of anything
         self._log.info("raft started", applied=applied, last=last, term=hard.term)
 
     def _config(self, applied: int) -> Config:
@@ -204,7 +213,7 @@ class RaftCore(Actor):
             try:
                 m = decode_message(frame)
                 self._check_envelope(m, peer, snapshot)
-                if m.type is MessageType.MsgApp and self._full():
+                if m.type is APP and self._full():
                     continue  # as if it had been lost on the way: the leader sends it again
                 self._node.step(m)
                 self._log.debug("raft rpc", type=m.type.name, peer=peer, term=m.term, index=m.index)
@@ -221,7 +230,7 @@ class RaftCore(Actor):
         if m.from_ != peer or m.to != self._settings.member_id:
             raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
         # Term 0 marks what a core tells itself; of peers' messages only these two have no term.
-        if not m.term and m.type not in (MessageType.MsgProp, MessageType.MsgReadIndex):
+        if not m.term and m.type not in TERMLESS:
             raise CodecError(f"{m.type.name} without a term")
         named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
         if named != snapshot:
@@ -350,14 +359,15 @@ class RaftCore(Actor):
             self.emit("snapshotc", None)
 
     def _dispatch(self, ready: Ready) -> None:
-        if ready.soft_state is not None or ready.hard_state is not None:
+        hard = ready.hard_state
+        if ready.soft_state is not None or (hard is not None and hard.term != self._soft[0]):
             self._tell_soft_state()
         for state in ready.read_states:
             self.emit("readstatec", (state.request_ctx, state.index))
         for m in ready.messages:
-            if m.type is MessageType.MsgStorageAppend:
+            if m.type is STORAGE_APPEND:
                 self._append(m, ready.must_sync)
-            elif m.type is MessageType.MsgStorageApply:
+            elif m.type is STORAGE_APPLY:
                 self._apply(m)
             else:
                 self._send(m)
@@ -375,17 +385,17 @@ class RaftCore(Actor):
             self._log.info("raft state", term=soft[0], leader=soft[1], role=soft[2])
 
     def _send(self, m: Message) -> None:
-        if (m.type is MessageType.MsgHeartbeat or m.type is MessageType.MsgApp) and self._stalled():
+        if (m.type is HEARTBEAT or m.type is APP) and self._stalled():
             return  # either would keep its followers from electing another leader
-        if m.type is MessageType.MsgSnap and m.snapshot is not None:
+        if m.type is SNAP and m.snapshot is not None:
             name = m.snapshot.data.decode()
             self.emit("snapsendc", (m.to, name, encode_message(m)))
-        elif m.type is MessageType.MsgApp and not m.entries:
+        elif m.type is APP and not m.entries:
             self._commits[m.to] = m
             if self.wake_at is None:
                 self.wake_at = self.now + limits.HOLD_S
         else:
-            if m.type is MessageType.MsgApp:
+            if m.type is APP:
                 self._commits.pop(m.to, None)
             self.emit("sendc", (m.to, encode_message(m)))
 

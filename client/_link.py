@@ -234,7 +234,7 @@ class Link:
                 return
             try:
                 self._receive(socket.recv_multipart(_NOW))
-            except (MalformedError, ValueError, TypeError) as malformed:
+            except (MalformedError, ValueError, TypeError, IndexError) as malformed:
                 self._lost(MalformedReplyError, f"malformed reply: {malformed}")
         self._drain_soon()
 

@@ -139,9 +139,9 @@ class _Renewal:
         return self._done
 
     def set_result(self, result: Any, /) -> None:
-        _, answer = result
+        _, (_, _, _, ttl_s) = result  # ValueError when it is none, which breaks the connection
         self._done = True
-        self._keep_alive.on_answer(self._asked_at, answer[3])
+        self._keep_alive.on_answer(self._asked_at, ttl_s)
 
     def set_exception(self, exception: BaseException, /) -> None:
         self._done = True

@@ -102,6 +102,7 @@ def test_a_restart_goes_on_from_its_log_and_bootstraps_nothing(log):
     assert [index for _, index, _, _ in applied] == [6, 7], "what is committed and not applied"
     (status,) = [m[2] for m in turn(core, ("statusc", 1)).on("statusrc")]
     assert (status["commit"], status["raft_index"], status["log_entries"]) == (7, 8, 6)
+    assert out.on("softstatec") == [(4, 0, "follower")], "the term is known at once"
 
 
 def test_a_state_ahead_of_the_log_makes_the_log_begin_there(log):

@@ -303,4 +303,25 @@ def test_a_refused_renewal_is_tried_again(node, often):
     with Client([node.endpoint]) as client, client.lease(60) as held:
         assert len(deadlines(held, 2)) == 2
         assert len(refused) == 3
-        node.behave = lambda header, requests: [[0, 2]]
+        node.behave = lambda header, requests: [
+            [0, 1, 7, 60] if name == "lease_keep_alive" else [0, 2] for name, _ in requests
+        ]
+
+
+def test_an_answer_that_is_none_breaks_the_connection_and_nothing_else(node, often):
+    answers = [[0, 1], [0, 1, 7, 60]]
+
+    def behave(header, requests):
+        name = requests[0][0]
+        if name == "lease_grant":
+            return [[0, 1, 7, 60]]
+        return [answers[0] if len(answers) == 1 else answers.pop(0)] * len(requests)
+
+    node.behave = lambda header, requests: (
+        behave(header, requests) if requests[0][0].startswith("lease") else None
+    )
+    with Client([node.endpoint]) as client:
+        held = client.lease(60)
+        assert len(deadlines(held, 2)) == 2
+        node.behave = lambda header, requests: None
+        assert client.status().header.cluster_id == node.cluster_id
