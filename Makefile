@@ -24,7 +24,7 @@ check: $(BIN)/.installed
 	cd $(VENV)/mypy && ../bin/mypy --config-file sampan/pyproject.toml $(MYPY_PACKAGES)
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 # Beside a real etcd; needs h2load (Debian: nghttp2-client, Homebrew: nghttp2).
 bench: $(BIN)/.installed

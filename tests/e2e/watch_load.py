@@ -162,6 +162,11 @@ class WatchLoad:
             self.compacted_at = error.compact_revision
         self.seen["lazy"].append(seen)
 
+    def wait_told(self, revision):
+        """Until every watch that is read has told of something at or after `revision`."""
+        read = [*self.seen["whole"], *self.seen["shard"]]
+        wait_for(lambda: all(seen.last >= revision for seen in read), "the watches to get there")
+
     def begin_late(self, first):
         """Watches of shards that begin in the past, from any thread."""
         for shard in range(1, SHARDS, 4):
