@@ -317,9 +317,12 @@ class Applier(Actor):
         self._wake_for_background()
 
     def _answer(self, request: tuple[Any, ...]) -> tuple[Any, ...]:
-        if request[0] in READS:
+        name = request[0]
+        if name == "range":  # nearly all
+            return self._state.range(request)
+        if name in READS:
             return self._lessor.read(request, self._state, self.now)
-        if request[0] == "alarm_list":
+        if name == "alarm_list":
             return (0, self._state.revision, self._state.alarms.all())
         return self._state.range(request)
 
@@ -450,9 +453,12 @@ def _answer_bytes(request: tuple[Any, ...], result: tuple[Any, ...]) -> int:
     """Bytes of the keys and values in a read's result; a transaction's are those of its parts."""
     if result[0] != 0:
         return 0
+    if request[0] == "range":
+        size = 0
+        for kv in result[4]:  # mostly one: a generator would cost more than the rest
+            size += len(kv[0]) + len(kv[5])
+        return size
     if request[0] == "txn":
         branch = request[2] if result[2] else request[3]
         return sum(map(_answer_bytes, branch, result[3]))
-    if request[0] != "range":
-        return answer_bytes(result)
-    return sum(len(kv[0]) + len(kv[5]) for kv in result[4])
+    return answer_bytes(result)

@@ -231,7 +231,7 @@ class Node(Actor):
         if not good:
             self._reply(asked, pack([asked.refused[i] for i in range(len(decoded))]))
             return None
-        completed = self._complete_lease_grants(good)
+        completed = checks is requests.WRITE_CHECKS and self._complete_lease_grants(good)
         return asked._replace(body=pack(good)) if asked.refused or completed else asked
 
     def _complete_lease_grants(self, good: list[Any]) -> bool:
