@@ -22,7 +22,7 @@ _PAST_BYTES = 4096
 
 
 def hash_slices(versions: Versions, revision: int) -> Generator[None, None, int | errors.WireError]:
-    """CRC-32 of all keys and records that existed at `revision`, in order: the same on all
+    """CRC-32 of a byte and all keys and records that existed at `revision`, in order: equal on all
     members, however far each has compacted.
 
     Requests may be applied and history be compacted between two slices; everything must be
@@ -37,7 +37,7 @@ def hash_slices(versions: Versions, revision: int) -> Generator[None, None, int 
     )
     pair_bytes = _PAST_BYTES if past else _NEWEST_BYTES
     parts: list[bytes] = []
-    digest = size = 0
+    size, digest = 0, zlib.crc32(keys.KV)  # as in etcd an empty store has a hash that is not 0
     for stored, record in pairs:
         if record:
             parts += (stored, record)

@@ -392,7 +392,8 @@ def _json_status(endpoint: str, status: StatusResponse) -> dict[str, Any]:
 
 
 def _json_hash(endpoint: str, response: HashKvResponse) -> dict[str, Any]:
-    rest = _present(hash=response.hash, compact_revision=response.compact_revision)
+    compacted = response.compact_revision or -1  # etcd's for a store that never was
+    rest = _present(hash=response.hash, compact_revision=compacted)
     return {"Endpoint": endpoint, "HashKV": {"header": _json_header(response.header), **rest}}
 
 
