@@ -20,7 +20,7 @@ from . import channels
 from .actor import Actor, Impossible
 from .divergence import Divergence
 from .inspector import Inspector
-from .lessor import READS, Lessor, answer_bytes
+from .lessor import READS, Lessor
 from .own_entry import own_entry
 from .quota import Quota
 from .upkeep import Upkeep
@@ -37,6 +37,7 @@ REMOVED = (
 )
 
 NO_CONF_STATE = ((), (), (), (), False)
+_TOO_MUCH = codec.pack(errors.TOO_MANY_REQUESTS)
 
 
 class Applier(Actor):
@@ -296,18 +297,15 @@ class Applier(Actor):
 
     def _read(self, body: bytes, room: int) -> bytes:
         """The packed results of one message, about `room` bytes and one result at most."""
-        requests = codec.unpack(body)
-        if len(requests) == 1:  # its size shows when it is packed: do not look at 10,000 keys again
-            return codec.pack((self._answer(requests[0]),))
-        results: list[Any] = []
-        for request in requests:
+        results: list[bytes] = []
+        for request in codec.unpack(body):
             if room <= 0:
-                results.append(errors.TOO_MANY_REQUESTS)
+                results.append(_TOO_MUCH)
                 continue
             result = self._answer(request)
             results.append(result)
-            room -= _answer_bytes(request, result)
-        return codec.pack(results)
+            room -= len(result)
+        return codec.pack_array(results)
 
     def on_inspectc(self, message: Any) -> None:
         """(read_id, deadline, body): questions that take a while."""
@@ -316,15 +314,15 @@ class Applier(Actor):
             self.emit("resultc", ("read", message[0], [refused]))
         self._wake_for_background()
 
-    def _answer(self, request: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _answer(self, request: tuple[Any, ...]) -> bytes:
         name = request[0]
         if name == "range":  # nearly all
-            return self._state.range(request)
+            return self._state.read(request)
         if name in READS:
-            return self._lessor.read(request, self._state, self.now)
+            return codec.pack(self._lessor.read(request, self._state, self.now))
         if name == "alarm_list":
-            return (0, self._state.revision, self._state.alarms.all())
-        return self._state.range(request)
+            return codec.pack((0, self._state.revision, self._state.alarms.all()))
+        return self._state.read(request)
 
     # -- durability
 
@@ -447,18 +445,3 @@ class Applier(Actor):
         """Close the state database."""
         self._inspector.drop_work()
         self._state.close()
-
-
-def _answer_bytes(request: tuple[Any, ...], result: tuple[Any, ...]) -> int:
-    """Bytes of the keys and values in a read's result; a transaction's are those of its parts."""
-    if result[0] != 0:
-        return 0
-    if request[0] == "range":
-        size = 0
-        for kv in result[4]:  # mostly one: a generator would cost more than the rest
-            size += len(kv[0]) + len(kv[5])
-        return size
-    if request[0] == "txn":
-        branch = request[2] if result[2] else request[3]
-        return sum(map(_answer_bytes, branch, result[3]))
-    return answer_bytes(result)

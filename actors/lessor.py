@@ -177,8 +177,3 @@ class Lessor:
     def by_deadline(self) -> list[int]:
         """All leases, those that end first first (as etcd lists them)."""
         return sorted(self._leases, key=lambda lease: (self._leases[lease].deadline, lease))
-
-
-def answer_bytes(result: tuple[Any, ...]) -> int:
-    """Bytes of the ids or keys in what `read` answered."""
-    return sum(9 if type(each) is int else len(each) for each in result[-1])

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..config import limits
-from ..storage.records import Event, is_deletion, key_value
+from ..storage.records import Event, is_deletion, pack_key_value
 from ..storage.state_store import StateStore
-from ..transport.codec import pack
+from ..transport.codec import pack, pack_array
 from ..transport.watches import EVENT_DELETE, EVENT_PUT
 from .watch_ranges import Range, RangeMap
 
@@ -141,13 +141,15 @@ class WatchFeed:
             if not found:
                 continue
             if is_deletion(event):
-                kind, kv = EVENT_DELETE, (key, 0, revision, 0, 0, b"")
+                kind, kv = EVENT_DELETE, pack((key, 0, revision, 0, 0, b""))
             else:
-                kind, kv = EVENT_PUT, key_value(key, record)
-            plain, with_prev = pack((kind, kv)), None
+                kind, kv = EVENT_PUT, pack_key_value(key, record)
+            plain, with_prev = pack_array((pack(kind), kv)), None
             if self._with_prev and any(interest.with_prev for interest in found):
                 previous = state.previous(event)
-                with_prev = plain if previous is None else pack((kind, kv, previous))
+                with_prev = (
+                    plain if previous is None else pack_array((pack(kind), kv, pack(previous)))
+                )
             fed.append((revision, key, kind, plain, with_prev))
             size += EVENT_OVERHEAD_BYTES + len(plain) + len(with_prev or b"")
         return fed, size

@@ -31,8 +31,9 @@ State database (state_store.py, owner: the applier)
     "mconfiguration"                [conf state, members]
     "mcompacted"     revision:u64   compaction has removed all it could up to here
 
-    record   header value
-    header   create mod version lease prev skip_1 skip_2, each u64 little-endian
+    record   prev:u64 skip_1:u64 skip_2:u64, then in msgpack, each in its longest form, without the
+             array's head: create mod version lease value
+    header   a record whose value is empty
     event    [revision, key, record], of a deletion [revision, key, mod:u64 of what was deleted]
     escaped  every 0x00 as 0x00 0xff, then 0x00 0x01
 

@@ -21,16 +21,15 @@ from .alarms import Alarms
 from .errors import StorageError
 from .leases import Leases
 from .mvcc import Result, Versions
-from .records import HEADER_SIZE, Header, key_value, read_header
+from .records import HEADER_SIZE, key_value, read_header
 from .sessions import Sessions
 from .writer import Writer
 
 Request = tuple[Any, ...]
 
-_COMPARED = (2, 0, 1)
+_COMPARED = (5, 3, 4)
 """compare target -> position in Header, for version, create and mod revision."""
 _LEASE = 4
-_NO_HEADER = Header(0, 0, 0, 0, 0, 0, 0)
 
 
 class Executor:

@@ -9,30 +9,35 @@ import heapq
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 from ..transport import errors
+from ..transport.codec import pack
 from ..transport.requests import RANGE_COUNT_ONLY, RANGE_KEYS_ONLY, RANGE_NO_COUNT
 from . import keys
 from .errors import CorruptionError
-from .overlay import Overlay
+from .overlay import Overlay, Pair
+from .range_cache import RangeCache
 from .records import (
     HEADER_SIZE,
-    PUBLIC,
     Event,
     Header,
     KeyValue,
     decode_chunk,
     key_value,
+    pack_key_value,
+    pack_range,
     read_header,
+    without_value,
 )
 
 Result = tuple[Any, ...]
 """A request's result in the order in which it travels (docs/protocol.md), or a WireError."""
 
 _RANGE_DEFAULTS = (b"", 0, 0, 0, 0, 0, 0, 0, 0, 0)
-_SORT_FIELDS = (0, 3, 1, 2, 5)
-"""sort_target -> position in KeyValue."""
+_SORT_FIELDS = ("", "version", "create_revision", "mod_revision")
+"""sort_target -> field of Header; 0 is the key, 4 the value."""
+_SORT_KEY, _SORT_VALUE = 0, 4
 _SORT_NONE, _SORT_ASCEND, _SORT_DESCEND = 0, 1, 2
 _LIMIT_MAX = 2**62
 _SUB_MAX = 2**32 - 1
@@ -43,6 +48,7 @@ class Versions:
 
     def __init__(self, overlay: Overlay) -> None:
         self.overlay = overlay
+        self.range_cache = RangeCache(overlay)
         self.revision = 1
         """The newest revision. An empty store is at 1, as etcd's."""
         self.compact_revision = 0
@@ -192,7 +198,29 @@ class Versions:
     # -- ranges --------------------------------------------------------------------------------
 
     def range(self, request: tuple[Any, ...]) -> Result:
-        """Execute a checked range request; etcd's `executeRange` in etcdserver/txn."""
+        """Execute a checked range request."""
+        result = self._range(request)
+        if isinstance(result, errors.WireError):
+            return result
+        count, more, found = result
+        return (0, self.revision, count, more, [key_value(k[1:], record) for k, record in found])
+
+    def packed_range(self, request: tuple[Any, ...]) -> bytes:
+        """The result of `range` as it travels."""
+        if len(request) > 2 and request[2] and not any(request[3:]):  # all of a range, as it is now
+            start, end = keys.range_bounds(*request[1:3])
+            kvs = self.range_cache.read(start, end) if start < end else []
+            return pack_range(self.revision, len(kvs), False, kvs)
+        result = self._range(request)
+        if isinstance(result, errors.WireError):
+            return pack(result)
+        count, more, found = result
+        kvs = [pack_key_value(stored[1:], record) for stored, record in found]
+        return pack_range(self.revision, count, more, kvs)
+
+    def _range(self, request: tuple[Any, ...]) -> tuple[int, bool, list[Pair]] | errors.WireError:
+        """Count, whether there is more, and what was found, as KV keys with their records; etcd's
+        `executeRange` in etcdserver/txn."""
         key = request[1]
         options = request[2:] + _RANGE_DEFAULTS[len(request) - 2 :]
         range_end, limit, revision, flags, target, order, *filters = options
@@ -201,9 +229,10 @@ class Versions:
             return refusal
         past = revision if 0 < revision < self.revision else 0
         if flags & RANGE_COUNT_ONLY:
-            return (0, self.revision, self._count(past, key, range_end), False, ())
+            return (self._count(past, key, range_end), False, [])
         limit = min(limit, _LIMIT_MAX)
-        everything = any(filters) or (order != _SORT_NONE and (target, order) != (0, _SORT_ASCEND))
+        sorts = order != _SORT_NONE and (target, order) != (_SORT_KEY, _SORT_ASCEND)
+        everything = sorts or any(filters)
         fetch = limit + 1 if limit and not everything else 0
         if past:
             found = self._past(past, key, range_end, fetch)
@@ -219,8 +248,8 @@ class Versions:
         elif fetch and count == fetch:  # there may be more
             count = self._count(past, key, range_end)
         if flags & RANGE_KEYS_ONLY:
-            found = [(*pair[:5], b"") for pair in found]
-        return (0, self.revision, count, more, found)
+            found = [(stored, without_value(record)) for stored, record in found]
+        return (count, more, found)
 
     def check_revision(self, revision: int) -> errors.WireError | None:
         """Whether `revision` (0: the newest) can be read."""
@@ -238,26 +267,19 @@ class Versions:
         start, end = keys.range_bounds(key, range_end)
         return self.overlay.count(start, end) if start < end else 0
 
-    def _now(self, key: bytes, range_end: bytes, fetch: int) -> list[KeyValue]:
+    def _now(self, key: bytes, range_end: bytes, fetch: int) -> list[Pair]:
         """The first `fetch` (0: all) keys of a range now."""
         if not range_end:
             record = self.current(key)
-            return [] if record is None else [key_value(key, record)]
+            return [] if record is None else [(keys.KV + key, record)]
         start, end = keys.range_bounds(key, range_end)
-        if start >= end:
-            return []
-        # key_value(), spelled out: a range of 10,000 keys spends a third of its time here.
-        found = [
-            (stored[1:], *PUBLIC.unpack_from(record), record[HEADER_SIZE:])
-            for stored, record in self.overlay.pairs(start, end, fetch)
-        ]
-        return cast("list[KeyValue]", found)
+        return self.overlay.pairs(start, end, fetch) if start < end else []
 
-    def _past(self, revision: int, key: bytes, range_end: bytes, fetch: int) -> list[KeyValue]:
+    def _past(self, revision: int, key: bytes, range_end: bytes, fetch: int) -> list[Pair]:
         """The first `fetch` (0: all) keys of a range at `revision`."""
         live = self.live_at(revision, key, range_end, fetch)
         records = self._versions_at(revision, live)
-        return [key_value(name, record) for (name, _), record in zip(live, records, strict=True)]
+        return [(keys.KV + name, record) for (name, _), record in zip(live, records, strict=True)]
 
     # -- history -------------------------------------------------------------------------------
 
@@ -324,23 +346,30 @@ def _from(events: Sequence[Event], revision: int) -> Iterator[Event]:
         yield events[position]
 
 
-def _filtered(found: list[KeyValue], filters: Sequence[int]) -> list[KeyValue]:
+def _filtered(found: list[Pair], filters: Sequence[int]) -> list[Pair]:
     """etcd's four revision filters, 0 for none."""
     if not any(filters):
         return found
     min_mod, max_mod, min_create, max_create = filters
-    return [
-        pair
-        for pair in found
-        if min_mod <= pair[2] <= (max_mod or pair[2])
-        and min_create <= pair[1] <= (max_create or pair[1])
-    ]
+
+    def passes(head: Header) -> bool:
+        mod, create = head.mod_revision, head.create_revision
+        return min_mod <= mod <= (max_mod or mod) and min_create <= create <= (max_create or create)
+
+    return [pair for pair in found if passes(read_header(pair[1]))]
 
 
-def _sorted(found: list[KeyValue], target: int, order: int) -> list[KeyValue]:
+def _sorted(found: list[Pair], target: int, order: int) -> list[Pair]:
     """etcd's sort: by key when nothing is asked, ascending when only a target is."""
-    if target == 0 and order != _SORT_DESCEND:
+    if target == _SORT_KEY and order != _SORT_DESCEND:
         return found  # as RocksDB keeps them
-    field = _SORT_FIELDS[target]
-    found.sort(key=lambda pair: cast("Any", pair[field]), reverse=order == _SORT_DESCEND)
+
+    def sort_key(pair: Pair) -> Any:
+        if target == _SORT_KEY:
+            return pair[0]
+        if target == _SORT_VALUE:
+            return pair[1][HEADER_SIZE:]
+        return getattr(read_header(pair[1]), _SORT_FIELDS[target])
+
+    found.sort(key=sort_key, reverse=order == _SORT_DESCEND)
     return found

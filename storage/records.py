@@ -2,14 +2,15 @@
 
 A record is one version of a key: a header of seven numbers and the value. `prev` chains it to the
 version before, and two skip pointers let a reader in the past leave out 64 or 4096 versions a step,
-so that a key that was written a million times costs a few hundred steps at worst.
+so that a key that was written a million times costs a few hundred steps at worst. What follows
+these three is msgpack already, as clients get it: a range is answered by joining keys and records.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple, cast
 
-from ..transport.codec import pack, unpack_local
+from ..transport.codec import array_head, pack, unpack_local
 from .keys import chunk_key
 
 Event = tuple[int, bytes, bytes]
@@ -19,12 +20,18 @@ Events of one revision stand in the order in which they happened."""
 KeyValue = tuple[bytes, int, int, int, int, bytes]
 """(key, create revision, mod revision, version, lease, value), as it travels."""
 
-# Little-endian: nothing sorts by it, and Python packs it half as slowly.
-HEADER = Struct("<QQQQQQQ")
+# In msgpack each number follows the byte that says what it is. These sizes always: a record's
+# parts have fixed places.
+U64, BIN32 = 0xCF, 0xC6
+HEADER = Struct(">QQQxQxQxQxQ5x")
+"""The numbers of a header, in the order of `Header`, for `unpack_from` alone."""
 HEADER_SIZE = HEADER.size
-PUBLIC = Struct("<QQQQ")
-"""The part of the header that clients see."""
-_unpack_public: Callable[[bytes], tuple[int, int, int, int]] = PUBLIC.unpack_from
+pack_header = Struct(">QQQBQBQBQBQBI").pack
+"""Of prev, skip_1, skip_2, U64, create, U64, mod, U64, version, U64, lease, BIN32, value's size."""
+PUBLIC = 24
+"""Where the part of a record that clients see begins."""
+_EMPTY_VALUE = bytes(4)
+_unpack_public = Struct(">xQxQxQxQ").unpack_from
 
 SKIP_1 = 64
 """Versions between the targets of `skip_1`; a power of two, as SKIP_2."""
@@ -38,16 +45,16 @@ CHUNK_BYTES_MAX = 64 * 1024
 class Header(NamedTuple):
     """All numbers of a record, in their order on disk."""
 
-    create_revision: int
-    mod_revision: int
-    version: int
-    lease: int
     prev: int
     """Mod revision of the version before in this generation, 0 for the first."""
     skip_1: int
     """Mod revision of the newest earlier version that is a multiple of SKIP_1, 0 for none."""
     skip_2: int
     """Likewise of SKIP_2."""
+    create_revision: int
+    mod_revision: int
+    version: int
+    lease: int
 
 
 def read_header(record: bytes) -> Header:
@@ -55,9 +62,52 @@ def read_header(record: bytes) -> Header:
     return Header(*HEADER.unpack_from(record))
 
 
+def make_record(head: Sequence[int], value: bytes = b"") -> bytes:
+    """The record of a header and a value; without one, what is kept of a deleted generation."""
+    prev, skip_1, skip_2, create, mod, version, lease = head
+    return (
+        pack_header(
+            prev, skip_1, skip_2, U64, create, U64, mod, U64, version, U64, lease, BIN32, len(value)
+        )
+        + value
+    )
+
+
+def without_value(record: bytes) -> bytes:
+    """The record as if its value were empty."""
+    return record[: HEADER_SIZE - 4] + _EMPTY_VALUE
+
+
 def key_value(key: bytes, record: bytes) -> KeyValue:
     """What a client sees of a record."""
-    return (key, *_unpack_public(record), record[HEADER_SIZE:])
+    return (key, *_unpack_public(record, PUBLIC), record[HEADER_SIZE:])
+
+
+_KEY_SIZES = 1024  # remembered; longer keys are rare
+
+
+class _KvHeads(dict[int, bytes]):
+    """Length of a key -> what stands before it in a packed KeyValue."""
+
+    def __missing__(self, length: int) -> bytes:
+        head = b"\x96" + (pack(bytes(length))[:-length] if length else pack(b""))
+        if length < _KEY_SIZES:
+            self[length] = head
+        return head
+
+
+_kv_heads = _KvHeads()
+
+
+def pack_key_value(key: bytes, record: bytes) -> bytes:
+    """`key_value` as it travels."""
+    return _kv_heads[len(key)] + key + record[PUBLIC:]
+
+
+def pack_range(revision: int, count: int, more: bool, kvs: Sequence[bytes]) -> bytes:
+    """The result of a range that found these packed KeyValues, as it travels."""
+    head = pack((0, revision, count, more, ()))[:-1]
+    return b"".join((head, array_head(len(kvs)), *kvs))
 
 
 def is_deletion(event: Event) -> bool:

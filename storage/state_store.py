@@ -24,7 +24,7 @@ from .hashing import hash_slices
 from .leases import Leases
 from .mvcc import Result, Versions
 from .overlay import Overlay
-from .records import Event, chunk_body, encode_chunks, key_value
+from .records import Event, chunk_body, encode_chunks, pack_key_value, pack_range
 from .rocks import open_state
 from .sessions import Answer, Sessions, Stamp, with_refused
 from .writer import Writer
@@ -68,6 +68,9 @@ class StateStore:
         self._versions.revision = revision
         self._versions.compact_revision = compact_revision
         self._compaction = Compaction(self._versions)
+        # What stands before the answer to a read of one key, at a revision.
+        self._heads_revision = 0
+        self._found_head = self._missing = b""
 
     @classmethod
     def open(cls, path: Path) -> "StateStore":
@@ -223,6 +226,7 @@ class StateStore:
             versions.compact_revision,
             self._history_hash,
         )
+        versions.range_cache.committing()
         self._overlay.commit()
         self._committed_index = self._index
         self._uncommitted_bytes = 0
@@ -231,23 +235,36 @@ class StateStore:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def range(self, request: tuple[Any, ...]) -> Result:
-        """The result of a checked read request, a range or a transaction that only reads, on what
-        was applied; a WireError when a revision was compacted or is not there yet."""
+    def read(self, request: tuple[Any, ...]) -> bytes:
+        """The packed result of a checked read request, a range or a transaction that only reads,
+        on what was applied; a WireError when a revision was compacted or is not there yet."""
         if len(request) == 2:  # the newest version of a key: most reads
             key = request[1]
             record = self._versions.current(key)
-            found = () if record is None else (key_value(key, record),)
-            return (0, self._versions.revision, len(found), False, found)
+            revision = self._versions.revision
+            if revision != self._heads_revision:
+                self._heads_revision = revision
+                self._found_head = pack_range(revision, 1, False, ())[:-1] + b"\x91"
+                self._missing = pack_range(revision, 0, False, ())
+            if record is None:
+                return self._missing
+            return self._found_head + pack_key_value(key, record)
+        self._commit_before_scan(request)
         if request[0] == "txn":
-            self._commit_before_scan()
+            return pack(self._executor.transaction(request))
+        return self._versions.packed_range(request)
+
+    def range(self, request: tuple[Any, ...]) -> Result:
+        """As `read`, before it is packed."""
+        self._commit_before_scan(request)
+        if request[0] == "txn":
             return self._executor.transaction(request)
-        if request[2:3] > (b"",) or request[4:5] > (0,):  # more than a key, or in the past
-            self._commit_before_scan()
         return self._versions.range(request)
 
-    def _commit_before_scan(self) -> None:
-        if len(self._overlay.writes) > self._overlay.SCAN_MAX:
+    def _commit_before_scan(self, request: tuple[Any, ...]) -> None:
+        # A transaction, more than a key, or in the past.
+        scans = request[0] == "txn" or request[2:3] > (b"",) or request[4:5] > (0,)
+        if scans and len(self._overlay.writes) > self._overlay.SCAN_MAX:
             self.commit()
 
     def hash_kv(self, revision: int = 0) -> Result:

@@ -28,16 +28,18 @@ pack: Callable[[Any], bytes] = msgpack.Packer(
 ).pack
 
 
+def array_head(count: int) -> bytes:
+    """What stands before the elements of a packed array."""
+    if count < 16:
+        return bytes((0x90 | count,))
+    if count < 1 << 16:
+        return b"\xdc" + count.to_bytes(2, "big")
+    return b"\xdd" + count.to_bytes(4, "big")
+
+
 def pack_array(packed: Sequence[bytes]) -> bytes:
     """An array of values that are packed already, as `pack` would pack it."""
-    count = len(packed)
-    if count < 16:
-        head = bytes((0x90 | count,))
-    elif count < 1 << 16:
-        head = b"\xdc" + count.to_bytes(2, "big")
-    else:
-        head = b"\xdd" + count.to_bytes(4, "big")
-    return head + b"".join(packed)
+    return b"".join((array_head(len(packed)), *packed))
 
 
 def _refuse_ext(code: int, data: bytes) -> NoReturn:

@@ -15,6 +15,7 @@ from sampan.storage.overlay import Overlay
 from sampan.storage.records import decode_chunk, key_value
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
+from sampan.transport.codec import unpack_local
 from sampan.transport.requests import check_txn
 
 from .model import Model
@@ -172,7 +173,9 @@ class Histories:
         assert plain(results) == plain(self.model.apply(request, index) for request in requests)
 
     def read(self, request):
-        assert plain(self.store.range(request)) == plain(self.model.read(request))
+        expected = plain(self.model.read(request))
+        assert plain(self.store.range(request)) == expected
+        assert unpack_local(self.store.read(request)) == expected
 
     def range(self, request, revisions_back):
         revision = max(self.model.revision - revisions_back, 0)
@@ -354,7 +357,7 @@ def test_values_kept_in_memory_are_bounded_and_never_old(store, monkeypatch):
             0 < sum(map(len, store._overlay._read.values())) == store._overlay._read_bytes < 5_500
         )
     apply(store, ("delete", b"1", b"2"))
-    assert store.range(("range", b"17"))[2:] == (0, False, ())
+    assert store.range(("range", b"17"))[2:] == (0, False, [])
 
 
 def test_flush_tells_what_it_made_durable_while_others_apply(tmp_path):
