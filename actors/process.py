@@ -34,6 +34,10 @@ GC_THRESHOLD = 50_000
 EXIT_FATAL = 3
 """The node must not be started again as it is."""
 
+MALLOC_KEPT_BYTES = 32 << 20
+"""Freed memory that a process may keep."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 
@@ -56,6 +60,7 @@ def main(*orders: Any) -> None:
     told = Orders(*orders)
     label = told.hosted[0] if len(told.hosted) == 1 else "fused"
     _tie_to_parent(f"{told.member_name}:{label}")
+    _keep_freed_memory()
     faulthandler.enable()
     os.umask(0o077)  # sockets and files are this user's alone
     config = model.from_json(told.config_json)
@@ -85,6 +90,16 @@ def _tie_to_parent(title: str) -> None:
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         libc.prctl(_PR_SET_NAME, title.encode()[:15])
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what was freed of large answers for the next one. By default each MiB goes
+    back to the kernel, and comes again as 256 page faults: a third of the time of a range of
+    10,000 keys in a virtual machine."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, MALLOC_KEPT_BYTES // 2)
+        mallopt(_M_TRIM_THRESHOLD, MALLOC_KEPT_BYTES)
 
 
 class Builder:

@@ -44,8 +44,8 @@ def _notes(options: CompareOptions, etcd: Etcd, sampans: Sequence[Sampan]) -> li
     splits = "; ".join(
         f"{name}: {split}" for name, split in etcd.splits.items() if split != Split(1, 1)
     )
-    connections = "; ".join(
-        f"{system.name}: {', '.join(map(str, system.connections.values()))}" for system in sampans
+    spreads = "; ".join(
+        f"{system.name}: {', '.join(map(str, system.spreads.values()))}" for system in sampans
     )
     return [
         f"etcd runs with its defaults, driven by h2load (C) at raw gRPC at the leader ({splits}).",
@@ -54,7 +54,7 @@ def _notes(options: CompareOptions, etcd: Etcd, sampans: Sequence[Sampan]) -> li
         "Watches are driven by Python on both sides: etcd's by grpcio without a protobuf decoder, "
         "all watchers on one connection; a latency is from before the put to the event.",
         "Sampan is driven by its public Python client, on so many connections, row by row: "
-        f"{connections}; worker processes: {options.processes}.",
+        f"{spreads}.",
         "The drivers share the machine with the nodes. Three nodes each, fresh data directories "
         "on the same disk, every write fsynced by a majority, one system at a time.",
         "Every put was executed: the store's revision rose by exactly the number of puts. Every "

@@ -56,13 +56,13 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key-size", type=int, default=16, help="bytes (%(default)s)")
     parser.add_argument("--value-size", type=int, default=256, help="bytes (%(default)s)")
     parser.add_argument("--keys", type=int, default=10_000, help="different keys (%(default)s)")
-    parser.add_argument("--processes", type=int, default=1, help="worker processes (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a .png or .svg there")
 
 
 def _add_load(parser: argparse.ArgumentParser, kind: str) -> None:
     _add_shared(parser)
+    parser.add_argument("--processes", type=int, default=1, help="worker processes (%(default)s)")
     parser.add_argument(
         "--connections", type=int, help="client objects (a tenth of the clients, at most 10)"
     )
@@ -101,6 +101,9 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     _add_shared(parser)
     parser.add_argument(
         "--connections", type=int, default=0, help="client objects of Sampan (the best of several)"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=0, help="worker processes (the best of one and two)"
     )
     parser.add_argument(
         "--placements",
@@ -209,8 +212,8 @@ def compare_options(arguments: argparse.Namespace) -> CompareOptions:
     for row in options.rows():
         if row.kind == "watch":
             continue  # no load of requests
-        for connections in options.connections_to_try(row):
-            options.spec(row, ("-",), connections).validate()
+        for spread in options.spreads_to_try(row):
+            options.spec(row, ("-",), spread).validate()
     return options
 
 

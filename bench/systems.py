@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from .comparison import Measurement, Row
 from .errors import BenchError
@@ -49,15 +49,32 @@ SPLITS = {
 }
 """How h2load may spread that many requests under way; etcd gets the split that suits it best."""
 
-CONNECTIONS = {1000: (1, 4, 10), 64: (1, 4), 4: (1, 4), 1: (1,)}
-"""How many connections that many of Sampan's clients may share; it gets the best, too."""
+
+class Spread(NamedTuple):
+    """How Sampan's clients spread: over connections, and those over worker processes."""
+
+    connections: int
+    processes: int
+
+    def __str__(self) -> str:
+        workers = f" in {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.connections}{workers}"
+
+
+SPREADS = {
+    1000: (Spread(1, 1), Spread(4, 1), Spread(10, 1), Spread(4, 2)),
+    64: (Spread(1, 1), Spread(4, 1), Spread(4, 2)),
+    4: (Spread(1, 1), Spread(4, 1), Spread(4, 2)),
+    1: (Spread(1, 1),),
+}
+"""How that many of Sampan's clients may spread; it gets the best, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
     """What `sampan bench compare` was asked for.
 
-    `scale` multiplies every row's total. `connections` 0 looks for the best number of them.
+    `scale` multiplies every row's total. `connections` and `processes` 0 look for the best numbers.
     """
 
     placements: tuple[str, ...]
@@ -67,7 +84,7 @@ class CompareOptions:
     value_size: int = 256
     keys: int = 10_000
     connections: int = 0
-    processes: int = 1
+    processes: int = 0
     directory: Path = Path("/var/tmp")
     pipelined: bool = False
 
@@ -79,22 +96,23 @@ class CompareOptions:
         """How many requests a row has."""
         return max(row.clients, int(row.total * self.scale))
 
-    def connections_to_try(self, row: Row) -> tuple[int, ...]:
-        """How many connections a row may use."""
+    def spreads_to_try(self, row: Row) -> tuple[Spread, ...]:
+        """How a row's clients may spread."""
         if row.message_puts:
-            return (1,)
-        if self.connections:
-            return (min(self.connections, row.clients),)
-        return CONNECTIONS[row.clients]
+            return (Spread(1, 1),)
+        if not (self.connections or self.processes):
+            return SPREADS[row.clients]
+        connections = min(self.connections or max(4, self.processes), row.clients)
+        return (Spread(connections, min(self.processes or 1, connections)),)
 
-    def spec(self, row: Row, endpoints: tuple[str, ...], connections: int) -> LoadSpec:
+    def spec(self, row: Row, endpoints: tuple[str, ...], spread: Spread) -> LoadSpec:
         """A row as a load on Sampan."""
         return LoadSpec(
             kind=row.kind,
             endpoints=endpoints,
             clients=row.clients,
-            connections=connections,
-            processes=min(self.processes, connections),
+            connections=spread.connections,
+            processes=spread.processes,
             total=self.total(row),
             warmup=self.total(row) // _WARMUP_SHARE,
             key_size=self.key_size,
@@ -193,11 +211,11 @@ class RunningEtcd:
 
 @dataclass(slots=True)
 class Sampan:
-    """Sampan in one placement, driven by its client. Remembers each row's best connections."""
+    """Sampan in one placement, driven by its client. Remembers each row's best spread."""
 
     options: CompareOptions
     placement: str
-    connections: dict[str, int] = field(default_factory=dict)
+    spreads: dict[str, Spread] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -219,8 +237,8 @@ class RunningSampan:
     cluster: SampanCluster
 
     def measure(self, row: Row) -> Measurement:
-        """The row with as many connections as suit it best, which the first round looks for."""
-        options, chosen = self.system.options, self.system.connections
+        """The row with the spread that suits it best, which the first round looks for."""
+        options, chosen = self.system.options, self.system.spreads
         if row.kind == "watch":
             value = random.Random(1).randbytes(options.value_size)
             endpoints, puts = self.cluster.endpoints, options.total(row)
@@ -229,12 +247,12 @@ class RunningSampan:
             )
         if row.name not in chosen:
             half = replace(options, scale=options.scale / 2)
-            candidates = options.connections_to_try(row)
+            candidates = options.spreads_to_try(row)
             chosen[row.name] = _best(candidates, lambda each: self._run(half, row, each))
         return self._run(options, row, chosen[row.name])
 
-    def _run(self, options: CompareOptions, row: Row, connections: int) -> Measurement:
-        spec = options.spec(row, self.cluster.endpoints, connections)
+    def _run(self, options: CompareOptions, row: Row, spread: Spread) -> Measurement:
+        spec = options.spec(row, self.cluster.endpoints, spread)
         before = self.cluster.revision()
         result = run_load(spec)
         advanced = self.cluster.revision() - before

@@ -161,7 +161,7 @@ class Load:
                     if bounds:
                         key = self._keys[0]  # noqa: PLW2901  # the range begins at the first
                     found = await client.get(key, serializable=serializable, **bounds)
-                    if len(found.kvs) == expected:
+                    if sum([len(kv.value) == size for kv in found.kvs]) == expected:
                         range_ns.add(now() - begin)
                     else:
                         self._errors["key not found"] += 1

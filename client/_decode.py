@@ -1,10 +1,8 @@
 """Results as they travel, turned into what the calls return."""
 
-from itertools import repeat
 from typing import Any
 
 from ..transport import errors as wire
-from ._collector import collector_paused
 from ._link import Reply
 from .errors import MalformedReplyError, RequestTimeoutError, SampanError
 from .types import (
@@ -12,6 +10,7 @@ from .types import (
     DeleteResponse,
     HashKvResponse,
     KeyValue,
+    KeyValues,
     Member,
     MemberListResponse,
     PutResponse,
@@ -43,10 +42,10 @@ def key_value(kv: tuple[Any, ...]) -> KeyValue:
     return _new(KeyValue, kv)
 
 
-def _kvs(kvs: tuple[Any, ...]) -> list[KeyValue]:
+def _kvs(kvs: tuple[Any, ...]) -> KeyValues:
     if not set(map(type, kvs)) <= {tuple} or not set(map(len, kvs)) <= {len(KeyValue._fields)}:
         raise TypeError("a kv has six elements")
-    return list(map(_new, repeat(KeyValue), kvs))
+    return KeyValues(kvs)
 
 
 def _malformed(result: Any) -> MalformedReplyError:
@@ -68,9 +67,7 @@ def range_response(answer: Answer) -> RangeResponse:
     reply, result = answer
     try:
         _, revision, count, more, kvs = result
-        with collector_paused(64 * len(kvs)):
-            found = _kvs(kvs)
-        return _new(RangeResponse, (header(reply, revision), found, count, more))
+        return _new(RangeResponse, (header(reply, revision), _kvs(kvs), count, more))
     except (ValueError, TypeError) as error:
         raise _malformed(result) from error
 
@@ -80,7 +77,7 @@ def delete_response(answer: Answer) -> DeleteResponse:
     reply, result = answer
     try:
         head = header(reply, result[1])
-        prev_kvs = _kvs(result[3]) if len(result) > 3 else []
+        prev_kvs = _kvs(result[3] if len(result) > 3 else ())
         return DeleteResponse(head, result[2], prev_kvs)
     except (IndexError, TypeError) as error:
         raise _malformed(result) from error

@@ -1,5 +1,7 @@
 """Reading a range of any size page by page, all of it as of one revision."""
 
+from collections.abc import Sequence
+
 from . import ops
 from .ops import Bytes, Request
 from .types import KeyValue, RangeResponse
@@ -47,7 +49,7 @@ class Scan:
             no_count=True,
         )
 
-    def take(self, page: RangeResponse) -> list[KeyValue]:
+    def take(self, page: RangeResponse) -> Sequence[KeyValue]:
         """The keys of the page; the next one begins after them."""
         self._more = page.more
         self._revision = self._revision or page.header.revision

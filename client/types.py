@@ -1,6 +1,10 @@
 """What the calls of a client return: etcd's response messages as tuples with names."""
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Any, NamedTuple, overload
+
+_new = tuple.__new__  # half the cost of calling a NamedTuple
 
 
 class ResponseHeader(NamedTuple):
@@ -39,6 +43,49 @@ class KeyValue(NamedTuple):
     value: bytes
 
 
+class KeyValues(Sequence[KeyValue]):
+    """Keys of an answer, in its order. Equal to any sequence of the same keys.
+
+    Each is made when it is asked for: Python's collector would look again and again at the 10,000
+    of a large answer, for longer than it takes to make them.
+    """
+
+    __slots__ = ("_kvs",)
+
+    def __init__(self, kvs: tuple[tuple[Any, ...], ...]) -> None:
+        """Of what travels; whoever makes it has looked at its shape."""
+        self._kvs = kvs
+
+    def __len__(self) -> int:
+        return len(self._kvs)
+
+    @overload
+    def __getitem__(self, index: int) -> KeyValue: ...
+    @overload
+    def __getitem__(self, index: slice) -> "KeyValues": ...
+    def __getitem__(self, index: int | slice) -> "KeyValue | KeyValues":
+        found = self._kvs[index]
+        if isinstance(index, slice):
+            return KeyValues(found)
+        return _new(KeyValue, found)
+
+    def __iter__(self) -> Iterator[KeyValue]:
+        return map(_new, repeat(KeyValue), self._kvs)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, KeyValues):
+            return self._kvs == other._kvs
+        if isinstance(other, Sequence):
+            return len(self) == len(other) and all(map(KeyValue.__eq__, self, other))
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._kvs)
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+
 class PutResponse(NamedTuple):
     """`prev_kv`: what the put replaced, when asked for and there was something."""
 
@@ -50,7 +97,7 @@ class RangeResponse(NamedTuple):
     """`kvs`: the keys found. `count`: keys in the range, whatever the limit. `more`: cut by it."""
 
     header: ResponseHeader
-    kvs: list[KeyValue]
+    kvs: Sequence[KeyValue]
     count: int  # type: ignore[assignment]  # etcd's name; tuple.count is of no use here
     more: bool
 
@@ -60,7 +107,7 @@ class DeleteResponse(NamedTuple):
 
     header: ResponseHeader
     deleted: int
-    prev_kvs: list[KeyValue]
+    prev_kvs: Sequence[KeyValue]
 
 
 class TxnResponse(NamedTuple):

@@ -6,6 +6,7 @@ from sampan.bench import main as bench
 from sampan.bench import programs
 from sampan.bench.errors import BenchError
 from sampan.bench.spec import LoadSpec
+from sampan.bench.systems import Spread
 
 
 def spec(*arguments):
@@ -100,7 +101,9 @@ def test_comparison_options():
     totals = [options.total(row) for row in options.rows()]
     assert totals == [1000, 400, 30, 1500, 60, 1500, 100, 4, 100, 1000]  # never below the clients
     assert options.rows()[-1].message_puts > 0
-    one_client = options.spec(options.rows()[2], ("127.0.0.1:1",), 1)
+    assert options.spreads_to_try(options.rows()[2]) == (Spread(1, 1),)
+    assert len(options.spreads_to_try(options.rows()[0])) > 1
+    one_client = options.spec(options.rows()[2], ("127.0.0.1:1",), Spread(1, 1))
     assert (one_client.clients, one_client.connections, one_client.processes) == (1, 1, 1)
 
 
