@@ -66,7 +66,8 @@ def test_every_row_has_splits_that_fill_it():
             continue  # not driven by h2load
         for split in systems.SPLITS[row.clients]:
             assert split.connections * split.streams == row.clients
-        assert all(1 <= each <= row.clients for each in systems.CONNECTIONS[row.clients])
+        for spread in systems.SPREADS[row.clients]:
+            assert 1 <= spread.processes <= spread.connections <= row.clients
 
 
 def test_plots(tmp_path):
