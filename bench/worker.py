@@ -15,8 +15,10 @@ import random
 import selectors
 import sys
 import time
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from ..client import AsyncClient, SampanError
 from ..client.ops import RangeOptions
@@ -28,6 +30,7 @@ from .spec import LoadResult, LoadSpec
 PROGRESS_S = 0.2
 _VALUE_POOL = 1 << 20
 _CATCH_UP_S = 10
+_CHOSEN_AT_ONCE = 10_000
 _FILLING_TASKS = 256
 """Few clients fill in the keys as fast as many."""
 
@@ -48,14 +51,15 @@ class Load:
         self._keys = spec.all_keys()
         self._pool = self._random.randbytes(_VALUE_POOL + spec.value_size)
         self._clients: list[AsyncClient] = []
-        self._put_ns = Histogram()
-        self._range_ns = Histogram()
+        # One latency after the other: sorting them into buckets can wait until the end.
+        self._put_ns = array("q")
+        self._range_ns = array("q")
         self._errors: Counter[str] = Counter()
 
     @property
     def done(self) -> int:
         """Requests answered so far, well or badly."""
-        return self._put_ns.count + self._range_ns.count + self._errors.total()
+        return len(self._put_ns) + len(self._range_ns) + self._errors.total()
 
     async def fill(self) -> None:
         """Connect, and write this worker's share of the keys that reads will look for.
@@ -103,12 +107,13 @@ class Load:
 
     async def measure(self) -> LoadResult:
         """Do the measured work."""
-        self._put_ns, self._range_ns = Histogram(), Histogram()
+        self._put_ns, self._range_ns = array("q"), array("q")
+        work = self._work(self._spec.total)
         started = time.monotonic()
-        await self._run(self._work(self._spec.total), self._spec.clients, self._spec.rate)
+        await self._run(work, self._spec.clients, self._spec.rate)
         ended = time.monotonic()
         both = {"put": self._put_ns, "range": self._range_ns}
-        latencies = {name: each for name, each in both.items() if each.count}
+        latencies = {name: Histogram.of(each) for name, each in both.items() if each}
         loop_name = event_loop(bool(self._spec.rate))[1]
         return LoadResult(started, ended, latencies, self._errors, loop_name)
 
@@ -118,12 +123,17 @@ class Load:
             await client.aclose()
 
     def _work(self, total: int) -> Work:
-        """`total` requests: whether it is a read, and its key."""
-        below, keys, count = self._random.random, self._keys, len(self._keys)
-        shares = {"put": 0.0, "range": 1.0, "list": 1.0, "mixed": self._spec.read_percent / 100}
-        reads = shares[self._spec.kind]
-        for _ in range(total):
-            yield below() < reads, keys[int(below() * count)]
+        """`total` requests, chosen many at a time: whether it is a read, and its key."""
+        sizes = (min(_CHOSEN_AT_ONCE, total - n) for n in range(0, total, _CHOSEN_AT_ONCE))
+        return chain.from_iterable(map(self._choose, sizes))
+
+    def _choose(self, count: int) -> list[tuple[bool, bytes]]:
+        keys = self._random.choices(self._keys, k=count)
+        if self._spec.kind == "mixed":
+            percent = self._spec.read_percent
+            kinds = self._random.choices((True, False), (percent, 100 - percent), k=count)
+            return list(zip(kinds, keys, strict=True))
+        return [(self._spec.kind != "put", key) for key in keys]
 
     async def _run(self, work: Work, tasks: int, rate: int = 0) -> None:
         clients = self._clients
@@ -144,7 +154,8 @@ class Load:
         stalls makes the requests late that were due meanwhile, and that must show.
         """
         now, pool, size = time.perf_counter_ns, self._pool, self._spec.value_size
-        serializable, put_ns, range_ns = self._spec.serializable, self._put_ns, self._range_ns
+        serializable = self._spec.serializable
+        add_put, add_range = self._put_ns.append, self._range_ns.append
         offset = self._random.randrange(_VALUE_POOL)
         bounds: RangeOptions = {}
         if self._spec.kind == "list":
@@ -162,13 +173,13 @@ class Load:
                         key = self._keys[0]  # noqa: PLW2901  # the range begins at the first
                     found = await client.get(key, serializable=serializable, **bounds)
                     if sum([len(kv.value) == size for kv in found.kvs]) == expected:
-                        range_ns.add(now() - begin)
+                        add_range(now() - begin)
                     else:
                         self._errors["key not found"] += 1
                 else:
                     offset = (offset + 257) % _VALUE_POOL
                     await client.put(key, pool[offset : offset + size])
-                    put_ns.add(now() - begin)
+                    add_put(now() - begin)
             except SampanError as error:
                 self._errors[type(error).__name__] += 1
 

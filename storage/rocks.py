@@ -55,17 +55,19 @@ to 270 ms, now 12 to 20 (three nodes, 30,000 puts a second; 30 to 55 with the de
 
 
 def _takes_direct_io(folder: Path) -> bool:
-    """Whether files there can be written past the page cache; tmpfs, for one, refuses."""
+    """Whether files in the folder, made when missing, can be written past the page cache; some
+    file systems refuse."""
     flag = getattr(os, "O_DIRECT", 0)
     probe = folder / "direct-io-probe"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | flag, 0o600))
+        probe.unlink()
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise StorageError(f"cannot write in {folder}: {error.strerror}") from error
+        probe.unlink(missing_ok=True)  # refused, but made
         return False
-    finally:
-        probe.unlink(missing_ok=True)
     return flag != 0
 
 
@@ -82,7 +84,7 @@ def _common_options(path: Path) -> Options:
     options.set_max_manifest_file_size(4 * MIB)  # small start-up reads after hours of flushes
     options.set_level_compaction_dynamic_level_bytes(True)  # bounds space amplification to ~1.1
     options.set_writable_file_max_buffer_size(BACKGROUND_WRITE_BYTES)
-    options.set_use_direct_io_for_flush_and_compaction(_takes_direct_io(path.parent))
+    options.set_use_direct_io_for_flush_and_compaction(_takes_direct_io(path))
     return options
 
 

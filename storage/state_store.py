@@ -6,7 +6,7 @@ key that is written often meanwhile is written to the database once.
 """
 
 from collections.abc import Generator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from struct import Struct
 from typing import Any, cast
@@ -33,7 +33,7 @@ COMMIT_KEYS = 1024
 """Uncommitted keys that start a commit: it takes 1 or 2 ms, in which nothing else happens. Four
 times as many did no more puts a second and made the 99th percentile a third longer."""
 COMMIT_BYTES = 1 << 18
-"""Uncommitted bytes of records that start a commit. More would not be faster: they leave the
+"""Uncommitted bytes of values that start a commit. More would not be faster: they leave the
 processor's cache before they are written."""
 
 _APPLIED_KEY = keys.META + b"applied"
@@ -64,7 +64,6 @@ class StateStore:
         self._term: int = term
         self._history_hash: int = history_hash
         self._committed_index: int = index
-        self._uncommitted_bytes = 0
         self._versions.revision = revision
         self._versions.compact_revision = compact_revision
         self._compaction = Compaction(self._versions)
@@ -116,7 +115,8 @@ class StateStore:
         """Apply the raft entry `index`: its requests in order, each by itself. They passed
         transport/requests.py's checks. Returns a result (or WireError) for each."""
         self._begin(index, term)
-        return self._execute(requests)[0]
+        done = self._execute(requests)
+        return _results_of_puts(done, len(requests)) if isinstance(done, int) else done
 
     def apply_once(
         self,
@@ -132,7 +132,7 @@ class StateStore:
         sessions = self.sessions
         known = [stamp and sessions.claim(stamp) for stamp in stamps]
         fresh = [message for message, answer in zip(messages, known, strict=True) if answer is None]
-        results, plain = self._execute(list(chain.from_iterable(fresh)))
+        done = self._execute(list(chain.from_iterable(fresh)))
         answers: list[Answer] = []
         end = 0
         for message, stamp, answer in zip(messages, stamps, known, strict=True):
@@ -140,35 +140,40 @@ class StateStore:
                 answers.append(sessions.repeated(stamp, answer))
                 continue
             begin, end = end, end + len(message)
-            if stamp is None:
-                answers.append(results[begin:end])
-            elif plain and not stamp.refused:
-                answers.append(sessions.keep_puts(stamp, results[begin][1], len(message)))
+            if isinstance(done, int):
+                if stamp is not None and not stamp.refused:
+                    answers.append(sessions.keep_puts(stamp, done + begin, len(message)))
+                    continue
+                results = _results_of_puts(done + begin, len(message))
             else:
-                whole = with_refused(results[begin:end], stamp.refused)
-                answers.append(sessions.keep(stamp, whole))
+                results = done[begin:end]
+            if stamp is None:
+                answers.append(results)
+            else:
+                answers.append(sessions.keep(stamp, with_refused(results, stamp.refused)))
         return answers
 
     def _begin(self, index: int, term: int) -> None:
         self._check_next(index, term)
-        if len(self._overlay.writes) > COMMIT_KEYS or self._uncommitted_bytes > COMMIT_BYTES:
+        if len(self._overlay.writes) > COMMIT_KEYS or self._writer.value_bytes > COMMIT_BYTES:
             self.commit()  # before the entry: a commit never holds a part of one
         self._index, self._term = index, term
 
-    def _execute(self, requests: Sequence[tuple[Any, ...]]) -> tuple[list[Result], bool]:
-        """The results, and whether all were plain puts: then their revisions follow each other."""
+    def _execute(self, requests: Sequence[tuple[Any, ...]]) -> list[Result] | int:
+        """The results; when all were plain puts, whose revisions follow each other, the first."""
         if self.alarms.no_space:
-            return [self._execute_capped(request) for request in requests], False
-        results: list[Result] = []
-        recent = self._versions.recent
-        begin = len(recent)
-        position = self._writer.plain_puts(requests, 0, results)
-        plain = position == len(requests)
+            return [self._execute_capped(request) for request in requests]
+        first = self.revision + 1
+        position = self._writer.plain_puts(requests, 0)
+        if position == len(requests) != 0:
+            return first
+        results = _results_of_puts(first, position)
         while position < len(requests):
             results.append(self._executor.execute(requests[position]))
-            position = self._writer.plain_puts(requests, position + 1, results)
-        self._uncommitted_bytes += sum([len(event[2]) for event in islice(recent, begin, None)])
-        return results, plain
+            first, begin = self.revision + 1, position + 1
+            position = self._writer.plain_puts(requests, begin)
+            results += _results_of_puts(first, position - begin)
+        return results
 
     def _execute_capped(self, request: tuple[Any, ...]) -> Result:
         """One request while there was no space when its entry began."""
@@ -229,7 +234,6 @@ class StateStore:
         versions.range_cache.committing()
         self._overlay.commit()
         self._committed_index = self._index
-        self._uncommitted_bytes = 0
         versions.committed()
         self._writer.trim()
 
@@ -356,3 +360,7 @@ class StateStore:
     def close(self) -> None:
         """Close the database. What was not flushed comes back from the raft log."""
         self._db.close()
+
+
+def _results_of_puts(first_revision: int, count: int) -> list[Result]:
+    return [(0, revision) for revision in range(first_revision, first_revision + count)]

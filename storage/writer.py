@@ -39,23 +39,22 @@ class Writer:
         # KV key -> header of the newest record, None for a key known to be absent. Holds every
         # key that has uncommitted writes.
         self._heads: dict[bytes, tuple[int, ...] | None] = {}
+        self.value_bytes = 0
+        """Of puts since the last commit."""
 
-    def plain_puts(
-        self, requests: Sequence[tuple[Any, ...]], position: int, results: list[tuple[Any, ...]]
-    ) -> int:
-        """Execute the puts of nothing but key and value that begin at `position`, each with a
-        revision of its own; returns the position of the first request that is something else.
+    def plain_puts(self, requests: Sequence[tuple[Any, ...]], position: int) -> int:
+        """Execute the puts of nothing but key and value that begin at `position`, each with the
+        next revision; returns the position of the first request that is something else.
 
         `put` again, but without a call and with local names: a busy node spends its time here.
         """
         versions, heads, writes = self._versions, self._heads, self._overlay.writes
-        record_event, add_result, pack = versions.recent.append, results.append, pack_header
-        compacted, revision = versions.compact_revision, versions.revision
+        record_event, pack = versions.recent.append, pack_header
+        compacted, revision, written = versions.compact_revision, versions.revision, 0
         for position in range(position, len(requests)):  # noqa: B020, PLR1704 (goes on from it)
             request = requests[position]
             if len(request) != 3 or request[0] != "put":
-                versions.revision = revision
-                return position
+                break
             _, key, value = request
             stored = b"k" + key  # keys.KV
             head = heads.get(stored, _UNKNOWN)
@@ -76,15 +75,19 @@ class Writer:
                     if not version % SKIP_2:
                         skip_2 = mod
             version += 1
+            size = len(value)
+            written += size
             heads[stored] = (mod, skip_1, skip_2, create, revision, version, 0)
             writes[stored] = record = (
                 pack(mod, skip_1, skip_2, U64, create, U64, revision, U64, version, U64, 0,
-                     BIN32, len(value)) + value
+                     BIN32, size) + value
             )  # fmt: skip
             record_event((revision, key, record))
-            add_result((0, revision))
+        else:
+            position = len(requests)
         versions.revision = revision
-        return len(requests)
+        self.value_bytes += written
+        return position
 
     def put(self, revision: int, key: bytes, value: bytes, lease: int = 0) -> None:
         """Make the next version of `key`."""
@@ -107,6 +110,7 @@ class Writer:
         if lease != old_lease:
             self._leases.move(key, old_lease, lease)
         self._heads[stored] = head
+        self.value_bytes += len(value)
         record = make_record(head, value)
         self._overlay.writes[stored] = record
         self._versions.recent.append((revision, key, record))
@@ -146,6 +150,7 @@ class Writer:
 
     def trim(self) -> None:
         """Bound the memory of known headers; after a commit only."""
+        self.value_bytes = 0
         if len(self._heads) > HEADS_MAX:
             for stored in list(islice(self._heads, HEADS_MAX // 2)):
                 del self._heads[stored]
