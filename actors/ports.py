@@ -3,7 +3,7 @@
 Hosts own these; actors only see channels.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import zmq
@@ -13,20 +13,18 @@ from ..transport import sockets
 
 Socket = zmq.Socket[bytes]
 
-# Plain integers: an operation on zmq's enums costs as much as sending a frame.
-_NOW = int(zmq.DONTWAIT)
-_NOW_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+# A plain integer: an operation on zmq's enums costs as much as sending a frame.
 _READABLE = int(zmq.POLLIN)
 
 
 def _drain(socket: Socket, limit: int) -> list[list[bytes]]:
     """Whatever has arrived, at most `limit` messages and not much over DRAIN_BYTES_MAX; there is
     at least one."""
-    found = [socket.recv_multipart(_NOW)]
+    found = [sockets.receive(socket)]
     size = len(found[0][-1])
     # Asking is a third of the price of being told by an exception.
     while len(found) < limit and size < limits.DRAIN_BYTES_MAX and _events(socket) & _READABLE:
-        message = socket.recv_multipart(_NOW)
+        message = sockets.receive(socket)
         found.append(message)
         size += len(message[-1])
     return found
@@ -34,14 +32,6 @@ def _drain(socket: Socket, limit: int) -> list[list[bytes]]:
 
 def _events(socket: Socket) -> int:
     return cast("int", socket.get(zmq.EVENTS))
-
-
-def _send(socket: Socket, frames: Sequence[bytes]) -> None:
-    """Send one message of bytes without blocking: a third of send_multipart's price, which first
-    looks whether every frame is one."""
-    for frame in frames[:-1]:
-        socket.send(frame, _NOW_AND_MORE)
-    socket.send(frames[-1], _NOW)
 
 
 class ClientPort:
@@ -60,7 +50,7 @@ class ClientPort:
     def replyc(self, message: tuple[bytes, bytes, bytes]) -> None:
         """Send a reply, or drop it when its client is gone or has stopped reading."""
         try:
-            _send(self.socket, message)
+            sockets.send(self.socket, message)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
                 raise
@@ -101,7 +91,7 @@ class PeerPort:
         if link is None:
             return True  # removed since; nobody waits for this message
         try:
-            _send(link[1], frames)
+            sockets.send(link[1], frames)
         except zmq.Again:
             return False
         return True

@@ -33,8 +33,6 @@ BACKOFF_S_MAX = 1.0
 
 # Plain integers: each operation on pyzmq's enumerations costs more than packing a small message.
 _EVENTS, _READABLE, _WRITABLE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.POLLOUT)
-_RCVMORE = int(zmq.RCVMORE)
-_NOW, _NOW_AND_MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE)
 _MONITOR_EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -206,8 +204,7 @@ class Link:
             header += session.stamp(message.sequence)
         body = codec.pack([call.request for call in message.calls])
         try:
-            self._socket.send(codec.pack(header), _NOW_AND_MORE)
-            self._socket.send(body, _NOW)
+            sockets.send(self._socket, (codec.pack(header), body))
         except zmq.Again:
             return False
         self.inflight[message_id] = message
@@ -234,12 +231,12 @@ class Link:
             if not _events(socket) & _READABLE:
                 return
             try:
-                self._receive(_receive_frames(socket))
+                self._receive(sockets.receive_buffers(socket))
             except (MalformedError, ValueError, TypeError, IndexError) as malformed:
                 self._lost(MalformedReplyError, f"malformed reply: {malformed}")
         self._drain_soon()
 
-    def _receive(self, frames: list[Any]) -> None:
+    def _receive(self, frames: Sequence[memoryview]) -> None:
         if len(frames) != 2:
             raise MalformedError(f"{len(frames)} frames, expected 2")
         version, message_id, *rest = header = codec.unpack(frames[0])
@@ -288,14 +285,6 @@ class Link:
         self._reopening = self._loop.call_at(self._loop.time() + self._backoff_s, self.open)
         text = f"sampan: {cause} ({self.endpoint})"
         self._owner.on_lost(self, unanswered, cls(errors.UNAVAILABLE, text))
-
-
-def _receive_frames(socket: "zmq.Socket[bytes]") -> list[Any]:
-    """A message; the frames after the first one are buffers, not copied."""
-    frames: list[Any] = [socket.recv(_NOW)]
-    while socket.get(_RCVMORE):
-        frames.append(socket.recv(_NOW, copy=False).buffer)
-    return frames
 
 
 def _events(socket: "zmq.Socket[bytes]") -> int:

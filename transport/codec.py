@@ -46,7 +46,7 @@ def _refuse_ext(code: int, data: bytes) -> NoReturn:
     raise CodecError(f"ext type {code} is not part of the protocol")
 
 
-def unpack(data: bytes, *, array_max: int = limits.BODY_REQUESTS_MAX) -> Any:
+def unpack(data: bytes | memoryview, *, array_max: int = limits.BODY_REQUESTS_MAX) -> Any:
     """Decode one value whose arrays have at most `array_max` elements.
 
     Arrays become tuples, so an empty one costs nothing and none can be changed. Raises CodecError.

@@ -1,6 +1,10 @@
 """The only place where sockets are made, every option written out with its reason."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import zmq
+import zmq.backend
 
 from ..config import limits
 from . import endpoints
@@ -21,6 +25,47 @@ CLIENT_LINGER_MS = 1_000
 
 BACKLOG = 1_024
 """Connections the kernel queues: thousands of clients reconnect at once after a restart."""
+
+
+# Plain integers: an operation on zmq's enums costs as much as sending a frame.
+_NOW = int(zmq.DONTWAIT)
+_NOW_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+# What zmq.Socket's methods of these names call, without looking for options that are not used here.
+_send: Any = zmq.backend.Socket.send
+_recv: Any = zmq.backend.Socket.recv
+
+
+def send(socket: zmq.Socket[bytes], frames: Sequence[bytes]) -> None:
+    """Send one message of bytes without blocking; zmq.Again when it cannot leave.
+
+    A fifth of the price of send_multipart, which first looks whether every frame is one.
+    """
+    for frame in frames[:-1]:
+        _send(socket, frame, _NOW_AND_MORE, True, False)
+    _send(socket, frames[-1], _NOW, True, False)
+
+
+def receive(socket: zmq.Socket[bytes]) -> list[bytes]:
+    """The next message; zmq.Again when there is none.
+
+    Half the price of recv_multipart, which asks the socket after each frame for another.
+    """
+    frame = _recv(socket, _NOW, False)
+    frames = [frame.bytes]
+    while frame.more:
+        frame = _recv(socket, _NOW, False)
+        frames.append(frame.bytes)
+    return frames
+
+
+def receive_buffers(socket: zmq.Socket[bytes]) -> list[memoryview]:
+    """As `receive`, but what came is not copied."""
+    frame = _recv(socket, _NOW, False)
+    buffers = [frame.buffer]
+    while frame.more:
+        frame = _recv(socket, _NOW, False)
+        buffers.append(frame.buffer)
+    return buffers
 
 
 class BindError(OSError):
