@@ -9,6 +9,7 @@ from typing import Any
 import zmq
 
 from ..config import limits
+from ..transport import sockets
 from ..transport.codec import pack, unpack_local
 from .actor import Impossible
 from .channels import CHANNELS, Loss
@@ -70,7 +71,7 @@ class Pipe:
             return
         batch, self.queue = self.queue, []
         try:
-            self._socket.send_multipart((self._me, pack((self._seq, batch))), zmq.DONTWAIT)
+            sockets.send(self._socket, (self._me, pack((self._seq, batch))))
         except zmq.Again:
             if any(CHANNELS[channel].loss is Loss.NEVER for channel, _ in batch):
                 raise Impossible(
@@ -96,20 +97,16 @@ class Inbox:
     def drain(self) -> list[tuple[str, Any]]:
         """Messages as (channel, message)."""
         found: list[tuple[str, Any]] = []
-        try:
-            for _ in range(limits.DRAIN_MESSAGES_MAX):
-                sender, data = self.socket.recv_multipart(zmq.DONTWAIT)
-                seq, batch = unpack_local(data)
-                name = sender.decode()
-                if seq != self._expected.get(name, 0):
-                    raise Impossible(
-                        f"{self._me} expected message {self._expected.get(name, 0)} of {name}, "
-                        f"got {seq}: one of the two was replaced while the other ran"
-                    )
-                self._expected[name] = seq + 1
-                found.extend(batch)
-        except zmq.Again:
-            pass  # that was all
+        for sender, data in sockets.drain(self.socket):
+            seq, batch = unpack_local(data)
+            name = sender.decode()
+            if seq != self._expected.get(name, 0):
+                raise Impossible(
+                    f"{self._me} expected message {self._expected.get(name, 0)} of {name}, "
+                    f"got {seq}: one of the two was replaced while the other ran"
+                )
+            self._expected[name] = seq + 1
+            found.extend(batch)
         return found
 
     def close(self) -> None:

@@ -4,34 +4,13 @@ Hosts own these; actors only see channels.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import zmq
 
-from ..config import limits
 from ..transport import sockets
 
 Socket = zmq.Socket[bytes]
-
-# A plain integer: an operation on zmq's enums costs as much as sending a frame.
-_READABLE = int(zmq.POLLIN)
-
-
-def _drain(socket: Socket, limit: int) -> list[list[bytes]]:
-    """Whatever has arrived, at most `limit` messages and not much over DRAIN_BYTES_MAX; there is
-    at least one."""
-    found = [sockets.receive(socket)]
-    size = len(found[0][-1])
-    # Asking is a third of the price of being told by an exception.
-    while len(found) < limit and size < limits.DRAIN_BYTES_MAX and _events(socket) & _READABLE:
-        message = sockets.receive(socket)
-        found.append(message)
-        size += len(message[-1])
-    return found
-
-
-def _events(socket: Socket) -> int:
-    return cast("int", socket.get(zmq.EVENTS))
 
 
 class ClientPort:
@@ -45,7 +24,7 @@ class ClientPort:
 
     def drain(self) -> list[tuple[str, Any]]:
         """Messages from clients, as (channel, message)."""
-        return [("clientc", tuple(m)) for m in _drain(self.socket, limits.DRAIN_MESSAGES_MAX)]
+        return [("clientc", tuple(m)) for m in sockets.drain(self.socket)]
 
     def replyc(self, message: tuple[bytes, bytes, bytes]) -> None:
         """Send a reply, or drop it when its client is gone or has stopped reading."""
@@ -72,7 +51,7 @@ class PeerPort:
 
     def drain(self) -> list[tuple[str, Any]]:
         """Messages from peers, as (channel, message); the routing id means nothing."""
-        return [("peerc", m[1:]) for m in _drain(self.socket, limits.DRAIN_MESSAGES_MAX)]
+        return [("peerc", m[1:]) for m in sockets.drain(self.socket)]
 
     def linksc(self, wanted: dict[int, str]) -> None:
         """Connect to exactly these peers."""

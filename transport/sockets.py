@@ -30,9 +30,11 @@ BACKLOG = 1_024
 # Plain integers: an operation on zmq's enums costs as much as sending a frame.
 _NOW = int(zmq.DONTWAIT)
 _NOW_AND_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
+_EVENTS, _READABLE = int(zmq.EVENTS), int(zmq.POLLIN)
 # What zmq.Socket's methods of these names call, without looking for options that are not used here.
 _send: Any = zmq.backend.Socket.send
 _recv: Any = zmq.backend.Socket.recv
+_get: Any = zmq.backend.Socket.get
 
 
 def send(socket: zmq.Socket[bytes], frames: Sequence[bytes]) -> None:
@@ -56,6 +58,23 @@ def receive(socket: zmq.Socket[bytes]) -> list[bytes]:
         frame = _recv(socket, _NOW, False)
         frames.append(frame.bytes)
     return frames
+
+
+def drain(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
+    """Whatever has arrived, at most DRAIN_MESSAGES_MAX and not much over DRAIN_BYTES_MAX; there is
+    at least one message."""
+    found = [receive(socket)]
+    size = len(found[0][-1])
+    # Asking is a third of the price of being told by an exception.
+    while (
+        len(found) < limits.DRAIN_MESSAGES_MAX
+        and size < limits.DRAIN_BYTES_MAX
+        and _get(socket, _EVENTS) & _READABLE
+    ):
+        message = receive(socket)
+        found.append(message)
+        size += len(message[-1])
+    return found
 
 
 def receive_buffers(socket: zmq.Socket[bytes]) -> list[memoryview]:
