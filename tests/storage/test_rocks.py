@@ -5,7 +5,7 @@ import os
 
 import pytest
 from sampan.storage.errors import StorageError
-from sampan.storage.rocks import open_state
+from sampan.storage.rocks import STATE_BLOCK_CACHE_BYTES, open_state
 
 
 def refuse_direct_io(monkeypatch, error):
@@ -36,3 +36,18 @@ def test_a_folder_that_takes_no_files_is_an_error(tmp_path, monkeypatch):
     refuse_direct_io(monkeypatch, errno.EROFS)
     with pytest.raises(StorageError, match="Read-only file system"):
         open_state(tmp_path / "state")
+
+
+def test_a_database_that_exists_has_its_cache_and_filters(tmp_path):
+    for number in range(3):
+        database = open_state(tmp_path / "state")
+        assert database._db.property_value("rocksdb.block-cache-capacity") == str(
+            STATE_BLOCK_CACHE_BYTES
+        )
+        batch = database.batch()
+        batch[b"key%d" % number] = b"value"
+        database.write(batch)
+        database.flush()
+        about = database._db.property_value("rocksdb.aggregated-table-properties")
+        assert f"# entries for filter={number + 1};" in about
+        database.close()
