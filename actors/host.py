@@ -24,6 +24,9 @@ from .channels import CHANNELS
 from .pipes import Inbox, JobThread, Pipe
 from .ports import ClientPort, PeerPort
 
+Item = tuple[str, Any]
+"""(channel, message), as an actor emits it."""
+
 STOP_S = 1.0
 """How long a stopping node may take to answer what it has already taken in."""
 
@@ -73,7 +76,7 @@ class Host:
         self._sync_s = 0.0  # how long the last fsync took
         self._routes = {name: self._route_of(name) for name in CHANNELS}
         if client_port is not None:
-            client_port.on_gone = self._client_gone
+            client_port.on_gone = partial(self._route, "gonec")
         self._sources = [s for s in (inbox, client_port, peer_port) if s is not None]
         self._by_socket = {source.socket: source for source in self._sources}
         self._poller = zmq.Poller()
@@ -83,25 +86,25 @@ class Host:
 
     # -- wiring
 
-    def _route_of(self, channel: str) -> list[Callable[[Any], None]]:
-        """Where a channel's messages go from here, as callables."""
-        routes: list[Callable[[Any], None]] = []
+    def _route_of(self, channel: str) -> list[Callable[[Item], object]]:
+        """Where a channel's messages go from here, as callables that take what was emitted."""
+        routes: list[Callable[[Item], object]] = []
         for consumer in CHANNELS[channel].consumers:
             if consumer in self._queues:
-                routes.append(_into(self._queues[consumer], channel))
+                routes.append(self._queues[consumer].append)
             elif consumer in self._pipes:
-                routes.append(_into(self._pipes[consumer], channel))
+                routes.append(self._pipes[consumer].put)
             elif channel == "replyc" and self._client_port is not None:
-                routes.append(self._client_port.replyc)
+                routes.append(_message_to(self._client_port.replyc))
             elif channel == "linksc" and self._peer_port is not None:
-                routes.append(self._peer_port.linksc)
+                routes.append(_message_to(self._peer_port.linksc))
             elif channel == "linkc" and self._peer_port is not None:
-                routes.append(self._link)
+                routes.append(_message_to(self._link))
         return routes
 
-    def _client_gone(self, client: bytes) -> None:
-        for route in self._routes["gonec"]:
-            route(client)
+    def _route(self, channel: str, message: Any) -> None:
+        for route in self._routes[channel]:
+            route((channel, message))
 
     def _wake(self) -> None:
         with suppress(BlockingIOError):  # it is full of wake-ups already
@@ -206,14 +209,15 @@ class Host:
         if not actor.out:
             return
         out, actor.out = actor.out, []
-        for channel, message in out:
+        for item in out:
+            channel = item[0]
             if channel == "jobc":
-                self._start_job(actor, message)
+                self._start_job(actor, item[1])
             elif channel == "fatalc":
-                raise Fatal(message)
+                raise Fatal(item[1])
             else:
                 for route in self._routes[channel]:
-                    route(message)
+                    route(item)
 
     def _start_job(self, actor: Actor, name: str) -> None:
         if name == "sync" and (len(self._actors) == 1 or self._sync_s < SYNC_INLINE_S_MAX):
@@ -234,8 +238,7 @@ class Host:
 
     def _link(self, message: Any) -> None:
         if self._peer_port is not None and not self._peer_port.linkc(message):
-            for route in self._routes["linkfullc"]:
-                route(message[0])
+            self._route("linkfullc", message[0])
 
     # -- the end
 
@@ -258,8 +261,5 @@ class Host:
         self._wake_out.close()
 
 
-def _into(target: deque[tuple[str, Any]] | Pipe, channel: str) -> Callable[[Any], None]:
-    # For a pipe, look its queue up at each call: sending replaces it.
-    if isinstance(target, Pipe):
-        return lambda message: target.queue.append((channel, message))
-    return lambda message: target.append((channel, message))
+def _message_to(port: Callable[[Any], object]) -> Callable[[Item], object]:
+    return lambda item: port(item[1])

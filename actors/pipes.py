@@ -65,6 +65,10 @@ class Pipe:
         self._seq = 0
         self.queue: list[tuple[str, Any]] = []
 
+    def put(self, item: tuple[str, Any]) -> None:
+        """Queue one (channel, message)."""
+        self.queue.append(item)
+
     def send(self) -> None:
         """Send what is queued as one message; never blocks."""
         if not self.queue:
