@@ -22,11 +22,13 @@ KEYS_MIN = 64
 """Fewer are read as fast from RocksDB."""
 REBUILD_SHARE = 4
 """When more than one key in so many was written since, all are read anew."""
+IDLE_COMMITS_MAX = 100
+"""Commits that a range is kept without being read: each has to look for what it changes there."""
 _KEY_OVERHEAD = 150  # of a key and its value, as Python objects
 
 
 class _Range:
-    __slots__ = ("bytes", "keys", "packed", "stale")
+    __slots__ = ("bytes", "idle_commits", "keys", "packed", "stale")
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         self.keys: list[bytes] = []
@@ -36,6 +38,7 @@ class _Range:
             self.packed.append(pack_key_value(stored[1:], record))
         self.bytes = sum(map(len, self.packed)) + len(self.keys) * _KEY_OVERHEAD
         self.stale: set[bytes] = set()  # written since
+        self.idle_commits = 0
 
     def set(self, stored: bytes, record: bytes | None) -> None:
         """What `stored` is now; None when it was deleted."""
@@ -65,6 +68,7 @@ class RangeCache:
         seen = bounds in self._ranges
         kept = self._ranges.pop(bounds, None)
         if kept is not None and self._bring_up_to_date(kept, bounds):
+            kept.idle_commits = 0
             self._keep(bounds, kept)
             return kept.packed
         found = _Range(self._overlay.pairs(start, end))
@@ -97,9 +101,11 @@ class RangeCache:
         for bounds, kept in self._ranges.items():
             if kept is None:
                 continue
+            kept.idle_commits += 1
             kept.stale.update(_within(self._overlay.writes, bounds))
-            if len(kept.stale) * REBUILD_SHARE > len(kept.keys):
-                self._ranges[bounds] = None  # it changes faster than it is read
+            changes_fast = len(kept.stale) * REBUILD_SHARE > len(kept.keys)
+            if changes_fast or kept.idle_commits > IDLE_COMMITS_MAX:
+                self._ranges[bounds] = None
 
 
 def _within(written: Iterable[bytes], bounds: Bounds) -> Iterator[bytes]:

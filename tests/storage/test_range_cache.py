@@ -108,3 +108,19 @@ def test_what_is_kept_is_bounded(store, monkeypatch):
     cache = store._versions.range_cache
     assert 0 < cache._size() <= range_cache.BYTES_MAX
     assert len(cache._ranges) <= range_cache.RANGES_MAX
+
+
+def test_a_range_that_nobody_reads_any_more_is_let_go(store, monkeypatch):
+    monkeypatch.setattr(range_cache, "IDLE_COMMITS_MAX", 3)
+    put(store, *range(100))
+    for _ in range(2):
+        everything(store)
+    kept = store._versions.range_cache._ranges
+    for _ in range(3):
+        put(store, 1)
+    everything(store)
+    for _ in range(3):
+        put(store, 1)
+    assert all(kept.values())
+    put(store, 1)
+    assert not any(kept.values())
