@@ -120,10 +120,9 @@ def open_state(path: Path) -> "Database":
     options.set_compression_per_level([DBCompressionType.none(), *[lz4] * 6])
     options.set_bytes_per_sync(MIB)  # as the log's
     options.set_target_file_size_base(64 * MIB)
-    # A put looks for the key's current record; bloom filters answer for new keys without a search.
-    options.set_memtable_whole_key_filtering(True)
-    options.set_memtable_prefix_bloom_ratio(0.05)
     table = BlockBasedOptions()
+    # A put looks for the key's current record; bloom filters answer for new keys without a search.
+    # In the memtable they cost each put more than they spare new keys.
     table.set_bloom_filter(10, False)  # 10 bits a key, full filters: 1 % false positives
     table.set_block_cache(Cache(STATE_BLOCK_CACHE_BYTES))
     table.set_cache_index_and_filter_blocks(True)  # inside the same bound on memory
