@@ -25,7 +25,8 @@ from .errors import (
     DataDirInUseError,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: records are kept as they travel. Nothing turns 1 into 2: no release had it."""
 _SUBDIRECTORIES = ("log", "state", "snapshots")
 _IDENTITY_FIELDS = {"format", "cluster_id", "member_id", "incarnation"}
 
@@ -190,6 +191,11 @@ def _read_identity(path: Path) -> dict[str, int]:
         raise DataDirFormatError(f"{path} is damaged: {error}") from error
     if not isinstance(identity, dict) or type(identity.get("format")) is not int:
         raise DataDirFormatError(f"{path} is damaged: it has no format number")
+    if identity["format"] < FORMAT_VERSION:
+        raise DataDirFormatError(
+            f"data directory {path.parent} has format {identity['format']}, older than "
+            f"{FORMAT_VERSION}, the oldest that this version reads: start with an empty one"
+        )
     if identity["format"] > FORMAT_VERSION:
         raise DataDirFormatError(
             f"data directory {path.parent} has format {identity['format']}, newer than "

@@ -94,18 +94,25 @@ def identity(path, **changes):
     (path / "identity").write_text(json.dumps(fields))
 
 
-def test_a_newer_format_is_refused(path):
+def test_an_older_format_is_refused(path):
     DataDir.open(path, 7, 1).close()
-    identity(path, format=2, cluster_id=99)
-    with pytest.raises(DataDirFormatError, match="newer than 1"):
+    identity(path, format=1)
+    with pytest.raises(DataDirFormatError, match="older than 2"):
         DataDir.open(path, 7, 1)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": "1"}', "\x00\xff"])
+def test_a_newer_format_is_refused(path):
+    DataDir.open(path, 7, 1).close()
+    identity(path, format=3, cluster_id=99)
+    with pytest.raises(DataDirFormatError, match="newer than 2"):
+        DataDir.open(path, 7, 1)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": "2"}', "\x00\xff"])
 def test_a_damaged_identity_is_refused(path, text):
     DataDir.open(path, 7, 1).close()
     (path / "identity").write_text(text)
-    with pytest.raises(DataDirFormatError, match="damaged"):
+    with pytest.raises(DataDirFormatError, match="is damaged"):
         DataDir.open(path, 7, 1)
 
 
