@@ -397,6 +397,11 @@ def test_the_largest_number_is_decoded():
     assert Entry.unmarshal(b"\x10" + bytes(out)).term == 2**64 - 1
 
 
+def test_a_number_of_eleven_bytes_is_refused_even_when_it_is_small():
+    with pytest.raises(InvalidMessage, match="integer overflow"):
+        Entry.unmarshal(b"\x10" + b"\x80" * 10 + b"\x00")
+
+
 def test_deeply_nested_input_is_refused_quickly():
     data = b""
     for _ in range(200):

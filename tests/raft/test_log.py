@@ -169,6 +169,9 @@ def test_110_sizes():
     big = Entry(2**32, 2**63, EntryType.EntryConfChange, b"x" * 200)
     assert entry_size(Entry()) == 4
     assert entry_size(Entry(127, 128)) == 5
+    assert entry_size(Entry(128, 127)) == 5
+    assert entry_size(Entry(1, 1, data=bytes(127))) == 4 + 1 + 1 + 127
+    assert entry_size(Entry(1, 1, data=bytes(128))) == 4 + 1 + 2 + 128
     assert entry_size(big) == 2 + 5 + 10 + 2 + 1 + 2 + 200
     assert len(big.marshal()) == entry_size(big)
     entries = [Entry(1, i, data=b"x" * 10) for i in range(1, 4)]
