@@ -90,7 +90,7 @@ class _KvHeads(dict[int, bytes]):
     """Length of a key -> what stands before it in a packed KeyValue."""
 
     def __missing__(self, length: int) -> bytes:
-        head = b"\x96" + (pack(bytes(length))[:-length] if length else pack(b""))
+        head = array_head(6) + (pack(bytes(length))[:-length] if length else pack(b""))
         if length < _KEY_SIZES:
             self[length] = head
         return head

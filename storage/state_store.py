@@ -33,7 +33,7 @@ COMMIT_KEYS = 1024
 """Uncommitted keys that start a commit: it takes 1 or 2 ms, in which nothing else happens. Four
 times as many did no more puts a second and made the 99th percentile a third longer."""
 COMMIT_BYTES = 1 << 18
-"""Uncommitted bytes of values that start a commit. More would not be faster: they leave the
+"""Uncommitted bytes of records that start a commit. More would not be faster: they leave the
 processor's cache before they are written."""
 
 _APPLIED_KEY = keys.META + b"applied"
@@ -155,7 +155,7 @@ class StateStore:
 
     def _begin(self, index: int, term: int) -> None:
         self._check_next(index, term)
-        if len(self._overlay.writes) > COMMIT_KEYS or self._writer.value_bytes > COMMIT_BYTES:
+        if len(self._overlay.writes) > COMMIT_KEYS or self._writer.record_bytes > COMMIT_BYTES:
             self.commit()  # before the entry: a commit never holds a part of one
         self._index, self._term = index, term
 
@@ -235,7 +235,7 @@ class StateStore:
         self._overlay.commit()
         self._committed_index = self._index
         versions.committed()
-        self._writer.trim()
+        self._writer.committed()
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -248,7 +248,7 @@ class StateStore:
             revision = self._versions.revision
             if revision != self._heads_revision:
                 self._heads_revision = revision
-                self._found_head = pack_range(revision, 1, False, ())[:-1] + b"\x91"
+                self._found_head = pack_range(revision, 1, False, (b"",))
                 self._missing = pack_range(revision, 0, False, ())
             if record is None:
                 return self._missing

@@ -39,7 +39,7 @@ class Writer:
         # KV key -> header of the newest record, None for a key known to be absent. Holds every
         # key that has uncommitted writes.
         self._heads: dict[bytes, tuple[int, ...] | None] = {}
-        self.value_bytes = 0
+        self.record_bytes = 0
         """Of puts since the last commit."""
 
     def plain_puts(self, requests: Sequence[tuple[Any, ...]], position: int) -> int:
@@ -85,8 +85,8 @@ class Writer:
             record_event((revision, key, record))
         else:
             position = len(requests)
+        self.record_bytes += written + HEADER_SIZE * (revision - versions.revision)
         versions.revision = revision
-        self.value_bytes += written
         return position
 
     def put(self, revision: int, key: bytes, value: bytes, lease: int = 0) -> None:
@@ -110,8 +110,8 @@ class Writer:
         if lease != old_lease:
             self._leases.move(key, old_lease, lease)
         self._heads[stored] = head
-        self.value_bytes += len(value)
         record = make_record(head, value)
+        self.record_bytes += len(record)
         self._overlay.writes[stored] = record
         self._versions.recent.append((revision, key, record))
 
@@ -148,9 +148,9 @@ class Writer:
         self._heads[stored] = None
         self._versions.recent.append((revision, key, pack_u64(mod)))
 
-    def trim(self) -> None:
-        """Bound the memory of known headers; after a commit only."""
-        self.value_bytes = 0
+    def committed(self) -> None:
+        """What was written is in the database now: its headers need not all be known any more."""
+        self.record_bytes = 0
         if len(self._heads) > HEADS_MAX:
             for stored in list(islice(self._heads, HEADS_MAX // 2)):
                 del self._heads[stored]

@@ -440,3 +440,10 @@ def test_a_missing_version_is_an_error_not_an_answer(store):
     store._db.write(batch)
     with pytest.raises(CorruptionError, match="at revision 2 is missing"):
         store.range(("range", b"a", b"", 0, 2))
+
+
+def test_a_key_that_is_written_again_and_again_without_a_value_is_committed_too(store):
+    requests = [("put", b"hot", b"")] * 1000
+    for index in range(1, 8):
+        store.apply(index, 1, requests)
+    assert len(store._versions.recent) < 6000
