@@ -100,10 +100,12 @@ class CompareOptions:
         """How a row's clients may spread."""
         if row.message_puts:
             return (Spread(1, 1),)
-        if not (self.connections or self.processes):
-            return SPREADS[row.clients]
-        connections = min(self.connections or max(4, self.processes), row.clients)
-        return (Spread(connections, min(self.processes or 1, connections)),)
+        spreads = []
+        for each in SPREADS[row.clients]:
+            connections = min(self.connections or each.connections, row.clients)
+            processes = min(self.processes or each.processes, connections)
+            spreads.append(Spread(connections, processes))
+        return tuple(dict.fromkeys(spreads))
 
     def spec(self, row: Row, endpoints: tuple[str, ...], spread: Spread) -> LoadSpec:
         """A row as a load on Sampan."""

@@ -47,17 +47,24 @@ def send(socket: zmq.Socket[bytes], frames: Sequence[bytes]) -> None:
     _send(socket, frames[-1], _NOW, True, False)
 
 
+def _receive(socket: zmq.Socket[bytes]) -> list[Any]:
+    frames = [_recv(socket, _NOW, False)]
+    while frames[-1].more:
+        frames.append(_recv(socket, _NOW, False))
+    return frames
+
+
 def receive(socket: zmq.Socket[bytes]) -> list[bytes]:
     """The next message; zmq.Again when there is none.
 
     Half the price of recv_multipart, which asks the socket after each frame for another.
     """
-    frame = _recv(socket, _NOW, False)
-    frames = [frame.bytes]
-    while frame.more:
-        frame = _recv(socket, _NOW, False)
-        frames.append(frame.bytes)
-    return frames
+    return [frame.bytes for frame in _receive(socket)]
+
+
+def receive_buffers(socket: zmq.Socket[bytes]) -> list[memoryview]:
+    """As `receive`, but what came is not copied."""
+    return [frame.buffer for frame in _receive(socket)]
 
 
 def drain(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
@@ -75,16 +82,6 @@ def drain(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
         found.append(message)
         size += len(message[-1])
     return found
-
-
-def receive_buffers(socket: zmq.Socket[bytes]) -> list[memoryview]:
-    """As `receive`, but what came is not copied."""
-    frame = _recv(socket, _NOW, False)
-    buffers = [frame.buffer]
-    while frame.more:
-        frame = _recv(socket, _NOW, False)
-        buffers.append(frame.buffer)
-    return buffers
 
 
 class BindError(OSError):
