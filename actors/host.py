@@ -95,11 +95,11 @@ class Host:
             elif consumer in self._pipes:
                 routes.append(self._pipes[consumer].put)
             elif channel == "replyc" and self._client_port is not None:
-                routes.append(_message_to(self._client_port.replyc))
+                routes.append(self._client_port.replyc)
             elif channel == "linksc" and self._peer_port is not None:
-                routes.append(_message_to(self._peer_port.linksc))
+                routes.append(self._peer_port.linksc)
             elif channel == "linkc" and self._peer_port is not None:
-                routes.append(_message_to(self._link))
+                routes.append(partial(self._link, self._peer_port))
         return routes
 
     def _route(self, channel: str, message: Any) -> None:
@@ -175,31 +175,38 @@ class Host:
     def _run_timers(self, now: float) -> None:
         self._next_due = now + 1.0
         for actor in self._actors:
-            if self._timers[actor.name] <= now:
+            timed = self._timers[actor.name] <= now
+            woken = actor.wake_at is not None and actor.wake_at <= now
+            if timed:
                 self._timers[actor.name] = now + actor.timer_s
                 actor.on_timer()
-            if actor.wake_at is not None and actor.wake_at <= now:
+            if woken:
                 actor.wake_at = None
                 actor.on_wake()
-            actor.flush()
-            self._dispatch(actor)
+            if timed or woken:
+                actor.flush()
+            self._dispatch(actor)  # sees to `wake_at`, too
             self._next_due = min(self._next_due, self._timers[actor.name])
         if os.getppid() != self._parent_pid:
             raise Orphaned(f"the supervisor (pid {self._parent_pid}) is gone")
 
     def _settle(self) -> None:
-        """Let actors take turns until none has anything left, then send what leaves the process."""
-        busy = True
-        while busy:
-            busy = False
-            for actor, handlers, inbox in self._seats:
-                if inbox:
-                    busy = True
-                    while inbox:
-                        channel, message = inbox.popleft()
-                        handlers[channel](message)
-                    actor.flush()
-                    self._dispatch(actor)
+        """Let actors take turns until none has anything left, then send what leaves the process.
+
+        Who comes first in the order goes first again, so that what a follower acknowledges leaves
+        before its applier works.
+        """
+        seats, at = self._seats, 0
+        while at < len(seats):
+            actor, handlers, inbox = seats[at]
+            at += 1
+            if inbox:
+                while inbox:
+                    channel, message = inbox.popleft()
+                    handlers[channel](message)
+                actor.flush()
+                self._dispatch(actor)
+                at = 0
         for pipe in self._pipes.values():
             pipe.send()
 
@@ -236,9 +243,9 @@ class Host:
         self._sync_s = time.monotonic() - began
         return result
 
-    def _link(self, message: Any) -> None:
-        if self._peer_port is not None and not self._peer_port.linkc(message):
-            self._route("linkfullc", message[0])
+    def _link(self, peer_port: PeerPort, item: Item) -> None:
+        if not peer_port.linkc(item):
+            self._route("linkfullc", item[1][0])
 
     # -- the end
 
@@ -259,7 +266,3 @@ class Host:
             closable.close()
         self._wake_in.close()
         self._wake_out.close()
-
-
-def _message_to(port: Callable[[Any], object]) -> Callable[[Item], object]:
-    return lambda item: port(item[1])

@@ -167,7 +167,7 @@ class Node(Actor):
     def _header(header: bytes) -> tuple[int, int, Any, int, int, Any]:
         version, message_id, kind, *rest = unpack(header)
         numbers = (version, message_id, *rest)
-        if not all(type(n) is int and 0 <= n < 2**64 for n in numbers):
+        if set(map(type, numbers)) != {int} or not 0 <= min(numbers) <= max(numbers) < 2**64:
             raise CodecError("not a request header")
         if len(rest) <= 2:
             timeout_ms, received = (*rest, 0, 0)[:2]

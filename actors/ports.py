@@ -1,6 +1,6 @@
 """A node's doors to the outside: the client socket and the peer sockets.
 
-Hosts own these; actors only see channels.
+Hosts own these; actors only see channels. What an actor emits, (channel, message), comes as it is.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,9 @@ class ClientPort:
         """Messages from clients, as (channel, message)."""
         return [("clientc", tuple(m)) for m in sockets.drain(self.socket)]
 
-    def replyc(self, message: tuple[bytes, bytes, bytes]) -> None:
+    def replyc(self, item: tuple[str, tuple[bytes, bytes, bytes]]) -> None:
         """Send a reply, or drop it when its client is gone or has stopped reading."""
+        _, message = item
         try:
             sockets.send(self.socket, message)
         except zmq.ZMQError as error:
@@ -53,8 +54,9 @@ class PeerPort:
         """Messages from peers, as (channel, message); the routing id means nothing."""
         return [("peerc", m[1:]) for m in sockets.drain(self.socket)]
 
-    def linksc(self, wanted: dict[int, str]) -> None:
+    def linksc(self, item: tuple[str, dict[int, str]]) -> None:
         """Connect to exactly these peers."""
+        _, wanted = item
         for peer, (endpoint, socket) in list(self._links.items()):
             if wanted.get(peer) != endpoint:
                 socket.close()
@@ -63,9 +65,9 @@ class PeerPort:
             if peer not in self._links:
                 self._links[peer] = (endpoint, sockets.peer_dealer(self._ctx, endpoint))
 
-    def linkc(self, message: tuple[int, list[bytes]]) -> bool:
+    def linkc(self, item: tuple[str, tuple[int, list[bytes]]]) -> bool:
         """Send to a peer; False when it is away or its queue is full, and the message is gone."""
-        peer, frames = message
+        _, (peer, frames) = item
         link = self._links.get(peer)
         if link is None:
             return True  # removed since; nobody waits for this message

@@ -50,8 +50,9 @@ ROLES = {
 }
 
 
-# Python 3.11 finds a member of an enumeration by Python code, and these are asked for with every
-# message.
+# Python 3.11 finds a member of an enumeration, and its name, by Python code, and these are asked
+# for with every message.
+TYPE_NAMES = {t: t.name for t in MessageType}
 APP, SNAP, HEARTBEAT = MessageType.MsgApp, MessageType.MsgSnap, MessageType.MsgHeartbeat
 STORAGE_APPEND, STORAGE_APPLY = MessageType.MsgStorageAppend, MessageType.MsgStorageApply
 TERMLESS = (MessageType.MsgProp, MessageType.MsgReadIndex)
@@ -216,7 +217,8 @@ class RaftCore(Actor):
                 if m.type is APP and self._full():
                     continue  # as if it had been lost on the way: the leader sends it again
                 self._node.step(m)
-                self._log.debug("raft rpc", type=m.type.name, peer=peer, term=m.term, index=m.index)
+                name = TYPE_NAMES[m.type]
+                self._log.debug("raft rpc", type=name, peer=peer, term=m.term, index=m.index)
             except (CodecError, RaftError) as error:
                 self.dropped += 1
                 self._log.debug("raft rpc dropped", peer=peer, error=str(error))
@@ -317,8 +319,9 @@ class RaftCore(Actor):
         self.emit("statusrc", (request_id, self.name, status))
 
     def _step_all(self, messages: list[Message]) -> None:
+        step = self._running.step
         for m in messages:
-            self._running.step(m)
+            step(m)
 
     # -- the clock
 

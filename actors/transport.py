@@ -153,10 +153,7 @@ class Transport(Actor):
             (version, cluster_id, peer, to, incarnation, epoch,
              sent, my_epoch, received, kind) = unpack(message[0])  # fmt: skip
             numbers = (version, cluster_id, peer, to, incarnation, epoch, sent, my_epoch, received)
-            if (
-                any(type(n) is not int for n in numbers)
-                or len(message) > limits.PEER_FRAMES_MAX + 1
-            ):
+            if set(map(type, numbers)) != {int} or len(message) > limits.PEER_FRAMES_MAX + 1:
                 raise CodecError("not a peer header")
         except (CodecError, TypeError, ValueError, IndexError):
             self.counts["malformed"] += 1
@@ -170,18 +167,14 @@ class Transport(Actor):
         elif link.incarnation not in (0, incarnation):
             self._refuse_amnesiac(peer, incarnation)
         else:
+            link.heard_at = self.now
+            link.received = sent
             if epoch != link.peer_epoch:
+                link.peer_epoch = epoch
                 self._sender.lost(peer)
-            self._note(link, epoch, sent, my_epoch, received)
+            if my_epoch == s.epoch:
+                link.acked = max(link.acked, min(received, link.sent))
             self._take(peer, kind, list(message[1:]))
-
-    def _note(self, link: Link, epoch: int, sent: int, my_epoch: int, received: int) -> None:
-        link.heard_at = self.now
-        if link.peer_epoch != epoch:
-            link.peer_epoch = epoch
-        link.received = sent
-        if my_epoch == self._settings.epoch:
-            link.acked = max(link.acked, min(received, link.sent))
 
     def _refuse(self, peer: int, why: str) -> None:
         self.counts["refused"] += 1

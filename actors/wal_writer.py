@@ -67,11 +67,13 @@ class WalWriter(Actor):
 
     def _release(self) -> None:
         synced, self._syncing = self._syncing, []
-        for _, messages, _ in synced:
+        wanted = False
+        for seq, messages, awaited in synced:
             for message in messages:
                 self.emit("sendc", message)
-        self._unsaid = synced[-1][0]
-        if any(awaited for _, _, awaited in synced):
+            self._unsaid = seq
+            wanted = wanted or awaited
+        if wanted:
             self.on_wake()
         elif self.wake_at is None:
             self.wake_at = self.now + limits.HOLD_S

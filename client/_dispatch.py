@@ -32,7 +32,16 @@ from ..transport.requests import (
 from . import errors
 from ._io import Future, Loop
 from ._lane import Lane, packable
-from ._link import Call, Link, MalformedError, Message, Reply, is_message_error, wire_error
+from ._link import (
+    Call,
+    Link,
+    MalformedError,
+    Message,
+    Reply,
+    deadline_of,
+    is_message_error,
+    wire_error,
+)
 from ._session import NOTHING, Opening, Session
 
 TIMEOUT_S_MAX = 365 * 24 * 3600.0
@@ -227,7 +236,7 @@ class Dispatcher:
                     break
 
     def _send(self, link: Link, lane: Lane, calls: list[Call], size: int) -> bool:
-        expires = max([call.deadline for call in calls])
+        expires = max(map(deadline_of, calls))
         session = self._session if lane is self._writes else None
         if session is None:
             return self._hand_over(link, Message(lane, calls, size, expires))
@@ -280,9 +289,12 @@ class Dispatcher:
     def _pick(self, kind: str) -> Link | None:
         """The leader for what only it can answer; otherwise stay where the last call went."""
         now = self._loop.time()
+        for_leader = kind in (KIND_WRITE, KIND_READ)
+        if for_leader and now >= self._hold_until and (link := self._to_leader(now)) is not None:
+            return link
         usable = [link for link in self.links if link.ready]
         usable = [link for link in usable if link.avoid_until <= now] or usable
-        if kind in (KIND_WRITE, KIND_READ):
+        if for_leader:
             if now < self._hold_until:
                 usable = [link for link in usable if link.leader_id != self._lost_leader_id]
             for link in usable:
@@ -297,11 +309,13 @@ class Dispatcher:
     def pick_for_watch(self) -> Link | None:
         """The leader, which has events first, or any node while it is not known or away; None
         while nothing is connected."""
-        now = self._loop.time()
+        return self._to_leader(self._loop.time()) or self._pick(KIND_SERIALIZABLE)
+
+    def _to_leader(self, now: float) -> Link | None:
         for link in self.links:
             if link.member_id == self._leader_id != 0 and link.ready and link.avoid_until <= now:
                 return link
-        return self._pick(KIND_SERIALIZABLE)
+        return None
 
     def _flush_soon(self) -> None:
         if not self._flushing:
@@ -389,8 +403,12 @@ class Dispatcher:
             self._probe_all()
 
     def _flush_wanted(self) -> bool:
-        lanes = (*self.lanes.values(), *self.watch_lanes)
-        return bool(self._again) or any(lane.queue for lane in lanes)
+        if self._again:
+            return True
+        for lane in (*self.lanes.values(), *self.watch_lanes):  # noqa: SIM110 - with every reply
+            if lane.queue:
+                return True
+        return False
 
     def _abandon(self, message: Message, error: errors.SampanError) -> None:
         if message.lane.kind != KIND_WRITE:

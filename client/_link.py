@@ -10,6 +10,7 @@ it is empty, and looked at again after every send, since a send may consume a me
 
 import struct
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 import zmq
@@ -17,7 +18,7 @@ import zmq
 from ..transport import codec, errors, sockets
 from ..transport.requests import PROTOCOL_VERSION
 from ..transport.watches import PUSH_ID
-from ._collector import collector_paused
+from ._collector import LARGE_BYTES, collector_paused
 from ._io import Future, Loop
 from ._session import Session
 from .errors import ConnectionLostError, MalformedReplyError, SampanError
@@ -32,7 +33,7 @@ BACKOFF_S_MIN = 0.05
 BACKOFF_S_MAX = 1.0
 
 # Plain integers: each operation on pyzmq's enumerations costs more than packing a small message.
-_EVENTS, _READABLE, _WRITABLE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.POLLOUT)
+_EVENTS, _WRITABLE = int(zmq.EVENTS), int(zmq.POLLOUT)
 _MONITOR_EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -52,6 +53,11 @@ class Call(NamedTuple):
     deadline: float
     attempt: int = 0
     error: SampanError | None = None
+
+
+# By position and without a step of Python for each call.
+_request_of = itemgetter(Call._fields.index("request"))
+deadline_of = itemgetter(Call._fields.index("deadline"))
 
 
 class Message(NamedTuple):
@@ -165,7 +171,7 @@ class Link:
         self._loop.add_reader(self._monitor.fileno(), self._watch)
         # Both may have had their edge before the readers were there. IMMEDIATE makes a socket
         # writable only once it is connected.
-        if _events(self._socket) & _WRITABLE:
+        if self._socket.get(_EVENTS) & _WRITABLE:
             self._connected()
         self._loop.call_soon(self._watch)
 
@@ -202,14 +208,14 @@ class Link:
         header = (PROTOCOL_VERSION, message_id, kind, timeout_ms, self.received_bytes)
         if session is not None:
             header += session.stamp(message.sequence)
-        body = codec.pack([call.request for call in message.calls])
+        body = codec.pack(list(map(_request_of, message.calls)))
         try:
             sockets.send(self._socket, (codec.pack(header), body))
         except zmq.Again:
             return False
         self.inflight[message_id] = message
         self.inflight_bytes += message.size
-        if _events(self._socket) & _READABLE:
+        if sockets.readable(self._socket):
             self._drain_soon()
         return True
 
@@ -228,7 +234,7 @@ class Link:
         for _ in range(DRAIN_MAX):
             if socket is None or socket is not self._socket:
                 return  # it broke meanwhile
-            if not _events(socket) & _READABLE:
+            if not sockets.readable(socket):
                 return
             try:
                 self._receive(sockets.receive_buffers(socket))
@@ -242,7 +248,7 @@ class Link:
         version, message_id, *rest = header = codec.unpack(frames[0])
         if version != PROTOCOL_VERSION:
             raise MalformedError(f"protocol version {version!r}, expected {PROTOCOL_VERSION}")
-        if not all(type(each) is int for each in header):
+        if set(map(type, header)) != {int}:
             raise MalformedError(f"expected a header of integers, got {str(header)[:80]}")
         reply = Reply(*rest)
         self.member_id, self.leader_id = reply.member_id, reply.leader_id
@@ -254,10 +260,9 @@ class Link:
         message = self.inflight.get(message_id)
         if message is None:
             return  # its callers were answered by their deadline
-        with collector_paused(len(frames[1])):  # every element has a byte
-            results = codec.unpack(frames[1], array_max=len(frames[1]))
+        results = _unpack_results(frames[1])
         self._owner.on_reply(self, message, reply, results)
-        self.forget(message_id)
+        self.inflight_bytes -= self.inflight.pop(message_id).size
         self._backoff_s = 0.0
 
     def _watch(self) -> None:
@@ -287,8 +292,12 @@ class Link:
         self._owner.on_lost(self, unanswered, cls(errors.UNAVAILABLE, text))
 
 
-def _events(socket: "zmq.Socket[bytes]") -> int:
-    return int(socket.get(_EVENTS))
+def _unpack_results(body: memoryview) -> Any:
+    size = len(body)  # every element has a byte
+    if size < LARGE_BYTES:
+        return codec.unpack(body, array_max=size)
+    with collector_paused():
+        return codec.unpack(body, array_max=size)
 
 
 def is_message_error(results: Any) -> bool:

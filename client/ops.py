@@ -97,7 +97,11 @@ class RangeOptions(Bounds, total=False):
 
 def put(key: Bytes, value: Bytes, **options: Unpack[PutOptions]) -> Request:
     """A put, as a transaction's operation."""
-    request = ("put", to_bytes(key), to_bytes(value))
+    if type(key) is not bytes:
+        key = to_bytes(key)
+    if type(value) is not bytes:
+        value = to_bytes(value)
+    request = ("put", key, value)
     if not options:
         return request
     flags = (

@@ -245,7 +245,7 @@ class RawNode:
             or r.msgs_after_append
             or r.read_states
             or unstable.offset_in_progress <= unstable.last
-            or log.has_next_committed(not self._async)
+            or (log.applying < log.committed and log.has_next_committed(not self._async))
             or (unstable.snapshot is not None and not unstable.snapshot_in_progress)
             or log.committed != hard.commit
             or r.term != hard.term

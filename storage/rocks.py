@@ -237,8 +237,10 @@ class Database:
 
     def sync(self) -> None:
         """Make every write that returned before this call durable by the database's own log."""
-        with _storage_errors("cannot sync", self.path):
+        try:
             self._db.flush_wal(True)
+        except Exception as error:
+            raise StorageError(f"cannot sync {self.path}: {error}") from error
 
     def flush(self) -> None:
         """Write everything in memory to table files and fsync them."""

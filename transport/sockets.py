@@ -47,6 +47,11 @@ def send(socket: zmq.Socket[bytes], frames: Sequence[bytes]) -> None:
     _send(socket, frames[-1], _NOW, True, False)
 
 
+def readable(socket: zmq.Socket[bytes]) -> bool:
+    """Whether a message waits; takes back the edge of its ZMQ_FD."""
+    return bool(_get(socket, _EVENTS) & _READABLE)
+
+
 def _receive(socket: zmq.Socket[bytes]) -> list[Any]:
     frames = [_recv(socket, _NOW, False)]
     while frames[-1].more:
