@@ -19,7 +19,7 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start a local cluster and show its state")
     up.add_argument("--config", type=Path, help="cluster file (default: three nodes on loopback)")
     up.add_argument("--nodes", type=int, help="that many nodes on loopback instead of a file")
-    up.add_argument("--base-port", type=int, default=2379, help="their first port, with --nodes")
+    up.add_argument("--base-port", type=int, help="their first port (2379), three without --nodes")
     node = commands.add_parser("node", help="start one node of a cluster")
     node.add_argument("--config", type=Path, required=True, help="cluster file, TOML or JSON")
     node.add_argument("--name", help="which member this machine runs (key: node)")
@@ -39,10 +39,12 @@ def _parser() -> argparse.ArgumentParser:
 def _configure(arguments: argparse.Namespace) -> ClusterConfig:
     """File, then environment, then flags: the later wins."""
     path = arguments.config
-    if arguments.command == "up" and arguments.nodes is not None:
+    if arguments.command == "up" and (arguments.nodes, arguments.base_port) != (None, None):
         if path is not None:
-            raise ConfigError("--nodes and --config exclude each other")
-        values, where = model.local_cluster(arguments.nodes, arguments.base_port), "--nodes"
+            raise ConfigError("--config excludes --nodes and --base-port")
+        nodes = 3 if arguments.nodes is None else arguments.nodes
+        base_port = 2379 if arguments.base_port is None else arguments.base_port
+        values, where = model.local_cluster(nodes, base_port), "--nodes"
     else:
         path = path or model.DEV_CLUSTER
         values, where = model.load(path), str(path)

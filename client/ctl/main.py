@@ -101,7 +101,13 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush is quiet
         return EXIT_ERROR
     except KeyboardInterrupt:
-        return 130
+        # End as by the signal, as etcdctl does: a shell's loop around this ends as well.
+        import signal  # for this alone
+
+        sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+        return EXIT_ERROR
 
 
 if __name__ == "__main__":

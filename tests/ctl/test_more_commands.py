@@ -116,6 +116,7 @@ LINES = [
     "check perf --load=huge",
     "make-mirror",
     "make-mirror a b",
+    "make-mirror --no-dest-prefix --dest-prefix=x/ 127.0.0.1:1",
 ]
 
 

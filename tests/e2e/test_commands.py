@@ -42,6 +42,19 @@ def write_config(path, values):
     return str(path)
 
 
+# -- which cluster
+
+
+def test_ports_and_number_of_nodes_exclude_a_file(tmp_path):
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
+    assert "--config excludes" in refused("up", "--config", config, "--base-port", "5000")
+    assert "--config excludes" in refused("up", "--config", config, "--nodes", "3")
+
+
+def test_the_first_port_counts_without_a_number_of_nodes():
+    assert "--base-port must be 1024 to 65529, got 1" in refused("up", "--base-port", "1")
+
+
 # -- data directories and ports
 
 
