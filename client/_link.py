@@ -171,7 +171,7 @@ class Link:
         self._loop.add_reader(self._monitor.fileno(), self._watch)
         # Both may have had their edge before the readers were there. IMMEDIATE makes a socket
         # writable only once it is connected.
-        if self._socket.get(_EVENTS) & _WRITABLE:
+        if int(self._socket.get(_EVENTS)) & _WRITABLE:
             self._connected()
         self._loop.call_soon(self._watch)
 

@@ -1,4 +1,4 @@
-"""make-mirror makes of a destination what etcdctl's makes of it, says the same and ends the same."""
+"""make-mirror makes of a destination what etcdctl's does, says the same and ends the same."""
 
 import signal
 import subprocess
