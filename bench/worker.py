@@ -18,7 +18,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, repeat
 
 from ..client import AsyncClient, SampanError
 from ..client.ops import RangeOptions
@@ -133,7 +133,7 @@ class Load:
             percent = self._spec.read_percent
             kinds = self._random.choices((True, False), (percent, 100 - percent), k=count)
             return list(zip(kinds, keys, strict=True))
-        return [(self._spec.kind != "put", key) for key in keys]
+        return list(zip(repeat(self._spec.kind != "put"), keys, strict=False))
 
     async def _run(self, work: Work, tasks: int, rate: int = 0) -> None:
         clients = self._clients

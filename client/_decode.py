@@ -57,7 +57,9 @@ def put_response(answer: Answer) -> PutResponse:
     reply, result = answer
     try:
         prev_kv = key_value(result[2]) if len(result) > 2 and result[2] is not None else None
-        return _new(PutResponse, (header(reply, result[1]), prev_kv))
+        # `header` without a call: there are more of these than of all others together.
+        head = _new(ResponseHeader, (reply[0], reply[1], result[1], reply[2]))
+        return _new(PutResponse, (head, prev_kv))
     except (IndexError, TypeError) as error:
         raise _malformed(result) from error
 
