@@ -105,7 +105,7 @@ def _message_from_tuple(value: Any) -> Message:
      reject, hint, context, snapshot, entries) = value  # fmt: skip
     _check_u64s((to, from_, term, log_term, index, commit, vote, hint))
     if type(reject) is not bool or type(context) is not bytes:
-        raise CodecError(f"expected a boolean and bin, got {reject!r}, {context!r}")
+        raise CodecError(f"expected a boolean and bin, got {type(reject)} and {type(context)}")
     decoded: list[Entry] = []
     for entry_term, entry_index, entry_kind, data in entries:
         if type(entry_term) is not int or type(entry_index) is not int or type(data) is not bytes:
