@@ -180,6 +180,15 @@ class Cluster:
         """kill -9 of one member, its supervisor too."""
         self._commands.pop(name).destroy()
 
+    def kill_and_forget(self, away):
+        """Kill a member and wait until the log lacks what it needs; returns the leader."""
+        self.kill_node(away)
+        leader = self.wait_leader([name for name in self.names if name != away])
+        # Asked after its death: it may have got more since it was asked itself.
+        last = self.wait_status(leader)["raft_index"]
+        wait_for(lambda: self.compacted_past(leader, last), "the log to be compacted")
+        return leader
+
     def wait_orphans_gone(self, command):
         """Wait until nothing of a killed command is left."""
         wait_for(lambda: not command.left(), f"orphans to end: {command.left()}")
@@ -263,6 +272,11 @@ class Cluster:
             return status if status is not None and condition(status) else None
 
         return wait_for(met, f"{what} of {name}")
+
+    def compacted_past(self, name, index):
+        """Whether a member's log begins after an index."""
+        status = self.status(name)
+        return status and status["raft_index"] - status["log_entries"] > index
 
     def leader(self, among=None):
         """The name of the member that says it leads, None when none does or two do."""

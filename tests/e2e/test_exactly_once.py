@@ -7,7 +7,7 @@ import threading
 from sampan.client import AsyncClient, ops
 
 from .cluster import ROUNDS, WAIT_S, wait_for
-from .test_catch_up import SMALL_LOG, compacted_past
+from .test_catch_up import SMALL_LOG
 
 PUT = ("put", b"k", b"v")
 SAMPLES = 100
@@ -111,10 +111,7 @@ def test_every_write_happens_once_while_members_die(make_cluster):
             cluster.signal_node(leader, signal.SIGCONT)  # it goes on with what it had taken
             counters.wait_more()
             away = cluster.followers()[0]
-            behind = cluster.wait_status(away)["raft_index"]
-            cluster.kill_node(away)
-            leader = cluster.wait_leader([n for n in cluster.names if n != away])
-            wait_for(lambda n=leader, i=behind: compacted_past(cluster, n, i), "compaction")
+            leader = cluster.kill_and_forget(away)
             cluster.launch_node(away)
             wait_for(lambda n=away: "snapshot installed" in cluster.log(n), "a snapshot")
             cluster.kill_node(leader)
@@ -135,9 +132,10 @@ def test_a_message_that_comes_again_is_answered_by_any_member_after_anything(mak
     stamp = (session, 1, 1)
     first = cluster.ask(member, "write", [PUT, PUT], WAIT_S, stamp)
     assert [code for code, _ in first] == [0, 0]
-    behind = cluster.wait_status(member)["raft_index"]
+    leader = cluster.wait_leader([n for n in cluster.names if n != away])
+    behind = cluster.wait_status(leader)["raft_index"]
     with cluster.client(member) as client:
-        while not compacted_past(cluster, member, behind):
+        while not cluster.compacted_past(leader, behind):
             client.put(b"other", bytes(100_000))
     cluster.launch_node(away)
     wait_for(lambda: "snapshot installed" in cluster.log(away), "a snapshot")
