@@ -95,13 +95,16 @@ class Inbox:
 
     def __init__(self, socket: Socket, me: str) -> None:
         self.socket = socket
+        self.look = True
+        """Whether its descriptor may not tell that something has arrived."""
         self._me = me
         self._expected: dict[str, int] = {}
 
     def drain(self) -> list[tuple[str, Any]]:
         """Messages as (channel, message)."""
         found: list[tuple[str, Any]] = []
-        for sender, data in sockets.drain(self.socket):
+        batches, self.look = sockets.drain(self.socket)
+        for sender, data in batches:
             seq, batch = unpack_local(data)
             name = sender.decode()
             if seq != self._expected.get(name, 0):

@@ -18,17 +18,21 @@ class ClientPort:
 
     def __init__(self, ctx: zmq.Context[Socket], endpoint: str) -> None:
         self.socket = sockets.client_router(ctx, endpoint)
+        self.look = True
+        """Whether its descriptor may not tell that something has arrived."""
         self.gone = 0  # replies to clients that left, or that do not read
         self.on_gone: Callable[[bytes], None] = lambda client: None
         """Called for each of those."""
 
     def drain(self) -> list[tuple[str, Any]]:
         """Messages from clients, as (channel, message)."""
-        return [("clientc", tuple(m)) for m in sockets.drain(self.socket)]
+        found, self.look = sockets.drain(self.socket)
+        return [("clientc", tuple(m)) for m in found]
 
     def replyc(self, item: tuple[str, tuple[bytes, bytes, bytes]]) -> None:
         """Send a reply, or drop it when its client is gone or has stopped reading."""
         _, message = item
+        self.look = True  # sending may take in that something has arrived
         try:
             sockets.send(self.socket, message)
         except zmq.ZMQError as error:
@@ -48,11 +52,14 @@ class PeerPort:
     def __init__(self, ctx: zmq.Context[Socket], endpoint: str) -> None:
         self._ctx = ctx
         self.socket = sockets.peer_router(ctx, endpoint)
+        self.look = True
+        """Whether its descriptor may not tell that something has arrived."""
         self._links: dict[int, tuple[str, Socket]] = {}
 
     def drain(self) -> list[tuple[str, Any]]:
         """Messages from peers, as (channel, message); the routing id means nothing."""
-        return [("peerc", m[1:]) for m in sockets.drain(self.socket)]
+        found, self.look = sockets.drain(self.socket)
+        return [("peerc", m[1:]) for m in found]
 
     def linksc(self, item: tuple[str, dict[int, str]]) -> None:
         """Connect to exactly these peers."""

@@ -72,21 +72,19 @@ def receive_buffers(socket: zmq.Socket[bytes]) -> list[memoryview]:
     return [frame.buffer for frame in _receive(socket)]
 
 
-def drain(socket: zmq.Socket[bytes]) -> list[list[bytes]]:
+def drain(socket: zmq.Socket[bytes]) -> tuple[list[list[bytes]], bool]:
     """Whatever has arrived, at most DRAIN_MESSAGES_MAX and not much over DRAIN_BYTES_MAX; there is
-    at least one message."""
+    at least one message. And whether more may be there, of which the descriptor need not tell."""
     found = [receive(socket)]
     size = len(found[0][-1])
     # Asking is a third of the price of being told by an exception.
-    while (
-        len(found) < limits.DRAIN_MESSAGES_MAX
-        and size < limits.DRAIN_BYTES_MAX
-        and _get(socket, _EVENTS) & _READABLE
-    ):
+    while _get(socket, _EVENTS) & _READABLE:
+        if len(found) >= limits.DRAIN_MESSAGES_MAX or size >= limits.DRAIN_BYTES_MAX:
+            return found, True
         message = receive(socket)
         found.append(message)
         size += len(message[-1])
-    return found
+    return found, False
 
 
 class BindError(OSError):

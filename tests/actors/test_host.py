@@ -1,12 +1,16 @@
-"""The order in which a fused node's actors take their turns."""
+"""The order in which a fused node's actors take their turns, and that nothing that came waits."""
 
 import os
 import signal
 
 import pytest
+import zmq
 from sampan.actors import channels
 from sampan.actors.actor import Actor
 from sampan.actors.host import Fatal, Host
+from sampan.actors.ports import ClientPort
+from sampan.config import limits
+from sampan.transport import sockets
 
 
 @pytest.fixture
@@ -52,3 +56,65 @@ def test_what_waits_for_the_disk_leaves_before_the_applier_works(own_signals):
         "transport sendc",
         "applier applyc",
     ]
+
+
+@pytest.fixture
+def client():
+    """A client's socket and the port that it is connected to."""
+    context = sockets.context()
+    port = ClientPort(context, "127.0.0.1:0")
+    address = port.socket.get(zmq.LAST_ENDPOINT).decode().removeprefix("tcp://")
+    dealer = sockets.client_dealer(context, address)
+    yield dealer, port
+    port.close()
+    context.destroy(linger=0)
+
+
+class Counting(Actor):
+    """A node that answers every message and ends with the last one."""
+
+    name = channels.NODE
+
+    def __init__(self, last, *, answers):
+        super().__init__()
+        self.taken = []
+        self._last = last
+        self._answers = answers
+
+    def on_clientc(self, message):
+        who, *frames = message
+        self.taken.append(frames[-1])
+        if self._answers:
+            self.emit("replyc", (who, b"", frames[-1]))
+        if frames[-1] == self._last:
+            self.emit("fatalc", "the last one")
+
+
+@pytest.mark.parametrize("answers", [False, True])
+@pytest.mark.parametrize("messages_max", [1, 1000])
+def test_everything_that_came_is_taken_before_the_host_waits(
+    client, own_signals, monkeypatch, messages_max, answers
+):
+    """A socket's descriptor tells once of many messages, and not at all of what a send took in."""
+    monkeypatch.setattr(limits, "DRAIN_MESSAGES_MAX", messages_max)
+    dealer, port = client
+    sent = [b"%d" % n for n in range(200)]
+    assert dealer.poll(10_000, zmq.POLLOUT)
+    for body in sent:
+        dealer.send_multipart((b"", body))
+    node = Counting(sent[-1], answers=answers)
+    host = Host([node], client_port=port, parent_pid=os.getppid())
+    with pytest.raises(Fatal, match="the last one"):
+        host.run()
+    assert node.taken == sent
+
+
+def test_a_port_that_sent_is_looked_at_before_the_next_wait(client):
+    dealer, port = client
+    assert dealer.poll(10_000, zmq.POLLOUT)
+    dealer.send_multipart((b"", b"first"))
+    assert port.socket.poll(10_000)
+    ((_, (who, _, _)),) = port.drain()
+    assert not port.look, "the next message is told of by the descriptor"
+    port.replyc(("replyc", (who, b"", b"answer")))
+    assert port.look
