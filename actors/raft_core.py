@@ -55,8 +55,7 @@ ROLES = {
 TYPE_NAMES = {t: t.name for t in MessageType}
 APP, SNAP, HEARTBEAT = MessageType.MsgApp, MessageType.MsgSnap, MessageType.MsgHeartbeat
 STORAGE_APPEND, STORAGE_APPLY = MessageType.MsgStorageAppend, MessageType.MsgStorageApply
-TERMLESS = (MessageType.MsgProp, MessageType.MsgReadIndex)
-"""What peers send without a term."""
+PROP, READ_INDEX = MessageType.MsgProp, MessageType.MsgReadIndex  # come from peers without a term
 
 
 class CoreSettings(NamedTuple):
@@ -104,6 +103,10 @@ class RaftCore(Actor):
         # The newest MsgApp without entries to each peer, held back for a moment: the next one with
         # entries tells the commit index, too.
         self._commits: dict[int, Message] = {}
+        # Not from peers that asked the leader something: they answer when they hear of the commit.
+        self._asked: set[int] = set()  # in this turn
+        self._awaits: dict[int, int] = {}  # peer -> the last index when it asked last
+        self._asked_here_at = float("-inf")  # when this member's own clients asked last
         self._soft: tuple[int, int, str] = (0, 0, "follower")
         self.dropped = 0  # messages from peers that made no sense
 
@@ -190,6 +193,7 @@ class RaftCore(Actor):
     def on_propc(self, message: Any) -> None:
         """(batch_id, payload): propose one entry."""
         batch_id, payload = message
+        self._asked_here_at = self.now
         if self._node is None:
             self.emit("dropc", batch_id)
             return
@@ -217,6 +221,8 @@ class RaftCore(Actor):
                 if m.type is APP and self._full():
                     continue  # as if it had been lost on the way: the leader sends it again
                 self._node.step(m)
+                if m.type is PROP or m.type is READ_INDEX:
+                    self._asked.add(peer)
                 name = TYPE_NAMES[m.type]
                 self._log.debug("raft rpc", type=name, peer=peer, term=m.term, index=m.index)
             except (CodecError, RaftError) as error:
@@ -232,7 +238,7 @@ class RaftCore(Actor):
         if m.from_ != peer or m.to != self._settings.member_id:
             raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
         # Term 0 marks what a core tells itself; of peers' messages only these two have no term.
-        if not m.term and m.type not in TERMLESS:
+        if not m.term and m.type is not PROP and m.type is not READ_INDEX:
             raise CodecError(f"{m.type.name} without a term")
         named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
         if named != snapshot:
@@ -240,6 +246,7 @@ class RaftCore(Actor):
 
     def on_readindexc(self, context: bytes) -> None:
         """A fresh context: answered on readstatec, or never (then the node asks again)."""
+        self._asked_here_at = self.now
         if self._node is not None:
             self._node.read_index(context)
 
@@ -357,6 +364,8 @@ class RaftCore(Actor):
             return
         while node.has_ready():
             self._dispatch(node.ready())
+        if self._asked:
+            self._hurry()
         if self._tail.snapshot_wanted and not self._snapshot_asked:
             self._tail.snapshot_wanted, self._snapshot_asked = False, True
             self.emit("snapshotc", None)
@@ -393,7 +402,7 @@ class RaftCore(Actor):
         if m.type is SNAP and m.snapshot is not None:
             name = m.snapshot.data.decode()
             self.emit("snapsendc", (m.to, name, encode_message(m)))
-        elif m.type is APP and not m.entries:
+        elif m.type is APP and not m.entries and not self._awaited(m):
             self._commits[m.to] = m
             if self.wake_at is None:
                 self.wake_at = self.now + limits.HOLD_S
@@ -401,6 +410,22 @@ class RaftCore(Actor):
             if m.type is APP:
                 self._commits.pop(m.to, None)
             self.emit("sendc", (m.to, encode_message(m)))
+
+    def _hurry(self) -> None:
+        """Who asked in this turn is told at once of everything committed up to here."""
+        last = self._tail.last_index()
+        for peer in self._asked:
+            self._awaits[peer] = last
+            held = self._commits.pop(peer, None)
+            if held is not None:
+                self.emit("sendc", (peer, encode_message(held)))
+        self._asked.clear()
+
+    def _awaited(self, m: Message) -> bool:
+        index = self._awaits.get(m.to)
+        if index is not None and m.commit >= index:
+            del self._awaits[m.to]
+        return index is not None
 
     def on_wake(self) -> None:
         """No append came along to tell the followers of the commit index: tell them now."""
@@ -454,7 +479,9 @@ class RaftCore(Actor):
         self._seq += 1
         self._appends.append(_Append(self._seq, self.now, local))
         # More than MsgStorageAppendResp: its own vote or acknowledgement, which a quorum waits for.
-        awaited = len(local) > 1 or start is not None
+        # Nothing is applied before the core knows that it is durable: clients wait for that, too.
+        asked = self.now - self._asked_here_at < limits.ASKED_S
+        awaited = len(local) > 1 or start is not None or asked
         self.emit(
             "readyc",
             ("append", self._seq, entries, hard_state, start, must_sync, remote, awaited),

@@ -128,10 +128,15 @@ ELECTION_MS_MAX = 50_000
 TICKS_CAUGHT_UP_MAX = 128
 """Ticks made up after a pause, as etcd's buffered tickc; more would only repeat elections."""
 
-HOLD_S = 0.005
+HOLD_S = 0.010
 """How long news that nobody waits for is held back, in case other news leaves in the same message:
 that a follower's write is durable, that entries were applied, that the commit index moved. Each
-would cost a wake-up an entry, and on a busy machine wake-ups are what an entry costs."""
+would cost a wake-up an entry, and on a busy machine wake-ups are what an entry costs: 64 clients'
+entries are 5 ms apart, and with 5 ms here the news often left just before its companion came."""
+
+ASKED_S = 0.1
+"""How long after a request of its own clients a follower holds nothing back: longer than a request
+takes, so that one client after the other is answered without delay."""
 
 APPLIED_UNSAID_BYTES_MAX = COMMITTED_BYTES_PER_READY // 4
 """Applied bytes whose news is not held back: the core waits for it before it hands out more."""

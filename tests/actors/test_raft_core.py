@@ -3,7 +3,7 @@
 import pytest
 from sampan.actors.actor import Impossible
 from sampan.actors.raft_core import CoreSettings, RaftCore
-from sampan.config.limits import LogLimits
+from sampan.config.limits import ASKED_S, LogLimits
 from sampan.raft import (
     ConfState,
     Entry,
@@ -195,6 +195,78 @@ def follower(log):
 
 def message(kind, from_=2, to=1, **fields):
     return encode_message(Message(type=kind, from_=from_, to=to, **fields))
+
+
+@pytest.fixture
+def leading(log):
+    """Member 1 of three, elected by 2; everyone has entry 5 and knows that it is committed."""
+    core, out = started(log, ((2, 0, 4), (0, 0), entries(4)), (4, 1, THREE, ()), members=3)
+    play(core, out)
+    for n in range(3 * ELECTION_TICKS):
+        play(core, tick(core, 100.0 + n * HEARTBEAT_S))
+    for vote in (MessageType.MsgPreVoteResp, MessageType.MsgVoteResp):
+        play(core, turn(core, ("recvc", (2, [message(vote, term=3)], ""))))
+    for peer in (2, 3):
+        play(core, acknowledge(core, peer, 5))
+    core.on_wake()
+    take(core)
+    return core
+
+
+def acknowledge(core, peer, index):
+    answer = message(MessageType.MsgAppResp, from_=peer, term=3, index=index)
+    return turn(core, ("recvc", (peer, [answer], "")))
+
+
+def told_to(out):
+    """(peer, commit index) of what was sent without entries."""
+    sent = [decode_message(data) for _, data in out.on("sendc")]
+    return [(m.to, m.commit) for m in sent if m.type is MessageType.MsgApp and not m.entries]
+
+
+def test_a_commit_is_told_at_once_to_a_peer_that_proposed(leading):
+    """The others hear of it with the next entries, or a little later."""
+    proposal = message(MessageType.MsgProp, entries=[Entry(data=b"x")])
+    play(leading, turn(leading, ("recvc", (2, [proposal], ""))))
+    assert told_to(acknowledge(leading, 3, 6)) == [(2, 6)]
+    leading.on_wake()
+    assert told_to(take(leading)) == [(3, 6)]
+
+    play(leading, turn(leading, ("propc", (7, b"y"))))
+    assert told_to(acknowledge(leading, 3, 7)) == [], "nobody else waits for this one"
+    leading.on_wake()
+    assert told_to(take(leading)) == [(2, 7), (3, 7)]
+
+
+def test_a_commit_held_back_is_told_to_a_peer_that_reads(leading):
+    play(leading, turn(leading, ("propc", (7, b"y"))))
+    assert told_to(acknowledge(leading, 3, 6)) == []
+    question = message(MessageType.MsgReadIndex, entries=[Entry(data=b"context")])
+    assert told_to(turn(leading, ("recvc", (2, [question], "")))) == [(2, 6)]
+    leading.on_wake()
+    assert told_to(take(leading)) == [(3, 6)]
+
+
+@pytest.mark.parametrize("asks", [("propc", (7, b"payload")), ("readindexc", b"context")])
+def test_a_follower_with_clients_wants_to_know_what_is_durable(follower, asks):
+    """It applies nothing before: otherwise it can wait until other news comes along."""
+    heartbeat = message(MessageType.MsgHeartbeat, term=3, commit=4)
+    play(follower, turn(follower, ("recvc", (2, [heartbeat], ""))))
+
+    def awaited(index):
+        append = message(
+            MessageType.MsgApp, term=3, index=index - 1, log_term=1 if index == 5 else 3, commit=4,
+            entries=[Entry(3, index, EntryType.EntryNormal, b"x")],
+        )  # fmt: skip
+        out = turn(follower, ("recvc", (2, [append], "")))
+        play(follower, out)
+        return out.on("readyc")[0][7]
+
+    assert not awaited(5)
+    turn(follower, asks)
+    assert awaited(6)
+    follower.now += 2 * ASKED_S
+    assert not awaited(7)
 
 
 def test_a_heartbeat_makes_a_leader_known(follower):
