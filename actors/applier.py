@@ -179,7 +179,7 @@ class Applier(Actor):
         if self._inspector.pending:
             self.wake_at = self.now + limits.INSPECT_PAUSE_S
         elif self._applied_unsaid:
-            self.wake_at = self.now + limits.HOLD_S
+            self.wake_at = self.now + limits.APPLIED_HOLD_S
         elif self._state.compacting:
             self.wake_at = max(self.now, self._compact_at)
 

@@ -134,6 +134,9 @@ that a follower's write is durable, that entries were applied, that the commit i
 would cost a wake-up an entry, and on a busy machine wake-ups are what an entry costs: 64 clients'
 entries are 5 ms apart, and with 5 ms here the news often left just before its companion came."""
 
+APPLIED_HOLD_S = 0.05
+"""Likewise for the core's news of what was applied, which it needs only to hand out more."""
+
 ASKED_S = 0.1
 """How long after a request of its own clients a follower holds nothing back: longer than a request
 takes, so that one client after the other is answered without delay."""
