@@ -18,16 +18,13 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ..transport import sockets
 from .actor import Actor
 from .channels import CHANNELS
 from .pipes import Inbox, JobThread, Pipe
-from .ports import ClientPort, PeerPort
+from .ports import ClientPort, PeerPort, Source
 
 Item = tuple[str, Any]
 """(channel, message), as an actor emits it."""
-
-Source = Inbox | ClientPort | PeerPort
 
 STOP_S = 1.0
 """How long a stopping node may take to answer what it has already taken in."""
@@ -79,7 +76,7 @@ class Host:
         self._routes = {name: self._route_of(name) for name in CHANNELS}
         if client_port is not None:
             client_port.on_gone = partial(self._route, "gonec")
-        self._sources = [s for s in (inbox, client_port, peer_port) if s is not None]
+        self._sources: list[Source] = [s for s in (inbox, client_port, peer_port) if s is not None]
         self._by_descriptor = {source.socket.fileno(): source for source in self._sources}
         self._poll = select.poll()
         for descriptor in (self._wake_in.fileno(), *self._by_descriptor):
@@ -155,20 +152,15 @@ class Host:
         Waits for the sockets' descriptors: zmq.Poller makes three times as many system calls. But
         they tell of changes only, and some use of a socket takes them in: then `look` is set.
         """
-        ready = [s for s in self._sources if s.look and self._has_message(s)]
+        ready = [s for s in self._sources if s.look and s.has_message()]
         for descriptor, _ in self._poll.poll(0 if ready else timeout_ms):
             source = self._by_descriptor.get(descriptor)
             if source is None:
                 self._take_wakeups()
-            elif source not in ready and self._has_message(source):
+            elif source not in ready and source.has_message():
                 ready.append(source)
         for source in ready:
             self._deliver(source.drain())
-
-    @staticmethod
-    def _has_message(source: Source) -> bool:
-        source.look = False
-        return sockets.readable(source.socket)
 
     def _take_wakeups(self) -> None:
         with suppress(BlockingIOError):
@@ -273,7 +265,9 @@ class Host:
             thread.stop()
         for actor in self._actors:
             actor.close()
-        for closable in (*self._sources, *self._pipes.values()):
-            closable.close()
+        for source in self._sources:
+            source.close()
+        for pipe in self._pipes.values():
+            pipe.close()
         self._wake_in.close()
         self._wake_out.close()

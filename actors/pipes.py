@@ -13,7 +13,7 @@ from ..transport import sockets
 from ..transport.codec import pack, unpack_local
 from .actor import Impossible
 from .channels import CHANNELS, Loss
-from .ports import Socket
+from .ports import Socket, Source
 
 
 class JobThread:
@@ -90,21 +90,18 @@ class Pipe:
         self._socket.close()
 
 
-class Inbox:
+class Inbox(Source):
     """Where the channels from actors in other processes arrive, in order and without gaps."""
 
     def __init__(self, socket: Socket, me: str) -> None:
-        self.socket = socket
-        self.look = True
-        """Whether its descriptor may not tell that something has arrived."""
+        super().__init__(socket)
         self._me = me
         self._expected: dict[str, int] = {}
 
     def drain(self) -> list[tuple[str, Any]]:
         """Messages as (channel, message)."""
         found: list[tuple[str, Any]] = []
-        batches, self.look = sockets.drain(self.socket)
-        for sender, data in batches:
+        for sender, data in self.take():
             seq, batch = unpack_local(data)
             name = sender.decode()
             if seq != self._expected.get(name, 0):
@@ -115,7 +112,3 @@ class Inbox:
             self._expected[name] = seq + 1
             found.extend(batch)
         return found
-
-    def close(self) -> None:
-        """Close the socket."""
-        self.socket.close()

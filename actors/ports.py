@@ -13,21 +13,48 @@ from ..transport import sockets
 Socket = zmq.Socket[bytes]
 
 
-class ClientPort:
-    """The client socket."""
+class Source:
+    """A socket that a host takes messages from when it has some.
+
+    Its descriptor tells of changes only, and whatever uses the socket may take one in: then `look`
+    says that the descriptor need not tell what has arrived.
+    """
+
+    def __init__(self, socket: Socket) -> None:
+        self.socket = socket
+        self.look = True
+
+    def has_message(self) -> bool:
+        """Whether `drain` would find something."""
+        self.look = False
+        return sockets.readable(self.socket)
+
+    def take(self) -> list[list[bytes]]:
+        """What has arrived, or much of it, as it came."""
+        found, self.look = sockets.drain(self.socket)
+        return found
+
+    def drain(self) -> list[tuple[str, Any]]:
+        """`take`, as (channel, message)."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()
+
+
+class ClientPort(Source):
+    """The client socket. Replies under way linger shortly when it is closed."""
 
     def __init__(self, ctx: zmq.Context[Socket], endpoint: str) -> None:
-        self.socket = sockets.client_router(ctx, endpoint)
-        self.look = True
-        """Whether its descriptor may not tell that something has arrived."""
+        super().__init__(sockets.client_router(ctx, endpoint))
         self.gone = 0  # replies to clients that left, or that do not read
         self.on_gone: Callable[[bytes], None] = lambda client: None
         """Called for each of those."""
 
     def drain(self) -> list[tuple[str, Any]]:
         """Messages from clients, as (channel, message)."""
-        found, self.look = sockets.drain(self.socket)
-        return [("clientc", tuple(m)) for m in found]
+        return [("clientc", tuple(m)) for m in self.take()]
 
     def replyc(self, item: tuple[str, tuple[bytes, bytes, bytes]]) -> None:
         """Send a reply, or drop it when its client is gone or has stopped reading."""
@@ -41,25 +68,18 @@ class ClientPort:
             self.gone += 1
             self.on_gone(message[0])
 
-    def close(self) -> None:
-        """Close the socket; replies under way linger shortly."""
-        self.socket.close()
 
-
-class PeerPort:
+class PeerPort(Source):
     """The bound peer socket and one link to each peer."""
 
     def __init__(self, ctx: zmq.Context[Socket], endpoint: str) -> None:
         self._ctx = ctx
-        self.socket = sockets.peer_router(ctx, endpoint)
-        self.look = True
-        """Whether its descriptor may not tell that something has arrived."""
+        super().__init__(sockets.peer_router(ctx, endpoint))
         self._links: dict[int, tuple[str, Socket]] = {}
 
     def drain(self) -> list[tuple[str, Any]]:
         """Messages from peers, as (channel, message); the routing id means nothing."""
-        found, self.look = sockets.drain(self.socket)
-        return [("peerc", m[1:]) for m in found]
+        return [("peerc", m[1:]) for m in self.take()]
 
     def linksc(self, item: tuple[str, dict[int, str]]) -> None:
         """Connect to exactly these peers."""
@@ -86,6 +106,6 @@ class PeerPort:
 
     def close(self) -> None:
         """Close all sockets."""
-        self.socket.close()
+        super().close()
         for _, socket in self._links.values():
             socket.close()

@@ -55,7 +55,8 @@ ROLES = {
 TYPE_NAMES = {t: t.name for t in MessageType}
 APP, SNAP, HEARTBEAT = MessageType.MsgApp, MessageType.MsgSnap, MessageType.MsgHeartbeat
 STORAGE_APPEND, STORAGE_APPLY = MessageType.MsgStorageAppend, MessageType.MsgStorageApply
-PROP, READ_INDEX = MessageType.MsgProp, MessageType.MsgReadIndex  # come from peers without a term
+TERMLESS = (MessageType.MsgProp, MessageType.MsgReadIndex)
+"""What peers send without a term: what their clients asked."""
 
 
 class CoreSettings(NamedTuple):
@@ -221,7 +222,7 @@ class RaftCore(Actor):
                 if m.type is APP and self._full():
                     continue  # as if it had been lost on the way: the leader sends it again
                 self._node.step(m)
-                if m.type is PROP or m.type is READ_INDEX:
+                if not m.term:  # TERMLESS, as was checked
                     self._asked.add(peer)
                 name = TYPE_NAMES[m.type]
                 self._log.debug("raft rpc", type=name, peer=peer, term=m.term, index=m.index)
@@ -238,7 +239,7 @@ class RaftCore(Actor):
         if m.from_ != peer or m.to != self._settings.member_id:
             raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
         # Term 0 marks what a core tells itself; of peers' messages only these two have no term.
-        if not m.term and m.type is not PROP and m.type is not READ_INDEX:
+        if not m.term and m.type not in TERMLESS:
             raise CodecError(f"{m.type.name} without a term")
         named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
         if named != snapshot:

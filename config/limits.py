@@ -130,9 +130,9 @@ TICKS_CAUGHT_UP_MAX = 128
 
 HOLD_S = 0.010
 """How long news that nobody waits for is held back, in case other news leaves in the same message:
-that a follower's write is durable, that entries were applied, that the commit index moved. Each
-would cost a wake-up an entry, and on a busy machine wake-ups are what an entry costs: 64 clients'
-entries are 5 ms apart, and with 5 ms here the news often left just before its companion came."""
+that a follower's write is durable, that the commit index moved. Each would cost a wake-up an entry,
+and on a busy machine wake-ups are what an entry costs: 64 clients' entries are 5 ms apart, and with
+5 ms here the news often left just before its companion came."""
 
 APPLIED_HOLD_S = 0.05
 """Likewise for the core's news of what was applied, which it needs only to hand out more."""
