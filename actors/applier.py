@@ -66,7 +66,8 @@ class Applier(Actor):
         self._state = open_state()
         self._load_configuration()
         self._snapshots = snapshots
-        self._log_limits = log_limits
+        self._flush_entries = log_limits.flush_entries
+        self._flush_bytes = log_limits.flush_bytes
         self._log = log
         self._todo: deque[Any] = deque()  # entries and snapshots not applied yet
         self._waiting_conf = 0  # index of the change that the core is applying
@@ -152,8 +153,10 @@ class Applier(Actor):
         if self._new_term:
             self.emit("termc", self._new_term)  # after the results of what came before it
             self._new_term = 0
-        self._serve_reads()
-        self._maybe_make_snapshot()
+        if self._reads:
+            self._serve_reads()
+        if self._snapshot_wanted:
+            self._maybe_make_snapshot()
 
     def on_wake(self) -> None:
         """Tell the core how far entries were applied, then work on what nobody must wait for."""
@@ -329,8 +332,7 @@ class Applier(Actor):
     def _maybe_flush_state(self) -> None:
         entries = self._state.applied_index - self._flushed_at
         if self._flushing or (
-            entries < self._log_limits.flush_entries
-            and self._bytes_since_flush < self._log_limits.flush_bytes
+            entries < self._flush_entries and self._bytes_since_flush < self._flush_bytes
         ):
             return
         self._begin_flush()

@@ -84,6 +84,7 @@ class RaftCore(Actor):
     def __init__(self, settings: CoreSettings, rand: Callable[[int], int], log: Any) -> None:
         super().__init__()
         self._settings = settings
+        self._held_bytes_max = settings.log_limits.held_bytes_max
         self.timer_s = settings.heartbeat_s  # type: ignore[misc]
         self._rand = rand
         self._log = log
@@ -101,10 +102,8 @@ class RaftCore(Actor):
         )  # appends behind a snapshot that is being installed
         self._snapshot_asked = False
         self._eager = False
-        # The newest MsgApp without entries to each peer, held back for a moment: the next one with
-        # entries tells the commit index, too.
-        self._commits: dict[int, Message] = {}
-        # Not from peers that asked the leader something: they answer when they hear of the commit.
+        self._commit = 0
+        # Peers that asked the leader something: they answer when they hear of the commit.
         self._asked: set[int] = set()  # in this turn
         self._awaits: dict[int, int] = {}  # peer -> the last index when it asked last
         self._asked_here_at = float("-inf")  # when this member's own clients asked last
@@ -147,6 +146,7 @@ class RaftCore(Actor):
         if term < applied_term:  # the vote belongs to the term that the snapshot has overtaken
             term, vote = applied_term, 0
         hard = HardState(term, vote, max(commit, min(applied, last)))
+        self._commit = hard.commit
         self._tail = LogTail(hard, conf_state_from_tuple(conf_state), start, entries)
         self._node = RawNode(self._config(applied))
         if last == 0 and self._settings.bootstrap:
@@ -172,6 +172,7 @@ class RaftCore(Actor):
             check_quorum=True,
             pre_vote=True,
             step_down_on_removal=True,
+            commits_on_request=True,
             rand=self._rand,
         )
 
@@ -219,8 +220,10 @@ class RaftCore(Actor):
             try:
                 m = decode_message(frame)
                 self._check_envelope(m, peer, snapshot)
-                if m.type is APP and self._full():
-                    continue  # as if it had been lost on the way: the leader sends it again
+                if m.type is APP and self._tail.bytes > self._held_bytes_max:
+                    # The applier does not keep up. As if it had been lost on the way: the leader
+                    # sends it again.
+                    continue
                 self._node.step(m)
                 if not m.term:  # TERMLESS, as was checked
                     self._asked.add(peer)
@@ -229,10 +232,6 @@ class RaftCore(Actor):
             except (CodecError, RaftError) as error:
                 self.dropped += 1
                 self._log.debug("raft rpc dropped", peer=peer, error=str(error))
-
-    def _full(self) -> bool:
-        """Whether the log holds more than it may because the applier does not keep up."""
-        return self._tail.bytes > self._settings.log_limits.held_bytes_max
 
     def _check_envelope(self, m: Message, peer: int, snapshot: str) -> None:
         """What the link knows of a message must agree with it; raises CodecError."""
@@ -301,7 +300,7 @@ class RaftCore(Actor):
             return
         index = tail.compactable(applied, bounds.keep_entries, bounds.keep_bytes)
         made = tail.snapshot_made
-        fits = tail.bytes < bounds.held_bytes_max and len(tail) < bounds.held_entries_max
+        fits = tail.bytes < self._held_bytes_max and len(tail) < bounds.held_entries_max
         if made is not None and fits and self._snapshot_in_use():
             index = min(index, made.metadata.index)
         if index > tail.start_index:
@@ -365,8 +364,8 @@ class RaftCore(Actor):
             return
         while node.has_ready():
             self._dispatch(node.ready())
-        if self._asked:
-            self._hurry()
+        if self._asked or self._awaits:
+            self._hurry(node)
         if self._tail.snapshot_wanted and not self._snapshot_asked:
             self._tail.snapshot_wanted, self._snapshot_asked = False, True
             self.emit("snapshotc", None)
@@ -375,11 +374,17 @@ class RaftCore(Actor):
         hard = ready.hard_state
         if ready.soft_state is not None or (hard is not None and hard.term != self._soft[0]):
             self._tell_soft_state()
+        if hard is not None:
+            self._commit = hard.commit
+            if self.wake_at is None and self._soft[2] == "leader":
+                self.wake_at = self.now + limits.HOLD_S
         for state in ready.read_states:
             self.emit("readstatec", (state.request_ctx, state.index))
         for m in ready.messages:
             if m.type is STORAGE_APPEND:
-                self._append(m, ready.must_sync)
+                # A commit index that moved need not be durable: a restart learns it again.
+                if ready.must_sync or m.responses or m.snapshot:
+                    self._append(m, ready.must_sync)
             elif m.type is STORAGE_APPLY:
                 self._apply(m)
             else:
@@ -403,36 +408,23 @@ class RaftCore(Actor):
         if m.type is SNAP and m.snapshot is not None:
             name = m.snapshot.data.decode()
             self.emit("snapsendc", (m.to, name, encode_message(m)))
-        elif m.type is APP and not m.entries and not self._awaited(m):
-            self._commits[m.to] = m
-            if self.wake_at is None:
-                self.wake_at = self.now + limits.HOLD_S
         else:
-            if m.type is APP:
-                self._commits.pop(m.to, None)
             self.emit("sendc", (m.to, encode_message(m)))
 
-    def _hurry(self) -> None:
-        """Who asked in this turn is told at once of everything committed up to here."""
+    def _hurry(self, node: RawNode) -> None:
+        """Tell at once who asked of what is committed, until that is all it asked for."""
         last = self._tail.last_index()
-        for peer in self._asked:
-            self._awaits[peer] = last
-            held = self._commits.pop(peer, None)
-            if held is not None:
-                self.emit("sendc", (peer, encode_message(held)))
+        self._awaits.update(dict.fromkeys(self._asked, last))
         self._asked.clear()
-
-    def _awaited(self, m: Message) -> bool:
-        index = self._awaits.get(m.to)
-        if index is not None and m.commit >= index:
-            del self._awaits[m.to]
-        return index is not None
+        for peer in self._awaits:
+            node.send_commit(peer)
+        while node.has_ready():
+            self._dispatch(node.ready())
+        self._awaits = {peer: i for peer, i in self._awaits.items() if i > self._commit}
 
     def on_wake(self) -> None:
         """No append came along to tell the followers of the commit index: tell them now."""
-        for m in self._commits.values():
-            self.emit("sendc", (m.to, encode_message(m)))
-        self._commits.clear()
+        self._running.send_commit()
 
     def _append(self, m: Message, must_sync: bool) -> None:
         if self._installing is not None:

@@ -217,6 +217,11 @@ check elsewhere: an impossible change stops every node that applies it.
 `step_down_on_removal`: a leader that is removed or demoted becomes a follower at once. Recommended;
 without it, it goes on leading, without a vote, until another is elected.
 
+`commits_on_request`: a leader whose commit index has moved sends no message for that alone. It goes
+with the next entries or heartbeat, or when the host calls `send_commit`: where entries follow one
+another closely this is half as many messages, and the host knows who cannot wait. Of changes of the
+configuration peers hear at once.
+
 `logger`: anything with `debug`, `info`, `warning` and `error`, such as a `logging.Logger`; silence
 by default. `rand`: `rand(n)` gives 0 to n - 1; the operating system's generator by default.
 

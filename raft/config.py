@@ -73,6 +73,7 @@ class Config:
     disable_proposal_forwarding: bool = False
     disable_conf_change_validation: bool = False
     step_down_on_removal: bool = False
+    commits_on_request: bool = False
     rand: Callable[[int], int] | None = None
 
     def validate(self) -> Storage:

@@ -53,8 +53,8 @@ class Raft:
     """One node's protocol state. `RawNode` is the way to use it."""
 
     __slots__ = (
-        "_handlers", "_rand", "check_quorum", "disable_conf_change_validation",
-        "disable_proposal_forwarding",
+        "_handlers", "_rand", "check_quorum", "commits_on_request",
+        "disable_conf_change_validation", "disable_proposal_forwarding",
         "election_elapsed", "election_timeout", "heartbeat_elapsed", "heartbeat_timeout", "id",
         "lead", "lead_transferee", "log", "logger", "max_msg_size",
         "max_uncommitted_size", "msgs", "msgs_after_append", "pending_conf_index",
@@ -90,6 +90,7 @@ class Raft:
         self.disable_proposal_forwarding = config.disable_proposal_forwarding
         self.disable_conf_change_validation = config.disable_conf_change_validation
         self.step_down_on_removal = config.step_down_on_removal
+        self.commits_on_request = config.commits_on_request
         hard_state, conf_state = storage.initial_state()
         self._start(hard_state, conf_state, config.applied)
 

@@ -57,7 +57,15 @@ def check(r: "Raft", m: Message) -> None:
                 f"{m.log_term}, index {m.index}, commit {m.commit}, hint {m.reject_hint}"
             )
         if m.from_ < LOCAL_APPLY_THREAD:
-            _check_member(r, m, kind)
+            if kind in LOCAL_MESSAGES:
+                raise StepLocalMsg
+            if kind in RESPONSE_MESSAGES:
+                if m.from_ not in r.tracker.progress:
+                    raise StepPeerNotFound
+            elif kind in _REQUESTS and (m.term == 0 or m.from_ == NONE):
+                raise _wrong_sender(r, m)
+            if m.from_ == r.id and (m.reject or kind not in _FROM_ITSELF):
+                raise _wrong_sender(r, m)
         elif kind not in _FROM_STORAGE:
             raise StepLocalMsg if kind in LOCAL_MESSAGES else _wrong_sender(r, m)
         check_content = _CONTENT.get(kind)
@@ -65,18 +73,6 @@ def check(r: "Raft", m: Message) -> None:
             check_content(r, m)
     except (TypeError, AttributeError) as error:
         raise InvalidMessage(f"malformed {kind.name}: {error}") from error
-
-
-def _check_member(r: "Raft", m: Message, kind: MessageType) -> None:
-    if kind in LOCAL_MESSAGES:
-        raise StepLocalMsg
-    if kind in RESPONSE_MESSAGES:
-        if m.from_ not in r.tracker.progress:
-            raise StepPeerNotFound
-    elif kind in _REQUESTS and (m.term == 0 or m.from_ == NONE):
-        raise _wrong_sender(r, m)
-    if m.from_ == r.id and (m.reject or kind not in _FROM_ITSELF):
-        raise _wrong_sender(r, m)
 
 
 def _wrong_sender(r: "Raft", m: Message) -> InvalidMessage:

@@ -11,7 +11,7 @@ from .config import ReadOnlyOption
 from .describe import describe_conf_change
 from .errors import ProposalDropped
 from .read_index import ReadState
-from .replication import bcast_append, bcast_heartbeat, maybe_send_append
+from .replication import bcast_append, bcast_heartbeat, maybe_send_append, tell_commit
 from .tracker import PROBE, REPLICATE, SNAPSHOT, Progress
 from .types import (
     NONE,
@@ -36,11 +36,15 @@ def _from_member(handler: Callable[["Raft", Message, Progress], None]) -> Handle
     def handle(r: "Raft", m: Message) -> None:
         pr = r.tracker.progress.get(m.from_)
         if pr is None:
-            r.logger.debug("%x no progress available for %x", r.id, m.from_)
+            _ignore_stranger(r, m)
         else:
             handler(r, m, pr)
 
     return handle
+
+
+def _ignore_stranger(r: "Raft", m: Message) -> None:
+    r.logger.debug("%x no progress available for %x", r.id, m.from_)
 
 
 def check_quorum(r: "Raft") -> None:
@@ -139,7 +143,11 @@ def _handle_rejection(r: "Raft", m: Message, pr: Progress) -> None:
         maybe_send_append(r, m.from_, pr)
 
 
-def _handle_append_response(r: "Raft", m: Message, pr: Progress) -> None:
+def _handle_append_response(r: "Raft", m: Message) -> None:
+    pr = r.tracker.progress.get(m.from_)
+    if pr is None:
+        _ignore_stranger(r, m)
+        return
     pr.recent_active = True
     if m.reject:
         _handle_rejection(r, m, pr)
@@ -159,13 +167,16 @@ def _handle_append_response(r: "Raft", m: Message, pr: Progress) -> None:
             r.id, m.from_, pr,
         )  # fmt: skip
         pr.become_replicate()
+    committed = r.log.committed
     # What is committed already commits nothing more.
-    if pr.match > r.log.committed and r.maybe_commit():
-        _release_postponed_reads(r)
-        bcast_append(r)
-    elif m.from_ != r.id and pr.can_bump_commit(r.log.committed):
+    if pr.match > committed and r.maybe_commit():
+        if r.postponed_reads:
+            _release_postponed_reads(r)
+        if _tells_commits(r, committed):
+            bcast_append(r)
+    elif m.from_ != r.id and _tells_commits(r, pr.sent_commit):
         # Tell it the commit index now instead of with the next heartbeat.
-        maybe_send_append(r, m.from_, pr)
+        tell_commit(r, m.from_, pr)
     if m.from_ == r.id:
         return
     # The window may have room for several messages now.
@@ -175,6 +186,15 @@ def _handle_append_response(r: "Raft", m: Message, pr: Progress) -> None:
     if m.from_ == r.lead_transferee and pr.match == last:
         r.logger.info("%x sent MsgTimeoutNow to %x after received MsgAppResp", r.id, m.from_)
         r.send(Message(MessageType.MsgTimeoutNow, to=m.from_))
+
+
+def _tells_commits(r: "Raft", before: int) -> bool:
+    """True if peers hear at once that more than `before` is committed.
+
+    Of a configuration change they always do, while this leader is there to tell them: without it,
+    they may need the vote of a member that is gone.
+    """
+    return not r.commits_on_request or before < r.pending_conf_index
 
 
 def _handle_heartbeat_response(r: "Raft", m: Message, pr: Progress) -> None:
@@ -239,10 +259,9 @@ def _start_read(r: "Raft", m: Message) -> None:
 
 
 def _release_postponed_reads(r: "Raft") -> None:
-    if r.postponed_reads:
-        postponed, r.postponed_reads = r.postponed_reads, []
-        for m in postponed:
-            _start_read(r, m)
+    postponed, r.postponed_reads = r.postponed_reads, []
+    for m in postponed:
+        _start_read(r, m)
 
 
 def _answer_read(r: "Raft", request: Message, index: int) -> None:
@@ -296,7 +315,7 @@ def _handle_transfer(r: "Raft", m: Message, pr: Progress) -> None:
 HANDLERS: Final[dict[MessageType, Handler]] = {
     MessageType.MsgProp: propose,
     MessageType.MsgReadIndex: _read,
-    MessageType.MsgAppResp: _from_member(_handle_append_response),
+    MessageType.MsgAppResp: _handle_append_response,
     MessageType.MsgHeartbeatResp: _from_member(_handle_heartbeat_response),
     MessageType.MsgSnapStatus: _from_member(_handle_snapshot_status),
     MessageType.MsgUnreachable: _from_member(_handle_unreachable),

@@ -9,6 +9,7 @@ from .config import Config
 from .core import Raft
 from .errors import RaftPanic
 from .read_index import ReadState
+from .replication import tell_commit
 from .tracker import Progress, TrackerConfig
 from .types import (
     LOCAL_APPEND_THREAD,
@@ -217,6 +218,17 @@ class RawNode:
         """
         self._raft.step(Message(MessageType.MsgReadIndex, entries=[Entry(data=ctx)]))
 
+    def send_commit(self, to: int = NONE) -> None:
+        """Tell the peer, or all of them, of a commit index that it does not know of.
+
+        For `commits_on_request`; does nothing unless this node leads.
+        """
+        r = self._raft
+        if r.state is StateType.StateLeader:
+            for id_, pr in r.tracker.others(r.id):
+                if to in (NONE, id_):
+                    tell_commit(r, id_, pr)
+
     def transfer_leadership(self, transferee: int) -> None:
         """Ask the leader to make `transferee` its successor within an election timeout."""
         self._raft.step(Message(MessageType.MsgTransferLeader, from_=transferee))
@@ -259,19 +271,20 @@ class RawNode:
 
         RaftPanic if the previous one is not finished.
         """
-        r = self._raft
-        entries = r.log.unstable.next_entries()
+        r, log, hard, soft = self._raft, self._raft.log, self._hard_state, self._soft_state
+        entries = log.unstable.next_entries()
+        voted = r.term != hard.term or r.vote != hard.vote
+        changed = voted or log.committed != hard.commit
+        led = r.lead != soft.lead or r.state is not soft.raft_state
         rd = Ready(
-            soft_state=self._current_soft_state() if self._soft_state_changed() else None,
-            hard_state=self._current_hard_state() if self._hard_state_changed() else None,
+            soft_state=self._current_soft_state() if led else None,
+            hard_state=self._current_hard_state() if changed else None,
             read_states=r.read_states,
             entries=entries,
-            snapshot=r.log.unstable.next_snapshot(),
-            committed_entries=r.log.next_committed(not self._async),
+            snapshot=log.unstable.next_snapshot(),
+            committed_entries=log.next_committed(not self._async),
             messages=r.msgs,
-            must_sync=bool(entries)
-            or r.term != self._hard_state.term
-            or r.vote != self._hard_state.vote,
+            must_sync=voted or bool(entries),
         )
         if self._async:
             self._add_storage_messages(rd)
@@ -352,14 +365,6 @@ class RawNode:
         return Message(
             MSG_STORAGE_APPLY_RESP, self._raft.id, LOCAL_APPLY_THREAD, 0, 0, 0, committed[:]
         )
-
-    def _hard_state_changed(self) -> bool:
-        r, seen = self._raft, self._hard_state
-        return r.log.committed != seen.commit or r.term != seen.term or r.vote != seen.vote
-
-    def _soft_state_changed(self) -> bool:
-        r, seen = self._raft, self._soft_state
-        return r.lead != seen.lead or r.state != seen.raft_state
 
     # --- looking inside
 

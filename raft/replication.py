@@ -77,6 +77,12 @@ def bcast_append(r: "Raft") -> None:
             maybe_send_append(r, id_, pr)
 
 
+def tell_commit(r: "Raft", to: int, pr: Progress) -> None:
+    """Send the peer the commit index if that may raise its own and is not on its way."""
+    if pr.can_bump_commit(r.log.committed):
+        maybe_send_append(r, to, pr)
+
+
 def bcast_heartbeat(r: "Raft") -> None:
     """Send every other member a heartbeat that confirms the waiting reads."""
     context = r.read_only.heartbeat_context()

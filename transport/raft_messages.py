@@ -22,22 +22,19 @@ _ENTRY_TYPES = {int(t): t for t in EntryType}
 _MESSAGE_TYPES = {int(t): t for t in MessageType}
 
 
-def _message_to_tuple(m: Message) -> tuple[Any, ...]:
+def encode_message(m: Message) -> bytes:
+    """A raft message as it travels between peers and between actors. `responses` do not: they are
+    between a core and its own storage."""
     snapshot = None
     if m.snapshot is not None:
         meta = m.snapshot.metadata
         snapshot = (meta.index, meta.term, conf_state_to_tuple(meta.conf_state), m.snapshot.data)
-    return (
+    entries = m.entries
+    return pack((
         int(m.type), m.to, m.from_, m.term, m.log_term, m.index, m.commit, m.vote,
         m.reject, m.reject_hint, m.context, snapshot,
-        [(e.term, e.index, int(e.type), e.data) for e in m.entries],
-    )  # fmt: skip
-
-
-def encode_message(m: Message) -> bytes:
-    """A raft message as it travels between peers and between actors. `responses` do not: they are
-    between a core and its own storage."""
-    return pack(_message_to_tuple(m))
+        [(e.term, e.index, int(e.type), e.data) for e in entries] if entries else entries,
+    ))  # fmt: skip
 
 
 def conf_state_to_tuple(cs: ConfState) -> tuple[Any, ...]:
@@ -55,12 +52,6 @@ def _u64(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise CodecError(f"expected an unsigned integer, got {value!r}")
     return value
-
-
-def _check_u64s(values: tuple[Any, ...]) -> None:
-    """`_u64` for all of them at a third of the price."""
-    if set(map(type, values)) != {int} or min(values) < 0:
-        raise CodecError(f"expected unsigned integers, got {values!r}")
 
 
 def _ids(value: Any) -> list[int]:
@@ -103,7 +94,9 @@ def _snapshot_from_tuple(value: Any) -> Snapshot:
 def _message_from_tuple(value: Any) -> Message:
     (kind, to, from_, term, log_term, index, commit, vote,
      reject, hint, context, snapshot, entries) = value  # fmt: skip
-    _check_u64s((to, from_, term, log_term, index, commit, vote, hint))
+    numbers = (to, from_, term, log_term, index, commit, vote, hint)
+    if set(map(type, numbers)) != {int} or min(numbers) < 0:
+        raise CodecError(f"expected unsigned integers, got {numbers!r}")
     if type(reject) is not bool or type(context) is not bytes:
         raise CodecError(f"expected a boolean and bin, got {type(reject)} and {type(context)}")
     decoded: list[Entry] = []

@@ -29,6 +29,13 @@ def turn(actor: Actor, *messages, now=None) -> Emitted:
     return take(actor)
 
 
+def wake(actor: Actor) -> Emitted:
+    """A turn at the time that the actor asked for; what was emitted."""
+    actor.on_wake()
+    actor.flush()
+    return take(actor)
+
+
 def tick(actor: Actor, now) -> Emitted:
     """A timer's turn at a given time; what was emitted."""
     actor.now = now

@@ -16,7 +16,7 @@ from sampan.raft import (
 from sampan.transport.codec import pack, unpack
 from sampan.transport.raft_messages import decode_message, encode_message
 
-from .helpers import Emitted, take, tick, turn
+from .helpers import Emitted, take, tick, turn, wake
 
 HEARTBEAT_S, ELECTION_TICKS = 0.1, 10
 ELECTION_S = HEARTBEAT_S * ELECTION_TICKS
@@ -208,8 +208,7 @@ def leading(log):
         play(core, turn(core, ("recvc", (2, [message(vote, term=3)], ""))))
     for peer in (2, 3):
         play(core, acknowledge(core, peer, 5))
-    core.on_wake()
-    take(core)
+    wake(core)
     return core
 
 
@@ -229,13 +228,11 @@ def test_a_commit_is_told_at_once_to_a_peer_that_proposed(leading):
     proposal = message(MessageType.MsgProp, entries=[Entry(data=b"x")])
     play(leading, turn(leading, ("recvc", (2, [proposal], ""))))
     assert told_to(acknowledge(leading, 3, 6)) == [(2, 6)]
-    leading.on_wake()
-    assert told_to(take(leading)) == [(3, 6)]
+    assert told_to(wake(leading)) == [(3, 6)]
 
     play(leading, turn(leading, ("propc", (7, b"y"))))
     assert told_to(acknowledge(leading, 3, 7)) == [], "nobody else waits for this one"
-    leading.on_wake()
-    assert told_to(take(leading)) == [(2, 7), (3, 7)]
+    assert told_to(wake(leading)) == [(2, 7), (3, 7)]
 
 
 def test_a_commit_held_back_is_told_to_a_peer_that_reads(leading):
@@ -243,8 +240,7 @@ def test_a_commit_held_back_is_told_to_a_peer_that_reads(leading):
     assert told_to(acknowledge(leading, 3, 6)) == []
     question = message(MessageType.MsgReadIndex, entries=[Entry(data=b"context")])
     assert told_to(turn(leading, ("recvc", (2, [question], "")))) == [(2, 6)]
-    leading.on_wake()
-    assert told_to(take(leading)) == [(3, 6)]
+    assert told_to(wake(leading)) == [], "3, which holds the entry, was told by the heartbeat"
 
 
 @pytest.mark.parametrize("asks", [("propc", (7, b"payload")), ("readindexc", b"context")])

@@ -303,6 +303,7 @@ class Simulation:
             "pre_vote": rng.random() < 0.5,
             "check_quorum": rng.random() < 0.5,
             "step_down_on_removal": rng.random() < 0.5,
+            "commits_on_request": rng.random() < 0.5,
             "max_size_per_msg": rng.choice([0, 40, 10**6]),
             "max_committed_size_per_ready": rng.choice([1, 60, 10**6]),
             "max_inflight_msgs": rng.choice([1, 3, 256]),

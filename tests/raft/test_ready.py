@@ -78,8 +78,9 @@ def test_options_default_to_off():
     flags = (
         c.async_storage_writes, c.check_quorum, c.pre_vote, c.disable_proposal_forwarding,
         c.disable_conf_change_validation, c.step_down_on_removal,
+        c.commits_on_request,
     )  # fmt: skip
-    assert flags == (False,) * 6
+    assert flags == (False,) * 7
     assert c.read_only_option == ReadOnlyOption.ReadOnlySafe
     assert c.applying_size_max() == NO_LIMIT
     assert Config(max_size_per_msg=7).applying_size_max() == 7

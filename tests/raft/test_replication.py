@@ -2,6 +2,8 @@
 
 import pytest
 from sampan.raft import (
+    ConfChange,
+    ConfChangeType,
     Entry,
     Message,
     ProposalDropped,
@@ -468,6 +470,59 @@ def test_049_a_commit_index_that_may_be_lost_is_pushed_again():
     assert [m.commit for m in node.drain()] == [2, 1]
     node.step(M.MsgAppResp, 3, index=2)
     assert [(m.to, m.commit, m.entries) for m in node.drain()] == [(3, 2, [])]
+
+
+def committing(**options):
+    """A leader that committed entry 2, which both followers hold and neither knows committed."""
+    node = Node(commits_on_request=True, **options).lead_and_commit()
+    node.raw.send_commit()
+    node.drain()
+    node.raw.propose(b"x")
+    node.drain()
+    for peer in (2, 3):
+        node.step(M.MsgAppResp, peer, index=2)
+    assert node.state.committed == 2
+    return node
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_commit_index_on_request_waits_for_the_host(asynchronous):
+    node = committing(async_storage_writes=asynchronous)
+    assert node.drain() == []
+    node.raw.send_commit(3)
+    assert [(m.to, m.commit, m.entries) for m in node.drain()] == [(3, 2, [])]
+    node.raw.send_commit()
+    assert [(m.to, m.commit) for m in node.drain()] == [(2, 2)], "node 3 was told already"
+
+
+def test_a_commit_index_on_request_goes_with_entries_and_heartbeats():
+    node = committing()
+    node.tick()
+    assert [(m.type, m.commit) for m in node.drain()] == [(M.MsgHeartbeat, 2)] * 2
+    node.step(M.MsgAppResp, 2, index=2)
+    node.raw.propose(b"y")
+    assert [(m.type, m.commit) for m in node.drain()] == [(M.MsgApp, 2)] * 2
+    node.raw.send_commit()
+    assert node.drain() == []
+
+
+def test_a_commit_index_on_request_is_a_leaders_to_tell():
+    node = committing()
+    node.step(M.MsgHeartbeat, 2, term=node.state.term + 1)
+    node.drain()
+    node.raw.send_commit()
+    assert node.drain() == []
+
+
+def test_a_configuration_change_is_told_without_request():
+    """A leader that removes itself is gone when it has applied that."""
+    node = Node(commits_on_request=True).lead_and_commit()
+    node.raw.send_commit()
+    node.raw.propose_conf_change(ConfChange(ConfChangeType.ConfChangeRemoveNode, 1))
+    node.drain()
+    node.step(M.MsgAppResp, 2, index=2)
+    node.step(M.MsgAppResp, 3, index=2)
+    assert [(m.to, m.commit) for m in node.drain()] == [(2, 2), (3, 2)]
 
 
 def test_050_learners_receive_but_do_not_count():
