@@ -56,7 +56,7 @@ CHANNELS: dict[str, Channel] = {
     "advancec": Channel((WAL_WRITER, APPLIER), (RAFT_CORE,), "what is durable, what is applied"),
     "confc": Channel((APPLIER,), (RAFT_CORE,), "a committed configuration change"),
     "confstatec": Channel((RAFT_CORE,), (APPLIER,), "the ConfState it led to"),
-    "softstatec": Channel((RAFT_CORE,), (NODE, APPLIER, TRANSPORT), "term, leader, role"),
+    "softstatec": Channel((RAFT_CORE,), (NODE, APPLIER, TRANSPORT, HOST), "term, leader, role"),
     "membersc": Channel((APPLIER,), (NODE, TRANSPORT), "the members, when they change"),
     # -- reads
     "readindexc": Channel((NODE,), (RAFT_CORE,), "one fresh context for all reads that wait"),

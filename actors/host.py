@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from . import slices
 from .actor import Actor
 from .channels import CHANNELS
 from .pipes import Inbox, JobThread, Pipe
@@ -98,6 +100,8 @@ class Host:
                 routes.append(self._peer_port.linksc)
             elif channel == "linkc" and self._peer_port is not None:
                 routes.append(partial(self._link, self._peer_port))
+            elif channel == "softstatec":
+                routes.append(self._on_soft_state)
         return routes
 
     def _route(self, channel: str, message: Any) -> None:
@@ -128,6 +132,8 @@ class Host:
             self._stop_by = time.monotonic() + STOP_S
 
     def _begin(self) -> None:
+        for thread in slices.io_threads():
+            slices.ask(thread, slices.SHORT_NS)
         now = time.monotonic()
         for actor in self._actors:
             actor.now = now
@@ -174,6 +180,8 @@ class Host:
             for consumer in CHANNELS[message[0]].consumers:
                 if consumer in self._queues:
                     self._queues[consumer].append(message)
+            if message[0] == "softstatec":
+                self._on_soft_state(message)
 
     def _run_timers(self, now: float) -> None:
         self._next_due = now + 1.0
@@ -245,6 +253,12 @@ class Host:
         result = sync()
         self._sync_s = time.monotonic() - began
         return result
+
+    def _on_soft_state(self, item: Item) -> None:
+        """What a leader does all its clients wait for, so its turn comes soon; and so does, always,
+        that of the threads that move messages: they have little to do."""
+        _, (_, _, role) = item
+        slices.ask(threading.get_native_id(), slices.SHORT_NS if role == "leader" else 0)
 
     def _link(self, peer_port: PeerPort, item: Item) -> None:
         if not peer_port.linkc(item):
