@@ -183,7 +183,10 @@ class Builder:
         from ..storage.log_store import LogStore
         from .wal_writer import WalWriter
 
-        return WalWriter(LogStore.open(self._data_dir / "log"))
+        store = LogStore.open(self._data_dir / "log")
+        if store.repaired:
+            self._log.warning("log repaired after a power failure", what=store.repaired)
+        return WalWriter(store)
 
     def _applier(self) -> Actor:
         from ..storage.snapshot_store import SnapshotStore

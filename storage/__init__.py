@@ -12,7 +12,8 @@ Log database (log_store.py, owner: the WAL writer)
 
 - `save` is one atomic batch; it is durable when a later `sync` returned, and so is all before it.
 - After a crash the log holds all that was synced and possibly a prefix of what was saved since.
-  A torn tail of RocksDB's own log is cut off; damage anywhere else refuses to open.
+  What of the latter is torn is cut off RocksDB's own log (torn_log.py); other damage refuses to
+  open.
 
 State database (state_store.py, owner: the applier)
 ---------------------------------------------------

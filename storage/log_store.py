@@ -10,7 +10,7 @@ from .errors import (
     EntriesUnavailableError,
     StorageError,
 )
-from .rocks import open_log
+from .rocks import LOG_ROOM_BYTES, WriteBatch, open_log
 
 LogEntry = tuple[int, int, int, bytes]
 """(term, index, type, data): `data` is opaque."""
@@ -58,6 +58,7 @@ class LogStore:
 
     def __init__(self, path: Path) -> None:
         self._db = open_log(path)
+        self._roomless_bytes = 0  # written since the log file was given room
         raw = self._db.get(_HARD_STATE_KEY)
         self._hard_state: tuple[int, int, int] = _HARD_STATE.unpack(raw) if raw else (0, 0, 0)
         raw = self._db.get(_START_KEY)
@@ -69,6 +70,11 @@ class LogStore:
     def open(cls, path: Path) -> "LogStore":
         """Open the log in the directory `path`, created when missing. Raises StorageError."""
         return cls(path)
+
+    @property
+    def repaired(self) -> str:
+        """What was cut off after a power failure, empty when nothing was."""
+        return self._db.repaired
 
     def hard_state(self) -> tuple[int, int, int]:
         """(term, vote, commit), zeros in a new log."""
@@ -127,11 +133,18 @@ class LogStore:
                 batch.put(_entry_key(index), _ENTRY_HEAD.pack(kind, term) + data)
         if hard_state is not None:
             batch.put(_HARD_STATE_KEY, _HARD_STATE.pack(*hard_state))
-        self._db.write(batch)
+        self._write(batch)
         if entries:
             self._last = entries[-1][1]
         if hard_state is not None:
             self._hard_state = hard_state
+
+    def _write(self, batch: WriteBatch) -> None:
+        self._roomless_bytes += batch.size_in_bytes()
+        self._db.write(batch)
+        if self._roomless_bytes >= LOG_ROOM_BYTES:
+            self._db.make_room()
+            self._roomless_bytes = 0
 
     def sync(self) -> None:
         """Make durable what was saved before; raises StorageError, which is final."""
@@ -156,7 +169,7 @@ class LogStore:
         batch = self._db.batch()
         batch.delete_range(_entry_key(self.first_index), _entry_key(gone + 1))
         batch.put(_START_KEY, _START.pack(index, term))
-        self._db.write(batch)
+        self._write(batch)
         self._start = (index, term)
 
     def size_bytes(self) -> int:

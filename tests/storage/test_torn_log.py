@@ -1,0 +1,164 @@
+"""Power failures while the raft log is written, as the disk may look after them."""
+
+import random
+import shutil
+from itertools import product
+
+import pytest
+from sampan.storage import torn_log
+from sampan.storage.errors import StorageError
+from sampan.storage.log_store import LogStore
+from sampan.storage.rocks import LOG_ROOM_BYTES
+
+SECTOR = 512
+PAGE = 4096
+
+
+def entry(index, size):
+    return (1, index, 0, random.Random(index).randbytes(size))
+
+
+def log_file(folder):
+    return max(folder.glob("[0-9]*.log"))
+
+
+class Failing:
+    """A log with durable entries and some on which no fsync was done yet.
+
+    `fail` makes the disk of a machine that lost its power then: of what was written since the
+    fsync it has the sectors for which `has_sector` is true.
+    """
+
+    def __init__(self, folder, durable, lost):
+        self.folder = folder
+        self.saved = []
+        self.store = LogStore.open(folder / "log")
+        self._save(durable)
+        self.store.sync()
+        self.durable = len(self.saved)
+        self._before = log_file(folder / "log").read_bytes()
+        for size in lost:
+            self._save([size])  # a write each
+        self._after = log_file(folder / "log").read_bytes()
+        changed = [i for i in range(len(self._after)) if self._after[i] != self._before[i]]
+        self.sectors = range(changed[0] // SECTOR, changed[-1] // SECTOR + 1)
+
+    def _save(self, sizes):
+        first = len(self.saved) + 1
+        entries = [entry(first + n, size) for n, size in enumerate(sizes)]
+        self.store.save(entries, (1, 0, 0))
+        self.saved += entries
+
+    def fail(self, has_sector):
+        disk = self.folder / "disk"
+        shutil.rmtree(disk, ignore_errors=True)
+        shutil.copytree(self.folder / "log", disk)
+        content = bytearray(self._before)
+        for n, sector in enumerate(self.sectors):
+            if has_sector(n):
+                at = slice(sector * SECTOR, (sector + 1) * SECTOR)
+                content[at] = self._after[at]
+        log_file(disk).write_bytes(content)
+        return disk
+
+    def check(self, disk):
+        """All that was durable is there, and of the rest what was written first."""
+        store = LogStore.open(disk)
+        found = list(store.entries(1, store.last_index + 1))
+        store.close()
+        assert self.durable <= len(found)
+        assert found == self.saved[: len(found)]
+
+
+@pytest.fixture
+def failing(tmp_path):
+    made = []
+
+    def make(durable, lost):
+        made.append(Failing(tmp_path, durable, lost))
+        return made[0]
+
+    yield make
+    made[0].store.close()
+
+
+def test_whatever_sectors_of_a_write_reached_the_disk(failing):
+    log = failing([700] * 3, [2000])
+    assert len(log.sectors) == 5
+    for has in product((False, True), repeat=5):
+        log.check(log.fail(has.__getitem__))
+
+
+def test_whatever_sectors_of_several_writes_reached_the_disk(failing):
+    """Across the log's blocks of 32 KiB, large and small."""
+    log = failing([300] * 90, [20, 900, 40_000, 5, 7_000, 300])
+    assert len(log.sectors) > 90
+    rng = random.Random(1)
+    for _ in range(40):
+        share = rng.choice([0.05, 0.5, 0.95])
+        kept = [rng.random() < share for _ in log.sectors]
+        log.check(log.fail(kept.__getitem__))
+
+
+def test_whatever_pages_of_several_writes_reached_the_disk(failing):
+    log = failing([300] * 90, [3_000] * 15)
+    pages = [sector * SECTOR // PAGE for sector in log.sectors]
+    rng = random.Random(2)
+    for _ in range(40):
+        kept = {page for page in set(pages) if rng.random() < 0.7}
+        log.check(log.fail([page in kept for page in pages].__getitem__))
+
+
+def test_a_torn_write_is_reported(failing):
+    log = failing([700] * 3, [2000])
+    store = LogStore.open(log.fail(lambda n: n in (0, 4)))
+    assert "cut at byte" in store.repaired
+    assert store.last_index == 3
+    store.close()
+    store = LogStore.open(log.folder / "disk")
+    assert store.repaired == ""
+    store.close()
+
+
+def test_a_killed_process_leaves_nothing_to_repair(failing):
+    log = failing([300] * 90, [2000, 5, 40_000])
+    store = LogStore.open(log.fail(lambda n: True))
+    assert store.repaired == ""
+    assert store.last_index == 93
+    store.close()
+
+
+@pytest.mark.parametrize("at", [40, 900, 2000])
+def test_a_byte_that_changed_is_refused(failing, at):
+    log = failing([700] * 3, [10])
+    disk = log.fail(lambda n: True)
+    file = log_file(disk)
+    content = bytearray(file.read_bytes())
+    content[at] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(StorageError, match="Corruption"):
+        LogStore.open(disk)
+    assert file.read_bytes() == content, "nothing was cut"
+
+
+def test_what_was_written_after_a_hole_goes_in_every_file(failing):
+    log = failing([700] * 3, [2000, 2000])
+    disk = log.fail(lambda n: n > 5)
+    first = log_file(disk)
+    second = first.with_name(f"{int(first.stem) + 1:06}.log")
+    second.write_bytes(first.read_bytes())
+    assert torn_log.cut_holes(disk)
+    assert first.stat().st_size < 3000
+    assert second.stat().st_size == 0
+
+
+def test_the_log_file_has_its_size_before_its_records(tmp_path):
+    store = LogStore.open(tmp_path / "log")
+    file = log_file(tmp_path / "log")
+    sizes = []
+    for index in range(1, 60):
+        store.save([entry(index, 300_000)], None)
+        sizes.append(file.stat().st_size - index * 300_000)
+    assert min(sizes) > LOG_ROOM_BYTES // 2
+    store.close()
+    assert store.size_bytes() < 59 * 301_000, "closed, the file has the size of what is in it"
