@@ -132,8 +132,6 @@ class Host:
             self._stop_by = time.monotonic() + STOP_S
 
     def _begin(self) -> None:
-        for thread in slices.io_threads():
-            slices.ask(thread, slices.SHORT_NS)
         now = time.monotonic()
         for actor in self._actors:
             actor.now = now
@@ -255,8 +253,7 @@ class Host:
         return result
 
     def _on_soft_state(self, item: Item) -> None:
-        """What a leader does all its clients wait for, so its turn comes soon; and so does, always,
-        that of the threads that move messages: they have little to do."""
+        """What a leader does all its clients wait for, so its turn comes soon."""
         _, (_, _, role) = item
         slices.ask(threading.get_native_id(), slices.SHORT_NS if role == "leader" else 0)
 

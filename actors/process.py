@@ -20,7 +20,7 @@ import zmq
 from .. import __version__
 from ..config import logging, model
 from ..transport import endpoints, sockets
-from . import channels
+from . import channels, slices
 from .actor import Actor
 from .host import Fatal, Host, Orphaned
 from .pipes import Inbox, Pipe
@@ -116,12 +116,19 @@ class Builder:
         """A host of the ordered actors, wired to the processes of the others."""
         ctx, hosted = sockets.context(), self._told.hosted
         client, peer = self._config.listen(self._member)
+        actors = [getattr(self, "_" + name)() for name in hosted]
+        # The first socket starts the threads that move messages. They have little to do, and
+        # everything waits for them.
+        with slices.short_in_new_threads():
+            inbox, pipes = self._inbox(ctx, hosted), self._pipes(ctx, hosted)
+            client_port = ClientPort(ctx, client) if channels.NODE in hosted else None
+            peer_port = PeerPort(ctx, peer) if channels.TRANSPORT in hosted else None
         return Host(
-            [getattr(self, "_" + name)() for name in hosted],
-            inbox=self._inbox(ctx, hosted),
-            pipes=self._pipes(ctx, hosted),
-            client_port=ClientPort(ctx, client) if channels.NODE in hosted else None,
-            peer_port=PeerPort(ctx, peer) if channels.TRANSPORT in hosted else None,
+            actors,
+            inbox=inbox,
+            pipes=pipes,
+            client_port=client_port,
+            peer_port=peer_port,
             parent_pid=self._told.parent_pid,
         )
 

@@ -261,6 +261,25 @@ def test_a_torn_tail_loses_only_the_tail(tmp_path, cut):
     log.close()
 
 
+def test_a_kill_just_after_the_log_file_was_changed_loses_nothing(tmp_path):
+    """The one before still has room that nobody needs."""
+    script = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from sampan.storage.log_store import LogStore\n"
+        "folder = Path(sys.argv[1])\nlog, i = LogStore.open(folder), 0\n"
+        "while len(list(folder.glob('[0-9]*.log'))) < 2:\n"
+        "    i += 1\n"
+        "    log.save([(1, i, 0, b'x' * 100_000)], None)\n"
+        "print(i, flush=True)\nos.kill(os.getpid(), 9)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    died = subprocess.run(command, check=False, capture_output=True, text=True)
+    log = LogStore.open(tmp_path)
+    assert len(contents(log)) == int(died.stdout) > 600
+    assert log.repaired == ""
+    log.close()
+
+
 def test_damage_before_the_tail_is_refused(tmp_path):
     file = killed_log(tmp_path / "log", 40)
     with file.open("r+b") as raw:
