@@ -4,6 +4,7 @@ import json
 import os
 import random
 import socket
+import time
 
 import pytest
 import zmq
@@ -27,6 +28,7 @@ from .load import Load
 
 ROUNDS = 300
 """Random messages a socket."""
+AGAIN_S = 10.0
 
 
 def garbage(rng):
@@ -195,6 +197,31 @@ def base_from_elsewhere(message):
     return message
 
 
+def send_nonsense(dealer, cluster, names, rng, term):
+    """To the peer socket of `target`, in the name of `sender`."""
+    sender, target, leader = names
+    from_, to = (cluster.names.index(name) + 1 for name in (sender, target))
+    for _ in range(ROUNDS):
+        dealer.send_multipart([garbage(rng) for _ in range(rng.choice((1, 2, 5)))])
+    for kind in ("raft", "snap", "nonsense", 5, None, [], {}):
+        header = peer_header(cluster, sender, target, kind)
+        for _ in range(20):
+            dealer.send_multipart([header, *(garbage(rng) for _ in range(3))])
+    snap = peer_header(cluster, sender, target, "snap")
+    for value in (({},), ("begin", "../x", b"", b""), ("chunk", "x", 1, "y", -1, b""), ((),)):
+        dealer.send_multipart([snap, codec.pack(value)])
+    raft = peer_header(cluster, sender, target, "raft")
+    for frame in invalid_messages(from_, to, term):
+        dealer.send_multipart([raft, frame])
+    dealer.send_multipart([raft, *([b""] * (limits.PEER_FRAMES_MAX + 1))])
+    for header in (
+        peer_header(cluster, sender, target, "raft", cluster_id=99),
+        peer_header(cluster, sender, target, "raft", incarnation=99),
+        peer_header(cluster, sender, leader, "raft"),
+    ):
+        dealer.send_multipart([header, b""])
+
+
 def test_hostile_peers(busy_cluster):
     cluster = busy_cluster
     leader = cluster.wait_leader()
@@ -203,30 +230,15 @@ def test_hostile_peers(busy_cluster):
     rng = random.Random(3)
     idle = tcp_garbage(peer)
     before = cluster.status(target)
-    ids = {name: cluster.names.index(name) + 1 for name in cluster.names}
     with sockets.context() as ctx, sockets.peer_dealer(ctx, peer) as dealer:
         assert dealer.poll(10_000, zmq.POLLOUT)
-        for _ in range(ROUNDS):
-            dealer.send_multipart([garbage(rng) for _ in range(rng.choice((1, 2, 5)))])
-        for kind in ("raft", "snap", "nonsense", 5, None, [], {}):
-            header = peer_header(cluster, sender, target, kind)
-            for _ in range(20):
-                dealer.send_multipart([header, *(garbage(rng) for _ in range(3))])
-        snap = peer_header(cluster, sender, target, "snap")
-        for value in (({},), ("begin", "../x", b"", b""), ("chunk", "x", 1, "y", -1, b""), ((),)):
-            dealer.send_multipart([snap, codec.pack(value)])
-        raft = peer_header(cluster, sender, target, "raft")
-        for frame in invalid_messages(ids[sender], ids[target], before["term"]):
-            dealer.send_multipart([raft, frame])
-        dealer.send_multipart([raft, *([b""] * (limits.PEER_FRAMES_MAX + 1))])
-        for header in (
-            peer_header(cluster, sender, target, "raft", cluster_id=99),
-            peer_header(cluster, sender, target, "raft", incarnation=99),
-            peer_header(cluster, sender, leader, "raft"),
-        ):
-            dealer.send_multipart([header, b""])
+        sent_at = float("-inf")
 
         def counted():
+            nonlocal sent_at
+            if time.monotonic() - sent_at > AGAIN_S:  # a connection that breaks loses what it holds
+                sent_at = time.monotonic()
+                send_nonsense(dealer, cluster, (sender, target, leader), rng, before["term"])
             now = cluster.status(target)
             return (
                 now["peer_malformed"] >= before["peer_malformed"] + ROUNDS
