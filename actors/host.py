@@ -76,6 +76,7 @@ class Host:
         self._threads = {a.name: JobThread(self._wake) for a in actors if a.jobs}
         self._sync_s = 0.0  # how long the last fsync took
         self._routes = {name: self._route_of(name) for name in CHANNELS}
+        self._local_routes = {name: self._local_route_of(name) for name in CHANNELS}
         if client_port is not None:
             client_port.on_gone = partial(self._route, "gonec")
         self._sources: list[Source] = [s for s in (inbox, client_port, peer_port) if s is not None]
@@ -86,13 +87,21 @@ class Host:
 
     # -- wiring
 
+    def _local_route_of(self, channel: str) -> list[Callable[[Item], object]]:
+        """Where a channel's messages go in this process."""
+        consumers = CHANNELS[channel].consumers
+        routes: list[Callable[[Item], object]] = [
+            self._queues[consumer].append for consumer in consumers if consumer in self._queues
+        ]
+        if channel == "softstatec":
+            routes.append(self._on_soft_state)
+        return routes
+
     def _route_of(self, channel: str) -> list[Callable[[Item], object]]:
         """Where a channel's messages go from here, as callables that take what was emitted."""
-        routes: list[Callable[[Item], object]] = []
+        routes = self._local_route_of(channel)
         for consumer in CHANNELS[channel].consumers:
-            if consumer in self._queues:
-                routes.append(self._queues[consumer].append)
-            elif consumer in self._pipes:
+            if consumer in self._pipes:
                 routes.append(self._pipes[consumer].put)
             elif channel == "replyc" and self._client_port is not None:
                 routes.append(self._client_port.replyc)
@@ -100,8 +109,6 @@ class Host:
                 routes.append(self._peer_port.linksc)
             elif channel == "linkc" and self._peer_port is not None:
                 routes.append(partial(self._link, self._peer_port))
-            elif channel == "softstatec":
-                routes.append(self._on_soft_state)
         return routes
 
     def _route(self, channel: str, message: Any) -> None:
@@ -175,11 +182,8 @@ class Host:
     def _deliver(self, messages: list[tuple[str, Any]]) -> None:
         """What came from outside is for the actors here; its sender told the others itself."""
         for message in messages:
-            for consumer in CHANNELS[message[0]].consumers:
-                if consumer in self._queues:
-                    self._queues[consumer].append(message)
-            if message[0] == "softstatec":
-                self._on_soft_state(message)
+            for route in self._local_routes[message[0]]:
+                route(message)
 
     def _run_timers(self, now: float) -> None:
         self._next_due = now + 1.0

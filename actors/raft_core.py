@@ -382,9 +382,7 @@ class RaftCore(Actor):
             self.emit("readstatec", (state.request_ctx, state.index))
         for m in ready.messages:
             if m.type is STORAGE_APPEND:
-                # A commit index that moved need not be durable: a restart learns it again.
-                if ready.must_sync or m.responses or m.snapshot:
-                    self._append(m, ready.must_sync)
+                self._append(m, ready.must_sync)
             elif m.type is STORAGE_APPLY:
                 self._apply(m)
             else:
@@ -458,9 +456,9 @@ class RaftCore(Actor):
                 local.append(response)
             else:
                 remote.append((response.to, encode_message(response)))
-        if not must_sync and not self._appends:
-            # Only the commit index moved and nothing earlier is under way. It need not be durable
-            # (a restart learns it again from the leader), so it costs no write.
+        if not must_sync and not (self._appends and m.responses):
+            # Only the commit index moved, and nobody must hear of it after earlier writes. It need
+            # not be durable (a restart learns it again from the leader), so it costs no write.
             for message in remote:
                 self.emit("sendc", message)
             self._step_all(local)

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SHORT_NS = 100_000
-"""The shortest that Linux gives; three milliseconds are usual."""
+"""The shortest that Linux gives; one to three milliseconds are usual."""
 
 _CALLS = {"x86_64": 314, "aarch64": 274}
 _SET_ATTR = _CALLS.get(platform.machine()) if sys.platform == "linux" else None

@@ -36,15 +36,11 @@ def _from_member(handler: Callable[["Raft", Message, Progress], None]) -> Handle
     def handle(r: "Raft", m: Message) -> None:
         pr = r.tracker.progress.get(m.from_)
         if pr is None:
-            _ignore_stranger(r, m)
+            r.logger.debug("%x no progress available for %x", r.id, m.from_)
         else:
             handler(r, m, pr)
 
     return handle
-
-
-def _ignore_stranger(r: "Raft", m: Message) -> None:
-    r.logger.debug("%x no progress available for %x", r.id, m.from_)
 
 
 def check_quorum(r: "Raft") -> None:
@@ -143,11 +139,7 @@ def _handle_rejection(r: "Raft", m: Message, pr: Progress) -> None:
         maybe_send_append(r, m.from_, pr)
 
 
-def _handle_append_response(r: "Raft", m: Message) -> None:
-    pr = r.tracker.progress.get(m.from_)
-    if pr is None:
-        _ignore_stranger(r, m)
-        return
+def _handle_append_response(r: "Raft", m: Message, pr: Progress) -> None:
     pr.recent_active = True
     if m.reject:
         _handle_rejection(r, m, pr)
@@ -315,7 +307,7 @@ def _handle_transfer(r: "Raft", m: Message, pr: Progress) -> None:
 HANDLERS: Final[dict[MessageType, Handler]] = {
     MessageType.MsgProp: propose,
     MessageType.MsgReadIndex: _read,
-    MessageType.MsgAppResp: _handle_append_response,
+    MessageType.MsgAppResp: _from_member(_handle_append_response),
     MessageType.MsgHeartbeatResp: _from_member(_handle_heartbeat_response),
     MessageType.MsgSnapStatus: _from_member(_handle_snapshot_status),
     MessageType.MsgUnreachable: _from_member(_handle_unreachable),

@@ -57,7 +57,8 @@ class LogStore:
     """The log (start, last] on disk. One owner; `sync` may run in a thread beside the others."""
 
     def __init__(self, path: Path) -> None:
-        self._db = open_log(path)
+        self._db, self.repaired = open_log(path)
+        """What was cut off after a power failure, empty when nothing was."""
         self._roomless_bytes = 0  # written since the log file was given room
         raw = self._db.get(_HARD_STATE_KEY)
         self._hard_state: tuple[int, int, int] = _HARD_STATE.unpack(raw) if raw else (0, 0, 0)
@@ -70,11 +71,6 @@ class LogStore:
     def open(cls, path: Path) -> "LogStore":
         """Open the log in the directory `path`, created when missing. Raises StorageError."""
         return cls(path)
-
-    @property
-    def repaired(self) -> str:
-        """What was cut off after a power failure, empty when nothing was."""
-        return self._db.repaired
 
     def hard_state(self) -> tuple[int, int, int]:
         """(term, vote, commit), zeros in a new log."""

@@ -96,10 +96,10 @@ LOG_ROOM_BYTES = 4 * MIB
 its inode, too, or commits the file system's journal: a quarter of its time without a journal."""
 
 
-def open_log(path: Path) -> "Database":
-    """The raft log's database, whose log files have their size before their records. (Recycled
-    ones would have it, too, but need a recovery mode that cannot tell a torn tail from a lost
-    middle.) `repaired` says what had to be cut off after a power failure."""
+def open_log(path: Path) -> tuple["Database", str]:
+    """The raft log's database, whose log files have their size before their records; and what had
+    to be cut off after a power failure, if anything. (Recycled log files would have their size,
+    too, but need a recovery mode that cannot tell a torn tail from a lost middle.)"""
     repaired = torn_log.cut_holes(path)
     try:
         database = Database(path, _log_options(path), log_writes=True)
@@ -108,9 +108,8 @@ def open_log(path: Path) -> "Database":
         if not repaired:
             raise
         database = Database(path, _log_options(path), log_writes=True)
-    database.repaired = repaired
     database.make_room()
-    return database
+    return database, repaired
 
 
 def _log_options(path: Path) -> Options:
@@ -166,7 +165,6 @@ class Database:
 
     def __init__(self, path: Path, options: Options, *, log_writes: bool) -> None:
         self.path = path
-        self.repaired = ""
         self._log_file = Path()
         with _storage_errors("cannot open", path):
             # Of a database that exists, rocksdict would otherwise take the options that lie beside

@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 
 
@@ -16,3 +18,12 @@ class SilentLog:
 @pytest.fixture
 def log():
     return SilentLog()
+
+
+@pytest.fixture
+def own_signals():
+    """A host takes these over for the rest of its process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -1,7 +1,6 @@
 """The order in which a fused node's actors take their turns, and that nothing that came waits."""
 
 import os
-import signal
 
 import pytest
 import zmq
@@ -11,15 +10,6 @@ from sampan.actors.host import Fatal, Host
 from sampan.actors.ports import ClientPort
 from sampan.config import limits
 from sampan.transport import sockets
-
-
-@pytest.fixture
-def own_signals():
-    """A host takes these over for the rest of its process."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def make(name, turns, start=(), **answers):

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import platform
-import signal
 import threading
 
 import pytest
@@ -107,14 +106,11 @@ class Node(Actor):
 
 @on_linux
 @pytest.mark.parametrize("role", ["leader", "follower"])
-def test_a_leaders_loop_has_a_short_slice(role):
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+def test_a_leaders_loop_has_a_short_slice(own_signals, role):
     usual = slice_of(0)
     try:
         with pytest.raises(Fatal) as ended:
             Host([Core(role), Node()], parent_pid=os.getppid()).run()
     finally:
         slices.ask(threading.get_native_id(), 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
     assert ended.value.args[0] == (slices.SHORT_NS if role == "leader" else usual)
