@@ -20,7 +20,7 @@ import zmq
 from .. import __version__
 from ..config import logging, model
 from ..transport import endpoints, sockets
-from . import channels, slices
+from . import channels, processors, slices
 from .actor import Actor
 from .host import Fatal, Host, Orphaned
 from .pipes import Inbox, Pipe
@@ -53,6 +53,8 @@ class Orders(NamedTuple):
     incarnation: int
     parent_pid: int
     log_path: str
+    processor: int | None
+    """To run on; None for any."""
 
 
 def main(*orders: Any) -> None:
@@ -65,6 +67,8 @@ def main(*orders: Any) -> None:
     os.umask(0o077)  # sockets and files are this user's alone
     config = model.from_json(told.config_json)
     log = logging.setup(config.log_level, told.log_path, node=told.member_name, actor=label)
+    if told.processor is not None and not processors.stay_on(told.processor):
+        log.warning("not on the processor that was chosen", processor=told.processor)
     try:
         host = Builder(config, told, log).host()
         # What exists now stays: the collector need not look at it again, and what actors pass on

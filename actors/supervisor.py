@@ -22,7 +22,7 @@ from typing import Any
 from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
 from ..storage.data_dir import DataDir
 from ..transport import endpoints
-from . import channels, process
+from . import channels, process, processors
 
 RESTART_PAUSE_S = 0.1
 RESTART_PAUSE_MAX_S = 5.0
@@ -47,9 +47,17 @@ _spawn = multiprocessing.get_context("spawn")
 class NodeSupervisor:
     """One node's processes."""
 
-    def __init__(self, config: ClusterConfig, member: Member, log_path: str, log: Any) -> None:
+    def __init__(
+        self,
+        config: ClusterConfig,
+        member: Member,
+        processor: int | None,
+        log_path: str,
+        log: Any,
+    ) -> None:
         self._config = config
         self.member = member
+        self._processor = processor
         self._log_path = log_path
         self._log = log
         self._data = DataDir.open(Path(config.data_dir) / member.name, config.cluster_id, member.id)
@@ -96,6 +104,7 @@ class NodeSupervisor:
                     self._data.incarnation,
                     os.getpid(),
                     self._log_path,
+                    None if fused or label in processors.FREE else self._processor,
                 ),
                 name=f"{self.member.name}:{label}",
                 daemon=True,
@@ -204,8 +213,9 @@ class Supervisor:
             check_insecure(config, member, config.cluster)
         self.nodes: list[NodeSupervisor] = []
         try:
-            for member in members:
-                self.nodes.append(NodeSupervisor(config, member, log_path, log))
+            shares = processors.share(processors.available(), len(members))
+            for member, processor in zip(members, shares, strict=True):
+                self.nodes.append(NodeSupervisor(config, member, processor, log_path, log))
             for node in self.nodes:
                 node.check_ports()
         except BaseException:

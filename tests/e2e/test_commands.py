@@ -8,6 +8,7 @@ import socket
 import subprocess
 
 import pytest
+from sampan.actors import processors
 
 from .cluster import COMMAND, Command, config_values, free_ports, wait_for
 
@@ -197,6 +198,40 @@ def test_up_stops_in_order(make_cluster, number):
     wait_for(lambda: not command.left(), "all processes to end")
     assert not any((cluster.data(name) / "pids.json").exists() for name in cluster.names)
     assert list(cluster.temporary.iterdir()) == []
+
+
+# -- few processors
+
+
+@pytest.mark.skipif(len(processors.available()) < 2, reason="there must be a choice")
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+def test_what_a_message_passes_stays_on_a_nodes_processor(make_cluster, placement):
+    """Also after the node has started again. In a fused node nothing passes processes."""
+    mine = os.sched_getaffinity(0)
+    two = set(processors.available()[:2])
+    cluster = make_cluster()
+    os.sched_setaffinity(0, two)
+    try:
+        cluster.start()
+    finally:
+        os.sched_setaffinity(0, mine)
+
+    def places(name):
+        pids = cluster.pids(name)
+        return {actor: os.sched_getaffinity(pids[actor]) for actor in cluster.actors}
+
+    before = {name: places(name) for name in cluster.names}
+    if placement == "fused":
+        assert list(before.values()) == [{"fused": two}] * 3
+        return
+    chosen = {}
+    for name, found in before.items():
+        assert found.pop("applier") == two
+        (chosen[name],) = set(map(frozenset, found.values()))
+        assert len(chosen[name]) == 1
+    assert chosen["n1"] == chosen["n2"] != chosen["n3"]
+    cluster.kill_actor("n3", "transport")
+    assert places("n3")["transport"] == chosen["n3"]
 
 
 # -- one node at a time
