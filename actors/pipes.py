@@ -60,7 +60,7 @@ class Pipe:
 
     def __init__(self, socket: Socket, me: str, to: str) -> None:
         self._socket = socket
-        self._me = me.encode()
+        self._me = me
         self._to = to
         self._seq = 0
         self.queue: list[tuple[str, Any]] = []
@@ -75,7 +75,7 @@ class Pipe:
             return
         batch, self.queue = self.queue, []
         try:
-            sockets.send(self._socket, (self._me, pack((self._seq, batch))))
+            sockets.send(self._socket, (pack((self._me, self._seq, batch)),))
         except zmq.Again:
             if any(CHANNELS[channel].loss is Loss.NEVER for channel, _ in batch):
                 raise Impossible(
@@ -93,6 +93,8 @@ class Pipe:
 class Inbox(Source):
     """Where the channels from actors in other processes arrive, in order and without gaps."""
 
+    receive = staticmethod(sockets.receive_single)
+
     def __init__(self, socket: Socket, me: str) -> None:
         super().__init__(socket)
         self._me = me
@@ -101,9 +103,8 @@ class Inbox(Source):
     def drain(self) -> list[tuple[str, Any]]:
         """Messages as (channel, message)."""
         found: list[tuple[str, Any]] = []
-        for sender, data in self.take():
-            seq, batch = unpack_local(data)
-            name = sender.decode()
+        for (data,) in self.take():
+            name, seq, batch = unpack_local(data)
             if seq != self._expected.get(name, 0):
                 raise Impossible(
                     f"{self._me} expected message {self._expected.get(name, 0)} of {name}, "

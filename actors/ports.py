@@ -20,6 +20,9 @@ class Source:
     says that the descriptor need not tell what has arrived.
     """
 
+    receive = staticmethod(sockets.receive)
+    """How a message is taken from the socket."""
+
     def __init__(self, socket: Socket) -> None:
         self.socket = socket
         self.look = True
@@ -31,7 +34,7 @@ class Source:
 
     def take(self) -> list[list[bytes]]:
         """What has arrived, or much of it, as it came."""
-        found, self.look = sockets.drain(self.socket)
+        found, self.look = sockets.drain(self.socket, self.receive)
         return found
 
     def drain(self) -> list[tuple[str, Any]]:

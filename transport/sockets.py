@@ -1,6 +1,6 @@
 """The only place where sockets are made, every option written out with its reason."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import zmq
@@ -67,14 +67,22 @@ def receive(socket: zmq.Socket[bytes]) -> list[bytes]:
     return [frame.bytes for frame in _receive(socket)]
 
 
+def receive_single(socket: zmq.Socket[bytes]) -> list[bytes]:
+    """As `receive`, for a message that is known to have one frame: a fifth of the price."""
+    return [_recv(socket, _NOW, True)]
+
+
 def receive_buffers(socket: zmq.Socket[bytes]) -> list[memoryview]:
     """As `receive`, but what came is not copied."""
     return [frame.buffer for frame in _receive(socket)]
 
 
-def drain(socket: zmq.Socket[bytes]) -> tuple[list[list[bytes]], bool]:
-    """Whatever has arrived, at most DRAIN_MESSAGES_MAX and not much over DRAIN_BYTES_MAX; there is
-    at least one message. And whether more may be there, of which the descriptor need not tell."""
+def drain(
+    socket: zmq.Socket[bytes], receive: Callable[[zmq.Socket[bytes]], list[bytes]]
+) -> tuple[list[list[bytes]], bool]:
+    """Whatever has arrived, as `receive` gets it, at most DRAIN_MESSAGES_MAX and not much over
+    DRAIN_BYTES_MAX; there is at least one message. And whether more may be there, of which the
+    descriptor need not tell."""
     found = [receive(socket)]
     size = len(found[0][-1])
     # Asking is a third of the price of being told by an exception.
