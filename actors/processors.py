@@ -8,11 +8,25 @@ message is woken for; worst in a virtual machine. Processes on the same processo
 import os
 import secrets
 import sys
+from typing import NamedTuple
 
 from . import channels
 
-FREE = (channels.APPLIER,)
-"""Actors with so much to do that they go where there is time for it; nobody's message waits."""
+
+class Share(NamedTuple):
+    """What a node has of the machine's processors; None lets the kernel choose."""
+
+    messages: int | None = None
+    """Where everything is that a message passes."""
+    log: int | None = None
+    """Where the log is written."""
+
+    def of(self, actor: str) -> int | None:
+        """The processor of an actor's process. The applier's is free: it has so much to do that it
+        goes where there is time for it, and nobody's message waits for it to come up."""
+        if actor == channels.APPLIER:
+            return None
+        return self.log if actor == channels.WAL_WRITER else self.messages
 
 
 def available() -> list[int]:
@@ -20,17 +34,20 @@ def available() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
 
 
-def share(processors: list[int], nodes: int) -> list[int | None]:
-    """A processor for each of `nodes` nodes, neighbours on the same one, or None to let the kernel
-    choose: where each node could have one of its own, and where there is only one.
+def share(processors: list[int], nodes: int) -> list[Share]:
+    """The shares of `nodes` nodes: neighbours are on the same processor. The kernel chooses where
+    each node could have one of its own, and where there is only one.
 
-    The first one is chosen at random, so that several small clusters do not all begin on the same.
+    The first processor is chosen at random, so that several small clusters do not all begin on the
+    same. The first node leads most often (`RaftCore._bootstrap`), and a leader's messages do not
+    wait for its log as a follower's do: it writes its log elsewhere.
     """
     count = len(processors)
     if not 1 < count < nodes:
-        return [None] * nodes
+        return [Share()] * nodes
     first = secrets.randbelow(count)
-    return [processors[(first + node * count // nodes) % count] for node in range(nodes)]
+    places = [processors[(first + node * count // nodes) % count] for node in range(nodes)]
+    return [Share(places[0], processors[first - 1]), *(Share(each, each) for each in places[1:])]
 
 
 def stay_on(processor: int) -> bool:

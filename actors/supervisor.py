@@ -22,7 +22,8 @@ from typing import Any
 from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
 from ..storage.data_dir import DataDir
 from ..transport import endpoints
-from . import channels, process, processors
+from . import channels, process
+from .processors import Share, available, share
 
 RESTART_PAUSE_S = 0.1
 RESTART_PAUSE_MAX_S = 5.0
@@ -51,13 +52,13 @@ class NodeSupervisor:
         self,
         config: ClusterConfig,
         member: Member,
-        processor: int | None,
+        processors: Share,
         log_path: str,
         log: Any,
     ) -> None:
         self._config = config
         self.member = member
-        self._processor = processor
+        self._processors = processors
         self._log_path = log_path
         self._log = log
         self._data = DataDir.open(Path(config.data_dir) / member.name, config.cluster_id, member.id)
@@ -104,7 +105,7 @@ class NodeSupervisor:
                     self._data.incarnation,
                     os.getpid(),
                     self._log_path,
-                    None if fused or label in processors.FREE else self._processor,
+                    self._processors.of(label),
                 ),
                 name=f"{self.member.name}:{label}",
                 daemon=True,
@@ -213,9 +214,10 @@ class Supervisor:
             check_insecure(config, member, config.cluster)
         self.nodes: list[NodeSupervisor] = []
         try:
-            shares = processors.share(processors.available(), len(members))
-            for member, processor in zip(members, shares, strict=True):
-                self.nodes.append(NodeSupervisor(config, member, processor, log_path, log))
+            fused = config.placement == "fused"
+            shares = share([] if fused else available(), len(members))
+            for member, processors in zip(members, shares, strict=True):
+                self.nodes.append(NodeSupervisor(config, member, processors, log_path, log))
             for node in self.nodes:
                 node.check_ports()
         except BaseException:

@@ -17,21 +17,24 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux lets proces
 def test_few_processors_are_shared_evenly_by_neighbours(available, more):
     nodes = len(available) + more
     shares = processors.share(sorted(available), nodes)
-    assert set(shares) == available
-    sizes = [shares.count(processor) for processor in available]
+    places = [share.messages for share in shares]
+    assert set(places) == available
+    sizes = [places.count(processor) for processor in available]
     assert max(sizes) - min(sizes) <= 1
-    changes = sum(a != b for a, b in pairwise(shares))
+    changes = sum(a != b for a, b in pairwise(places))
     assert changes == len(available) - 1, "who has the same one stands together"
+    assert [share.log == share.messages for share in shares] == [False] + [True] * (nodes - 1)
+    assert shares[0].log in available
 
 
 @pytest.mark.parametrize(("count", "nodes"), [(0, 3), (1, 3), (3, 3), (8, 3), (2, 1)])
 def test_the_kernel_chooses_where_there_is_no_choice_or_enough(count, nodes):
-    assert processors.share(list(range(count)), nodes) == [None] * nodes
+    assert processors.share(list(range(count)), nodes) == [(None, None)] * nodes
 
 
 def test_clusters_do_not_all_begin_on_the_same():
     firsts = {processors.share([3, 5], 3)[0] for _ in range(100)}
-    assert firsts == {3, 5}
+    assert firsts == {(3, 5), (5, 3)}
 
 
 def in_a_process(code):

@@ -227,8 +227,10 @@ def test_what_a_message_passes_stays_on_a_nodes_processor(make_cluster, placemen
     chosen = {}
     for name, found in before.items():
         assert found.pop("applier") == two
+        log = found.pop("wal_writer")
         (chosen[name],) = set(map(frozenset, found.values()))
-        assert len(chosen[name]) == 1
+        assert len(log) == len(chosen[name]) == 1
+        assert (log == chosen[name]) is (name != "n1"), "who is to lead writes its log elsewhere"
     assert chosen["n1"] == chosen["n2"] != chosen["n3"]
     cluster.kill_actor("n3", "transport")
     assert places("n3")["transport"] == chosen["n3"]
