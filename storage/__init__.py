@@ -38,6 +38,9 @@ State database (state_store.py, owner: the applier)
     event    [revision, key, record], of a deletion [revision, key, mod:u64 of what was deleted]
     escaped  every 0x00 as 0x00 0xff, then 0x00 0x01
 
+Values of 16 KiB and more, most of them chunks, are in RocksDB's blob files beside its tables
+(rocks.py).
+
 Brackets are msgpack arrays. A put writes two values: the record under "k", and the record again in
 the chunk of its revision. `prev`, `skip_1` and `skip_2` (records.py) lead from a version to earlier
 ones; a read in the past starts at "k" or "d" and follows them through the chunks (mvcc.py).

@@ -21,8 +21,10 @@ from typing import cast
 
 from rocksdict import (
     BlockBasedOptions,
+    BottommostLevelCompaction,
     Cache,
     Checkpoint,
+    CompactOptions,
     DbClosedError,
     DBCompressionType,
     DBRecoveryMode,
@@ -54,6 +56,13 @@ BACKGROUND_WRITE_BYTES = 256 * 1024
 its 32 MiB were written out by whichever fsync of the log came next, on every node of the disk: 50
 to 270 ms, now about 20 (three nodes, 30,000 puts a second; 30 to 55 with the default of 1 MiB).
 With 64 KiB compactions take longer, and fsyncs are hardly faster."""
+
+BLOB_BYTES_MIN = 16 * 1024
+"""Values as large go into files of their own (RocksDB's blobs), which compactions need not rewrite.
+They are mostly chunks of history, which are never overwritten. Most records are smaller and
+stay where a range finds them side by side."""
+BLOB_GARBAGE_MAX, BLOB_GARBAGE_MIN = 0.5, 0.25
+"""Shares of garbage in these files at which they begin to be rewritten, and no longer are."""
 
 
 def _takes_direct_io(folder: Path) -> bool:
@@ -137,6 +146,13 @@ def open_state(path: Path) -> "Database":
     # that the next compaction rewrites.
     lz4 = DBCompressionType.lz4()
     options.set_compression_per_level([DBCompressionType.none(), *[lz4] * 6])
+    options.set_enable_blob_files(True)
+    options.set_min_blob_size(BLOB_BYTES_MIN)
+    options.set_blob_compression_type(lz4)
+    # When garbage is collected (`Database.collect`), wherever it is.
+    options.set_blob_gc_age_cutoff(1.0)
+    options.set_blob_gc_force_threshold(BLOB_GARBAGE_MIN)
+    options.set_blob_compaction_readahead_size(MIB)
     options.set_bytes_per_sync(MIB)  # as the log's
     options.set_target_file_size_base(64 * MIB)
     table = BlockBasedOptions()
@@ -166,6 +182,7 @@ class Database:
     def __init__(self, path: Path, options: Options, *, log_writes: bool) -> None:
         self.path = path
         self._log_file = Path()
+        self._collecting = False
         with _storage_errors("cannot open", path):
             # Of a database that exists, rocksdict would otherwise take the options that lie beside
             # it, in which there is neither the cache nor the filters.
@@ -304,8 +321,31 @@ class Database:
 
     def compact(self) -> None:
         """Rewrite all files without what was deleted; other threads go on."""
+        options = CompactOptions()
+        options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
         with _storage_errors("cannot compact", self.path):
-            self._db.compact_range(None, None)
+            self._collect_blobs(True)
+            self._db.compact_range(None, None, options)
+            self._collect_blobs(False)
+
+    def collect(self) -> None:
+        """Let large values' files be rewritten while there is much garbage in them. To be called
+        now and then.
+
+        RocksDB could decide that, too, but then each compaction moves the values in the oldest
+        files that it comes across, garbage or not: that took back all that these files save.
+        """
+        with _storage_errors("cannot collect garbage in", self.path):
+            size = self._db.property_int_value("rocksdb.live-blob-file-size") or 0
+            garbage = self._db.property_int_value("rocksdb.live-blob-file-garbage-size") or 0
+            bound = BLOB_GARBAGE_MIN if self._collecting else BLOB_GARBAGE_MAX
+            wanted = garbage > bound * size
+            if wanted != self._collecting:
+                self._collect_blobs(wanted)
+
+    def _collect_blobs(self, wanted: bool) -> None:
+        self._db.set_options({"enable_blob_garbage_collection": "true" if wanted else "false"})
+        self._collecting = wanted
 
     def close(self) -> None:
         """Close for good; further calls raise. Closing twice does nothing."""

@@ -331,6 +331,7 @@ class StateStore:
         which the raft log may go. May run beside everything else; lets other threads run."""
         index = self._committed_index
         self._db.flush()
+        self._db.collect()
         return index
 
     def checkpoint(self, path: Path) -> None:

@@ -2,10 +2,11 @@
 
 import errno
 import os
+import time
 
 import pytest
 from sampan.storage.errors import StorageError
-from sampan.storage.rocks import STATE_BLOCK_CACHE_BYTES, open_state
+from sampan.storage.rocks import BLOB_BYTES_MIN, STATE_BLOCK_CACHE_BYTES, open_state
 
 
 def refuse_direct_io(monkeypatch, error):
@@ -51,3 +52,80 @@ def test_a_database_that_exists_has_its_cache_and_filters(tmp_path):
         about = database._db.property_value("rocksdb.aggregated-table-properties")
         assert f"# entries for filter={number + 1};" in about
         database.close()
+
+
+# -- files with large values
+
+
+def write(database, pairs):
+    batch = database.batch()
+    for key, value in pairs:
+        batch[key] = value
+    database.write(batch)
+
+
+def blob_files(path):
+    return list(path.glob("*.blob"))
+
+
+def large(number=0):
+    """Other bytes at each call, which nothing compresses."""
+    return os.urandom(BLOB_BYTES_MIN + number)
+
+
+def test_only_large_values_go_into_files_of_their_own(tmp_path):
+    database = open_state(tmp_path / "state")
+    write(database, [(b"small", bytes(BLOB_BYTES_MIN - 1))])
+    database.flush()
+    assert not blob_files(tmp_path / "state")
+    written = [(b"%d" % number, large(number)) for number in range(20)]
+    write(database, written)
+    database.flush()
+    assert blob_files(tmp_path / "state")
+    database.checkpoint(tmp_path / "copy")
+    database.close()
+    for path in (tmp_path / "state", tmp_path / "copy"):
+        reopened = open_state(path)
+        assert sorted(reopened.pairs(b"0", b"9\xff")) == sorted(written)
+        assert reopened.get(b"small") == bytes(BLOB_BYTES_MIN - 1)
+        reopened.close()
+
+
+def overwritten(database, rounds):
+    """Values written again and again, and between them one a round that stays, so that no file is
+    garbage as a whole. Returns how many bytes are in use in the end."""
+    for number in range(rounds):
+        write(database, [(b"key%d" % key, large()) for key in range(40)])
+        write(database, [(b"stays%d" % number, large())])
+        database.flush()
+    return (40 + rounds) * BLOB_BYTES_MIN
+
+
+def test_garbage_among_large_values_is_collected_when_it_is_much(tmp_path):
+    database = open_state(tmp_path / "state")
+    used = overwritten(database, 24)
+    assert database.size_bytes() > 5 * used, "nobody has asked to collect it"
+
+    def collected():
+        write(database, [(b"a small one", b"")])
+        database.flush()
+        database.collect()
+        return database.size_bytes() < 2.5 * used
+
+    give_up = time.monotonic() + 60
+    while not collected():
+        assert time.monotonic() < give_up, f"{database.size_bytes()} bytes for {used} in use"
+    assert len(database.pairs(b"key", b"stayz")) == 40 + 24
+    database.close()
+
+
+def test_a_compaction_of_everything_leaves_no_garbage(tmp_path):
+    database = open_state(tmp_path / "state")
+    used = overwritten(database, 12)
+    assert database.size_bytes() > 4 * used
+    database.compact()
+    assert database.size_bytes() < 1.5 * used
+    write(database, [(b"key%d" % key, large()) for key in range(40)])
+    database.flush()
+    assert len(blob_files(tmp_path / "state")) == 2, "the next flush moves nothing"
+    database.close()
