@@ -9,6 +9,13 @@ from sampan.storage.errors import StorageError
 from sampan.storage.rocks import BLOB_BYTES_MIN, STATE_BLOCK_CACHE_BYTES, open_state
 
 
+def write(database, pairs):
+    batch = database.batch()
+    for key, value in pairs:
+        batch[key] = value
+    database.write(batch)
+
+
 def refuse_direct_io(monkeypatch, error):
     real = os.open
 
@@ -23,9 +30,7 @@ def refuse_direct_io(monkeypatch, error):
 def test_a_file_system_without_direct_io_is_written_through_the_page_cache(tmp_path, monkeypatch):
     refuse_direct_io(monkeypatch, errno.EINVAL)
     database = open_state(tmp_path / "state")
-    batch = database.batch()
-    batch[b"key"] = b"value"
-    database.write(batch)
+    write(database, [(b"key", b"value")])
     database.flush()
     assert database.get(b"key") == b"value"
     database.close()
@@ -45,9 +50,7 @@ def test_a_database_that_exists_has_its_cache_and_filters(tmp_path):
         assert database._db.property_value("rocksdb.block-cache-capacity") == str(
             STATE_BLOCK_CACHE_BYTES
         )
-        batch = database.batch()
-        batch[b"key%d" % number] = b"value"
-        database.write(batch)
+        write(database, [(b"key%d" % number, b"value")])
         database.flush()
         about = database._db.property_value("rocksdb.aggregated-table-properties")
         assert f"# entries for filter={number + 1};" in about
@@ -55,13 +58,6 @@ def test_a_database_that_exists_has_its_cache_and_filters(tmp_path):
 
 
 # -- files with large values
-
-
-def write(database, pairs):
-    batch = database.batch()
-    for key, value in pairs:
-        batch[key] = value
-    database.write(batch)
 
 
 def blob_files(path):
