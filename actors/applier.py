@@ -173,8 +173,8 @@ class Applier(Actor):
         revision = self._state.revision
         lately = self.now - self._compact_at < 100 * limits.COMPACT_PAUSE_S
         written = revision - self._compacted_at_revision if lately else 0
-        budget = min(max(limits.COMPACT_STEP_EVENTS, 2 * written), limits.COMPACT_STEP_EVENTS_MAX)
-        self._state.compact_step(budget)
+        budget = max(limits.COMPACT_STEP_VERSIONS, limits.COMPACT_WORK_PER_WRITE * written)
+        self._state.compact_step(min(budget, limits.COMPACT_STEP_VERSIONS_MAX))
         self._compacted_at_revision = revision
         self._compact_at = self.now + limits.COMPACT_PAUSE_S
 

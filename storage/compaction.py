@@ -5,22 +5,28 @@ can see.
 every member. The work is done by `step`, whenever the host has time, at each member's own pace:
 what it removes cannot be read any more, so members differ in bytes but never in answers.
 
-A version is still needed when it was the newest of its key at the compact revision and is not now
-(then the record in KV is all that is needed). Versions that were replaced before the compaction
-began are found here and moved from their chunk to KEPT; those that are replaced later are put there
-by the writer. A crash at any point loses nothing: the chunks that are left are gone through again.
+Of the versions up to the compact revision, the target, only those are still needed that were the
+newest of their keys then. While one is the newest still, the record in KV is all that is needed.
+When it was replaced before the compaction began, a later event says so: these events are read
+first, and mark the revisions that they replaced. Then the chunks before the target go, one after
+the other, and what is marked in them moves to KEPT. A version that is replaced later the writer
+puts there. So no key is ever looked for.
+
+An event up to the target says likewise which version an earlier compaction need not have kept any
+longer. A crash at any point loses nothing: the chunks that are left are gone through again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from . import keys
 from .mvcc import Versions
-from .records import Event, decode_chunk, is_deletion, read_header
+from .records import Event, decode_chunk, is_deletion, replaced_revision
 from .rocks import WriteBatch
 
-_MEMO_MAX = 65_536
-_PAGE = 64
-"""Chunks, or kept versions, read at once."""
+_PAGE = 2
+"""Chunks read, and written, at once. One by one each takes twice as long to read."""
+_CHUNK_COST = 64
+"""Reading a chunk takes as long as looking at so many versions in it."""
 _DONE_KEY = keys.META + b"compacted"
 
 
@@ -35,7 +41,6 @@ class Compaction:
         """The compact revision whose history is gone."""
         self._target = 0
         self._work: Iterator[int] = iter(())
-        self._live: dict[bytes, int] = {}  # key -> revision of its version at the target, 0 none
 
     @property
     def pending(self) -> bool:
@@ -43,15 +48,14 @@ class Compaction:
         return self.done < self._versions.compact_revision
 
     def step(self, budget: int) -> bool:
-        """Look at about `budget` versions; True while there is more to do.
+        """Work about as long as it takes to look at `budget` versions, 1 µs each; True while there
+        is more to do. A version is looked at once or twice before it goes.
 
-        Call it between a commit and the next apply. About 10 µs a version, 30 where each is of
-        another key that was written since. Raises StorageError.
+        Call it between a commit and the next apply. Raises StorageError.
         """
         while self.pending and budget > 0:
             if self._target != self._versions.compact_revision:
                 self._target = self._versions.compact_revision
-                self._live.clear()
                 self._work = self._run()
             seen = next(self._work, None)
             if seen is None:
@@ -59,62 +63,97 @@ class Compaction:
                 batch.put(_DONE_KEY, keys.pack_u64(self._target))
                 self._db.write(batch)
                 self.done = self._target
-                self._live.clear()
             else:
                 budget -= seen
         return self.pending
 
     def _run(self) -> Iterator[int]:
-        """The whole work for one target; yields the number of versions looked at, each write."""
-        yield from self._drop_chunks()
-        yield from self._drop_kept()
+        """The whole work for one target; yields what each part cost, in versions."""
+        marks = _Marks(self._versions.chunks_begin, self._target)
+        yield from self._mark_replaced(marks)
+        yield from self._drop_chunks(marks)
 
-    def _drop_chunks(self) -> Iterator[int]:
-        """Chunks that end before the target; the one that holds it stays for watches from it."""
-        cursor = keys.chunk_key(0, 0)
-        end = keys.chunk_key(self._target, 0)
-        while page := self._db.pairs(cursor, end, _PAGE):
+    def _pages(self, start: bytes, last_revision: int) -> Iterator[list[tuple[bytes, bytes]]]:
+        """The chunks from the key `start` on that begin with events up to a revision."""
+        end = keys.chunk_key(last_revision, keys.SUB_MAX)
+        while page := self._db.pairs(start, end, _PAGE):
+            yield page
+            start = page[-1][0] + b"\x00"
+
+    def _mark_replaced(self, marks: "_Marks") -> Iterator[int]:
+        """Mark what was replaced after the target and before now."""
+        holding = self._db.last(keys.chunk_key(0, 0), keys.chunk_key(self._target, keys.SUB_MAX))
+        start = holding[0] if holding else keys.chunk_key(0, 0)
+        for page in self._pages(start, self._versions.revision):
+            cost = 0
+            for _, chunk in page:
+                events = decode_chunk(chunk)
+                for event in events:
+                    if event[0] > self._target:
+                        marks.add(replaced_revision(event))
+                cost += len(events) + _CHUNK_COST
+            yield cost
+
+    def _drop_chunks(self, marks: "_Marks") -> Iterator[int]:
+        """Drop the chunks that end before the target; what holds it stays for watches from it."""
+        newest = self._db.last(keys.kept_key(0, b""), keys.after_prefix(keys.KEPT))
+        kept_max = keys.parse_kept_key(newest[0])[0] if newest else 0
+        for page in self._pages(keys.chunk_key(0, 0), self._target):
+            batch, cost, dropped = self._db.batch(), 0, 0
             for stored, chunk in page:
                 events = decode_chunk(chunk)
-                if events[-1][0] >= self._target:
-                    return
-                batch = self._db.batch()
-                for event in events:
-                    self._drop_event(batch, event)
-                batch.delete(stored)
-                self._db.write(batch)
-                self._versions.forget_chunks(events[-1][0])
-                yield len(events)
-            cursor = page[-1][0] + b"\x00"
-
-    def _drop_event(self, batch: WriteBatch, event: Event) -> None:
-        revision, key, record = event
-        if is_deletion(event):
-            batch.delete(keys.dead_key(key, revision))
-        elif self._live_revision(key) == revision:
-            current = self._db.get(keys.KV + key)
-            if current is None or read_header(current).mod_revision != revision:
-                batch.put(keys.kept_key(revision, key), record)
-
-    def _drop_kept(self) -> Iterator[int]:
-        """Versions that an earlier compaction needed."""
-        cursor = keys.kept_key(0, b"")
-        end = keys.kept_key(self._target, b"")
-        while page := self._db.pairs(cursor, end, _PAGE):
-            batch = self._db.batch()
-            for stored, _ in page:
-                revision, key = keys.parse_kept_key(stored)
-                if self._live_revision(key) != revision:
+                cost += len(events) + _CHUNK_COST
+                if events[-1][0] < self._target:
+                    _drop_events(batch, events, marks)
                     batch.delete(stored)
+                    dropped = events[-1][0]
+                _release(batch, events, self._target, marks, kept_max)
             self._db.write(batch)
-            yield len(page)
-            cursor = page[-1][0] + b"\x00"
+            if dropped:
+                self._versions.forget_chunks(dropped)
+            yield cost
 
-    def _live_revision(self, key: bytes) -> int:
-        """Mod revision of the version of `key` at the target, 0 when it did not exist."""
-        live = self._live.get(key)
-        if live is None:
-            if len(self._live) >= _MEMO_MAX:
-                self._live.clear()
-            live = self._live[key] = self._versions.revision_at(self._target, key)
-        return live
+
+class _Marks:
+    """A set of revisions from `first` to `last`, a bit each: what a transaction wrote beside a
+    version that is needed is kept with it, until it is replaced in its turn."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self._first = first
+        self._last = last
+        self._bits = bytearray((last - first) // 8 + 1)
+
+    def add(self, revision: int) -> None:
+        """Mark a revision, if it is one of them."""
+        if self._first <= revision <= self._last:
+            position = revision - self._first
+            self._bits[position >> 3] |= 1 << (position & 7)
+
+    def within(self, first: int, last: int) -> bool:
+        """Whether any may be marked of the revisions from `first` to `last`, which it spans."""
+        begin, end = (first - self._first) >> 3, (last - self._first) >> 3
+        return any(self._bits[begin : end + 1])
+
+    def __contains__(self, revision: int) -> bool:
+        position = revision - self._first
+        return position >= 0 and bool(self._bits[position >> 3] & (1 << (position & 7)))
+
+
+def _drop_events(batch: WriteBatch, events: Sequence[Event], marks: _Marks) -> None:
+    """Take care of what reads still need of a chunk, and no longer need beside it."""
+    needed = marks.within(events[0][0], events[-1][0])
+    for event in events:
+        if is_deletion(event):
+            batch.delete(keys.dead_key(event[1], event[0]))
+        elif needed and event[0] in marks:
+            batch.put(keys.kept_key(event[0], event[1]), event[2])
+
+
+def _release(
+    batch: WriteBatch, events: Sequence[Event], target: int, marks: _Marks, kept_max: int
+) -> None:
+    """What events up to the target replaced no read can see: it need not be kept, if it was."""
+    for event in events:
+        replaced = replaced_revision(event)
+        if event[0] <= target and (0 < replaced <= kept_max or replaced in marks):
+            batch.delete(keys.kept_key(replaced, event[1]))

@@ -20,6 +20,7 @@ META = b"m"
 """+ name -> what the store is about as a whole."""
 
 U64 = Struct(">Q")
+SUB_MAX = 2**32 - 1
 _CHUNK = Struct(">cQI")
 _DEAD_END = b"\x00\x01"
 

@@ -28,6 +28,7 @@ from .records import (
     pack_key_value,
     pack_range,
     read_header,
+    replaced_revision,
     without_value,
 )
 
@@ -40,7 +41,6 @@ _SORT_FIELDS = ("", "version", "create_revision", "mod_revision")
 _SORT_KEY, _SORT_VALUE = 0, 4
 _SORT_NONE, _SORT_ASCEND, _SORT_DESCEND = 0, 1, 2
 _LIMIT_MAX = 2**62
-_SUB_MAX = 2**32 - 1
 
 
 class Versions:
@@ -60,7 +60,7 @@ class Versions:
         self._chunk: tuple[int, int, Sequence[Event]] = (1, 0, ())
         # Searching below the first chunk would pass all that compaction deleted.
         oldest = overlay.db.pairs(keys.chunk_key(0, 0), keys.after_prefix(keys.EVENTS), 1)
-        self._chunks_begin = keys.parse_chunk_key(oldest[0][0])[0] if oldest else 0
+        self.chunks_begin = keys.parse_chunk_key(oldest[0][0])[0] if oldest else 0
 
     def current(self, key: bytes) -> bytes | None:
         """The newest record of `key`, None when it does not exist now."""
@@ -78,12 +78,12 @@ class Versions:
         return self._find_in_chunks(revision, key)
 
     def _find_in_chunks(self, revision: int, key: bytes) -> bytes | None:
-        if revision < self._chunks_begin:
+        if revision < self.chunks_begin:
             return None
         first, last, events = self._chunk
         if first < revision < last:
             return _find(events, revision, key)
-        sub = _SUB_MAX
+        sub = keys.SUB_MAX
         while True:
             found = self.overlay.db.last(keys.chunk_key(0, 0), keys.chunk_key(revision, sub))
             if found is None:
@@ -99,13 +99,9 @@ class Versions:
     def version_at(self, revision: int, key: bytes, head: Header) -> bytes:
         """The record of `key` at `revision`, in the generation whose newest version `head` is
         and which existed then."""
-        return self._existing(self._walk(revision, key, head), key)
-
-    def _walk(self, revision: int, key: bytes, head: Header) -> int:
-        """The mod revision of that record."""
         while (older := _older(head, revision)) > revision:
             head = read_header(self._existing(older, key))
-        return older
+        return self._existing(older, key)
 
     def _versions_at(self, revision: int, live: list[tuple[bytes, bytes | Header]]) -> list[bytes]:
         """The records at `revision` of what `live_at` found there.
@@ -130,17 +126,6 @@ class Versions:
                     further.append((_older(read_header(record), revision), position))
             todo = further
         return records
-
-    def revision_at(self, revision: int, key: bytes) -> int:
-        """The mod revision of the version of `key` at `revision`, 0 when it did not exist."""
-        record = self.overlay.get(keys.KV + key)
-        if record is not None:
-            head = read_header(record)
-            if head.create_revision <= revision:
-                return self._walk(revision, key, head)
-        for _, head in self._dead_at(revision, key, b""):
-            return self._walk(revision, key, head)
-        return 0
 
     def _dead_at(
         self, revision: int, key: bytes, range_end: bytes, page: int = 0
@@ -172,7 +157,7 @@ class Versions:
 
     def forget_chunks(self, last_revision: int) -> None:
         """The chunks up to one that ends in `last_revision` are gone."""
-        self._chunks_begin = last_revision
+        self.chunks_begin = last_revision
         self._chunk = (1, 0, ())
 
     def _existing(self, revision: int, key: bytes) -> bytes:
@@ -312,9 +297,8 @@ class Versions:
 
     def previous(self, event: Event) -> KeyValue | None:
         """What the event's key was just before it, None when it was absent or compacted."""
-        _, key, record = event
-        prev = keys.U64.unpack(record)[0] if len(record) == 8 else read_header(record).prev
-        old = self.record_at(prev, key) if prev else None
+        replaced, key = replaced_revision(event), event[1]
+        old = self.record_at(replaced, key) if replaced else None
         return None if old is None else key_value(key, old)
 
 

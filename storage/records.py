@@ -32,6 +32,7 @@ PUBLIC = 24
 """Where the part of a record that clients see begins."""
 _EMPTY_VALUE = bytes(4)
 _unpack_public = Struct(">xQxQxQxQ").unpack_from
+_unpack_first = Struct(">Q").unpack_from
 
 SKIP_1 = 64
 """Versions between the targets of `skip_1`; a power of two, as SKIP_2."""
@@ -113,6 +114,11 @@ def pack_range(revision: int, count: int, more: bool, kvs: Sequence[bytes]) -> b
 def is_deletion(event: Event) -> bool:
     """Whether the event deleted its key."""
     return len(event[2]) < HEADER_SIZE
+
+
+def replaced_revision(event: Event) -> int:
+    """Mod revision of the version that the event replaced or deleted, 0 when there was none."""
+    return cast("int", _unpack_first(event[2])[0])
 
 
 def encode_chunks(events: Sequence[Event]) -> Iterator[tuple[bytes, bytes]]:

@@ -1,7 +1,7 @@
 """Compaction: what stays readable, what goes, and that it may be interrupted anywhere."""
 
 import pytest
-from sampan.storage.keys import parse_chunk_key
+from sampan.storage.keys import parse_chunk_key, parse_kept_key
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
 
@@ -85,6 +85,51 @@ def test_versions_replaced_while_compaction_runs_stay_readable(store):
     apply(store, ("compact", store.revision))
     finish(store)
     assert store._db.pairs(b"o", b"p") == []
+    assert store._db.pairs(b"d", b"e") == []
+
+
+def kept(store):
+    """(revision, key) of the versions that were moved out of the history."""
+    return [parse_kept_key(stored) for stored, _ in store._db.pairs(b"o", b"p")]
+
+
+def test_what_is_kept_goes_with_the_compaction_that_no_longer_needs_it(store):
+    put_both = ("txn", [], [("put", b"a", b"1"), ("put", b"b", b"1")], [])
+    for request in (put_both, ("put", b"c", b"1"), ("put", b"a", b"2"), ("put", b"a", b"3")):
+        apply(store, request)
+        store.commit()
+    before = everything(store, 3)
+    apply(store, ("compact", 3))
+    finish(store)
+    assert (2, b"a") in kept(store)  # b's version of that revision is the newest still
+    assert everything(store, 3) == before
+    apply(store, ("delete", b"b"))
+    before = everything(store, 5)
+    apply(store, ("compact", 5))
+    finish(store)
+    assert kept(store) == [(2, b"b")]
+    assert everything(store, 5) == before
+    apply(store, ("delete", b"a"), ("compact", 7))
+    finish(store)
+    assert kept(store) == []
+    assert [kv[0] for kv in everything(store, 0)] == [b"c"]
+
+
+def test_a_revision_of_many_chunks_is_kept_whole_and_dropped_whole(store):
+    names = [b"%03d" % i for i in range(400)]
+    apply(store, ("txn", [], [("put", name, b"1") for name in names], []))
+    apply(store, ("delete", b"0", b"3"), ("put", b"other", b""))
+    store.commit()
+    apply(store, ("put", b"last", b""))
+    store.commit()
+    for revision, left in ((2, 400), (3, 100), (4, 101), (5, 102)):
+        before = {at: everything(store, at) for at in range(revision, 6)}
+        apply(store, ("compact", revision))
+        finish(store)
+        assert {at: everything(store, at) for at in range(revision, 6)} == before
+        assert len(before[revision]) == left
+        assert [event[0] for event in store.history(revision)].count(2) == 400 * (revision == 2)
+    assert kept(store) == []
     assert store._db.pairs(b"d", b"e") == []
 
 
