@@ -52,6 +52,10 @@ RETRY_S_MAX = 0.5
 _new_call = tuple.__new__  # half the cost of calling a NamedTuple
 AVOID_S = 1.0
 """How long an endpoint that refused or did not answer is passed over: about an election."""
+HELLO_S = 1.0
+"""How long, at most, a new client's first requests for the leader wait until the nodes that it has
+reached have said who leads. Through a follower they would wait until that has applied them, which
+takes seconds when it is behind."""
 HOLD_S = 3.0
 """How long, at most, after the leader's connection broke, nothing is sent to nodes that believe in
 that leader still: they would forward a write to it, and nobody could tell what became of it. They
@@ -110,6 +114,7 @@ class Dispatcher:
         self._lost_leader: Link | None = None
         self._lost_leader_id = 0
         self._hold_until = 0.0
+        self._hello_until = 0.0
         self.lanes = {
             kind: Lane(kind)
             for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE, KIND_INSPECT)
@@ -129,6 +134,9 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to connect, in the loop's thread."""
+        if len(self.links) > 1:
+            self._hello_until = self._loop.time() + HELLO_S
+            self._loop.call_at(self._hello_until, self._flush_soon)
         for link in self.links:
             link.open()
 
@@ -293,6 +301,8 @@ class Dispatcher:
         if for_leader and now >= self._hold_until and (link := self._to_leader(now)) is not None:
             return link
         usable = [link for link in self.links if link.ready]
+        if for_leader and now < self._hello_until and not all(link.member_id for link in usable):
+            return None
         usable = [link for link in usable if link.avoid_until <= now] or usable
         if for_leader:
             if now < self._hold_until:

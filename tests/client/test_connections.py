@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
-from sampan.client import AsyncClient, errors
+from sampan.client import AsyncClient, _dispatch, errors
 
 from .fake_node import STOPPED, FakeNode
 from .scenario import LONG_S, run, silent
@@ -57,6 +58,41 @@ def test_writes_and_linearizable_reads_prefer_the_leader(node, other):
         node.kill()
         assert (await client.get("k")).header.member_id == 2
         assert (await client.put("k", "v")).header.member_id == 2
+
+    run([node, other], scenario, timeout_s=LONG_S)
+
+
+@pytest.mark.parametrize("kind", ["write", "read"])
+def test_the_first_request_waits_until_the_leader_is_known(node, other, kind, monkeypatch):
+    monkeypatch.setattr(_dispatch, "HELLO_S", LONG_S)
+    node.leader_id = other.leader_id = 2
+    said = threading.Event()
+
+    def slow_leader(header, requests):
+        if header[2] == "maintenance":
+            said.wait()
+
+    other.behave = slow_leader
+
+    async def scenario(client):
+        call = client.put("k", "v") if kind == "write" else client.get("k")
+        answer = asyncio.ensure_future(call)
+        await asyncio.to_thread(node.wait_for, lambda fake: fake.requests("maintenance"))
+        await asyncio.to_thread(other.wait_for, lambda fake: fake.requests("maintenance"))
+        said.set()
+        assert (await answer).header.member_id == 2
+
+    run([node, other], scenario, timeout_s=LONG_S)
+    assert node.requests(kind) == [], "a follower may be far behind"
+    assert node.openings == 0
+
+
+def test_a_node_that_does_not_say_who_leads_is_not_waited_for_long(node, other):
+    node.leader_id = other.leader_id = 1
+    other.behave = silent
+
+    async def scenario(client):
+        assert (await client.put("k", "v")).header.member_id == 1
 
     run([node, other], scenario, timeout_s=LONG_S)
 
