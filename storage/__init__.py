@@ -45,10 +45,12 @@ Brackets are msgpack arrays. A put writes two values: the record under "k", and 
 the chunk of its revision. `prev`, `skip_1` and `skip_2` (records.py) lead from a version to earlier
 ones; a read in the past starts at "k" or "d" and follows them through the chunks (mvcc.py).
 
-- All that an entry changed, and its index in "mapplied", are in one batch, always (overlay.py).
-  RocksDB keeps no log of it: after a crash the state is that of the last flush, at an index that
-  it knows, and the raft log is applied again from there. The log must not be compacted past the
-  index that `flush` returned.
+- All that an entry changed but its chunks, and its index in "mapplied", are in one batch, always
+  (overlay.py). RocksDB keeps no log of it: after a crash the state is that of the last flush, at an
+  index that it knows, and the raft log is applied again from there. The log must not be compacted
+  past the index that `flush` returned.
+- Chunks are written before what else their entries changed. Those that begin after the revision in
+  "mapplied" are dropped when the database is opened; they come again with their entries.
 - Applying depends on nothing but the state and the entry. Members at the same applied index have
   equal records, revisions, answers and hashes; where chunks end, and how much of the history below
   the compact revision is gone yet, is each member's own affair (compaction.py).

@@ -291,7 +291,7 @@ class Versions:
             events += self.recent
         return list(_from(events, first_revision))
 
-    def committed(self) -> None:
+    def saved(self) -> None:
         """The chunks of `recent` are in the database now."""
         self._before, self.recent = self.recent, []
 

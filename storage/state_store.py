@@ -21,6 +21,7 @@ from .compaction import Compaction
 from .errors import StorageError
 from .executor import Executor
 from .hashing import hash_slices
+from .hot_keys import HotKeys
 from .leases import Leases
 from .mvcc import Result, Versions
 from .overlay import Overlay
@@ -30,11 +31,14 @@ from .sessions import Answer, Sessions, Stamp, with_refused
 from .writer import Writer
 
 COMMIT_KEYS = 1024
-"""Uncommitted keys that start a commit: it takes 1 or 2 ms, in which nothing else happens. Four
-times as many did no more puts a second and made the 99th percentile a third longer."""
+"""Uncommitted keys that start a commit, and events that are written as history: it takes 1 or 2 ms,
+in which nothing else happens. Four times as many did no more puts a second and made the 99th
+percentile a third longer."""
 COMMIT_BYTES = 1 << 18
-"""Uncommitted bytes of records that start a commit. More would not be faster: they leave the
-processor's cache before they are written."""
+"""Likewise bytes of records. More would not be faster: they leave the processor's cache before they
+are written."""
+WAITING_BYTES_MAX = 1 << 25
+"""Bytes of records, those that were replaced included, after which few keys are committed, too."""
 
 _APPLIED_KEY = keys.META + b"applied"
 _APPLIED = Struct(">QQQQI")  # index, term, revision, compact revision, history hash
@@ -47,6 +51,11 @@ class StateStore:
 
     def __init__(self, path: Path) -> None:
         self._db = open_state(path)
+        raw = self._db.get(_APPLIED_KEY)
+        index, term, revision, compact_revision, history_hash = (
+            _APPLIED.unpack(raw) if raw else (0, 0, 1, 0, 0)
+        )
+        self._drop_history_after(revision)
         self._overlay = Overlay(self._db)
         self._versions = Versions(self._overlay)
         self.leases = Leases(self._overlay, lambda: self._index)
@@ -56,10 +65,9 @@ class StateStore:
         self._executor = Executor(
             self._versions, self._writer, self.leases, self.sessions, self.alarms
         )
-        raw = self._db.get(_APPLIED_KEY)
-        index, term, revision, compact_revision, history_hash = (
-            _APPLIED.unpack(raw) if raw else (0, 0, 1, 0, 0)
-        )
+        self._hot_keys = HotKeys()
+        # What waits for a commit: bytes of records ever since the last one, and keys lately.
+        self._waiting_bytes = self._waiting_keys = 0
         self._index: int = index
         self._term: int = term
         self._history_hash: int = history_hash
@@ -155,8 +163,15 @@ class StateStore:
 
     def _begin(self, index: int, term: int) -> None:
         self._check_next(index, term)
-        if len(self._overlay.writes) > COMMIT_KEYS or self._writer.record_bytes > COMMIT_BYTES:
-            self.commit()  # before the entry: a commit never holds a part of one
+        # Before the entry: neither a commit nor a chunk of history holds a part of one.
+        fresh = len(self._overlay.writes) - self._waiting_keys
+        events = len(self._versions.recent)
+        if max(fresh, events) > COMMIT_KEYS or self._writer.record_bytes > COMMIT_BYTES:
+            self._hot_keys.note(self._overlay.writes, events)
+            self._save_history()
+            self._waiting_keys = len(self._overlay.writes)
+            if not self._hot_keys.few or self._waiting_bytes > WAITING_BYTES_MAX:
+                self.commit()
         self._index, self._term = index, term
 
     def _execute(self, requests: Sequence[tuple[Any, ...]]) -> list[Result] | int:
@@ -219,11 +234,8 @@ class StateStore:
         versions = self._versions
         if self._committed_index == self._index:
             return
+        self._save_history()
         self.sessions.save()
-        for stored, chunk in encode_chunks(versions.recent):
-            self._overlay.writes[stored] = chunk
-            # Without the array's head: chunks may end elsewhere on another member.
-            self._history_hash = crc32(chunk_body(chunk), self._history_hash)
         self._overlay.writes[_APPLIED_KEY] = _APPLIED.pack(
             self._index,
             self._term,
@@ -234,8 +246,33 @@ class StateStore:
         versions.range_cache.committing()
         self._overlay.commit()
         self._committed_index = self._index
-        versions.committed()
+        self._waiting_bytes = self._waiting_keys = 0
         self._writer.committed()
+
+    def _save_history(self) -> None:
+        """Write the chunks of what was applied since the last time. Until the next commit they are
+        ahead of the rest: a start drops them."""
+        versions = self._versions
+        if not versions.recent:
+            return
+        batch = self._db.batch()
+        for stored, chunk in encode_chunks(versions.recent):
+            batch[stored] = chunk
+            # Without the array's head: chunks may end elsewhere on another member.
+            self._history_hash = crc32(chunk_body(chunk), self._history_hash)
+        self._db.write(batch)
+        versions.saved()
+        self._waiting_bytes += self._writer.record_bytes
+        self._writer.record_bytes = 0
+
+    def _drop_history_after(self, revision: int) -> None:
+        """Drop the chunks of what was not committed before the last crash: it is applied again."""
+        start, end = keys.chunk_key(revision + 1, 0), keys.after_prefix(keys.EVENTS)
+        while ahead := self._db.pairs(start, end, 64):
+            batch = self._db.batch()
+            for stored, _ in ahead:
+                batch.delete(stored)
+            self._db.write(batch)
 
     # -- reading -------------------------------------------------------------------------------
 

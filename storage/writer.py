@@ -40,7 +40,7 @@ class Writer:
         # key that has uncommitted writes.
         self._heads: dict[bytes, tuple[int, ...] | None] = {}
         self.record_bytes = 0
-        """Of puts since the last commit."""
+        """Of puts since their history was saved, which resets it."""
 
     def plain_puts(self, requests: Sequence[tuple[Any, ...]], position: int) -> int:
         """Execute the puts of nothing but key and value that begin at `position`, each with the
@@ -150,7 +150,6 @@ class Writer:
 
     def committed(self) -> None:
         """What was written is in the database now: its headers need not all be known any more."""
-        self.record_bytes = 0
         if len(self._heads) > HEADS_MAX:
             for stored in list(islice(self._heads, HEADS_MAX // 2)):
                 del self._heads[stored]

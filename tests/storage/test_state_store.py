@@ -8,9 +8,9 @@ import threading
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sampan.storage import records, state_store, writer
+from sampan.storage import hot_keys, records, state_store, writer
 from sampan.storage.errors import CorruptionError, StorageError
-from sampan.storage.keys import parse_dead_key, parse_kept_key
+from sampan.storage.keys import parse_chunk_key, parse_dead_key, parse_kept_key
 from sampan.storage.overlay import Overlay
 from sampan.storage.records import decode_chunk, key_value
 from sampan.storage.state_store import StateStore
@@ -156,6 +156,7 @@ step = st.one_of(
         st.just("expire"), st.dictionaries(st.integers(1, 3), st.integers(0, 2)), st.integers(0, 3)
     ),
     st.tuples(st.just("flush_and_crash")),
+    st.tuples(st.just("crash")),
 )
 
 
@@ -196,22 +197,33 @@ class Histories:
 
     def flush_and_crash(self):
         """What was not flushed is lost, and applied again as from the log."""
-        history_hash = self.store.history_hash
+        self.store.commit()
         self.store.flush()
+        self.crash()
+
+    def crash(self):
+        """Likewise what was not committed; of that, history may be on the disk already."""
         self.store.close()
         self.store = StateStore.open(self.path)
-        for index in range(self.store.applied_index + 1, len(self.log) + 1):
-            self.store.apply(index, 1, self.log[index - 1])
-        assert self.store.history_hash == history_hash
+        self.apply_again(self.store)
+
+    def apply_again(self, store):
+        for index in range(store.applied_index + 1, len(self.log) + 1):
+            store.apply(index, 1, self.log[index - 1])
 
 
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(st.lists(step, min_size=10, max_size=60), st.sampled_from([1, 2, 128]))
-def test_any_history_agrees_with_the_model(fast_directories, steps, chunk_events):
+@given(
+    st.lists(step, min_size=10, max_size=60), st.sampled_from([1, 2, 128]), st.sampled_from([1, 4])
+)
+def test_any_history_agrees_with_the_model(fast_directories, steps, chunk_events, hot_keys_max):
     both = Histories(next(fast_directories))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state_store, "COMMIT_KEYS", 3)
+        patch.setattr(hot_keys, "KEYS_MAX", hot_keys_max)
+        patch.setattr(hot_keys, "WINDOW_EVENTS", 4)
         patch.setattr(records, "CHUNK_EVENTS_MAX", chunk_events)
         patch.setattr(writer, "SKIP_1", 2)
         patch.setattr(writer, "SKIP_2", 4)
@@ -225,6 +237,10 @@ def test_any_history_agrees_with_the_model(fast_directories, steps, chunk_events
         assert all_hashes(store) == hashes
         check_everything(store, model)
         check_nothing_is_left(store, model)
+        fresh = StateStore.open(next(fast_directories))
+        both.apply_again(fresh)
+        assert fresh.history_hash == store.history_hash
+    fresh.close()
     store.close()
     shutil.rmtree(both.path)
 
@@ -330,6 +346,68 @@ def test_much_that_is_applied_is_committed_by_itself(tmp_path, monkeypatch):
     store.commit()
     assert store.flush() == 23
     store.close()
+
+
+@pytest.fixture
+def soon_hot(monkeypatch):
+    """Small bounds for when records wait for the next flush."""
+    monkeypatch.setattr(state_store, "COMMIT_KEYS", 4)
+    monkeypatch.setattr(hot_keys, "KEYS_MAX", 8)
+    monkeypatch.setattr(hot_keys, "WINDOW_EVENTS", 24)
+
+
+def put_often(store, names, rounds):
+    for i in range(rounds):
+        for name in names:
+            store.apply(store.applied_index + 1, 1, [("put", name, b"%d" % i)])
+
+
+HOT = [b"%d" % i for i in range(6)]
+
+
+def test_records_of_a_few_keys_wait_for_the_next_flush(store, soon_hot):
+    put_often(store, HOT, 8)
+    waits_since = store.flush()
+    put_often(store, HOT, 100)
+    assert store.flush() == waits_since
+    assert len(store._overlay.writes) <= len(HOT) + 1
+    assert len(store._versions.recent) <= 5, "history does not wait"
+    assert store.range(("range", b"5"))[4] == [(b"5", 7, 649, 108, 0, b"99")]
+    assert len(store.history(2, 1000)) == 648
+    assert store.range(("range", b"5", b"", 0, 300))[4][0][2] == 295
+    store.commit()
+    assert store.flush() == 648
+
+
+def test_history_that_is_ahead_of_its_records_is_dropped_and_made_again(tmp_path, soon_hot):
+    store = StateStore.open(tmp_path / "state")
+    put_often(store, HOT, 40)
+    ahead = store._db.pairs(b"e", b"f")[-1][0]
+    store.close()
+    store = StateStore.open(tmp_path / "state")
+    applied = store.applied_index
+    assert applied < 240
+    assert parse_chunk_key(ahead)[0] > applied + 1
+    assert [event[0] for event in store.history(2, 1000)] == list(range(2, applied + 2))
+    for index in range(applied + 1, 241):
+        store.apply(index, 1, [("put", HOT[(index - 1) % 6], b"%d" % ((index - 1) // 6))])
+    assert [event[0] for event in store.history(2, 1000)] == list(range(2, 242))
+    assert store.range(("range", b"3"))[4] == [(b"3", 5, 239, 40, 0, b"39")]
+    store.close()
+
+
+def test_many_keys_or_bytes_end_the_waiting(store, soon_hot, monkeypatch):
+    put_often(store, HOT, 8)
+    put_often(store, [b"other%d" % i for i in range(10)], 1)
+    assert store.flush() >= 50
+    put_often(store, HOT, 12)
+    waits_since = store.flush()
+    put_often(store, HOT, 2)
+    assert store.flush() == waits_since
+    monkeypatch.setattr(state_store, "WAITING_BYTES_MAX", 10_000)
+    store.apply(store.applied_index + 1, 1, [("put", b"0", bytes(10_000))])
+    put_often(store, HOT, 2)
+    assert store.flush() > waits_since + 12
 
 
 def test_everything_is_seen_before_it_is_committed(store):
