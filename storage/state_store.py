@@ -244,10 +244,10 @@ class StateStore:
             self._history_hash,
         )
         versions.range_cache.committing()
+        self._writer.committing()
         self._overlay.commit()
         self._committed_index = self._index
         self._waiting_bytes = self._waiting_keys = 0
-        self._writer.committed()
 
     def _save_history(self) -> None:
         """Write the chunks of what was applied since the last time. Until the next commit they are
