@@ -30,7 +30,7 @@ from ..transport.requests import (
     KIND_WRITE,
 )
 from . import errors
-from ._io import Future, Loop
+from ._io import Future, Loop, Unwatched
 from ._lane import Lane, packable
 from ._link import (
     Call,
@@ -347,7 +347,7 @@ class Dispatcher:
     def _probe(self, link: Link) -> None:
         """Ask a node who it is and whom it follows."""
         lane = self.pinned_lane(link.endpoint, KIND_MAINTENANCE)
-        self.queue(lane, _Unwatched(), ("status",), 0, AVOID_S)
+        self.queue(lane, Unwatched(), ("status",), 0, AVOID_S)
 
     def _probe_all(self) -> None:
         """While the leader is lost: until a node knows that, or the time to wait is over."""
@@ -575,19 +575,6 @@ def _worth_retrying(kind: str, error: WireError) -> bool:
     if error.code != wire.UNAVAILABLE:
         return False
     return error.outcome == Outcome.NOT_APPLIED or kind != KIND_WRITE
-
-
-class _Unwatched:
-    """The future of a probe: what it tells was learnt when its reply arrived."""
-
-    def done(self) -> bool:
-        return False
-
-    def set_result(self, result: Any, /) -> None:
-        pass
-
-    def set_exception(self, exception: BaseException, /) -> None:
-        pass
 
 
 _in_this_process: "weakref.WeakSet[Dispatcher]" = weakref.WeakSet()

@@ -44,3 +44,17 @@ class Loop(Protocol):
 
     def remove_reader(self, fd: int, /) -> object:
         """Forget `fd`."""
+
+
+class Unwatched:
+    """The future of a call that nobody waits for: what it tells was learnt when its reply came."""
+
+    def done(self) -> bool:
+        """Never: its reply is wanted."""
+        return False
+
+    def set_result(self, result: Any, /) -> None:
+        """Nothing is left to do."""
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Likewise."""

@@ -121,7 +121,7 @@ class _Marks:
     def __init__(self, first: int, last: int) -> None:
         self._first = first
         self._last = last
-        self._bits = bytearray((last - first) // 8 + 1)
+        self._bits = bytearray(max(last - first, 0) // 8 + 1)
 
     def add(self, revision: int) -> None:
         """Mark a revision, if it is one of them."""
