@@ -148,7 +148,7 @@ def open_state(path: Path) -> "Database":
     options.set_compression_per_level([DBCompressionType.none(), *[lz4] * 6])
     options.set_enable_blob_files(True)
     options.set_min_blob_size(BLOB_BYTES_MIN)
-    options.set_blob_compression_type(DBCompressionType.none())  # until they are rewritten
+    options.set_blob_compression_type(lz4)
     # When garbage is collected (`Database.collect`), wherever it is.
     options.set_blob_gc_age_cutoff(1.0)
     options.set_blob_gc_force_threshold(BLOB_GARBAGE_MIN)
@@ -344,16 +344,7 @@ class Database:
                 self._collect_blobs(wanted)
 
     def _collect_blobs(self, wanted: bool) -> None:
-        """What is left of files that are rewritten will stay, so it is compressed. For all large
-        values, which are written once and mostly dropped as a whole, that would be a twentieth of
-        the CPU of a busy cluster."""
-        compression = "kLZ4Compression" if wanted else "kNoCompression"
-        self._db.set_options(
-            {
-                "enable_blob_garbage_collection": "true" if wanted else "false",
-                "blob_compression_type": compression,
-            }
-        )
+        self._db.set_options({"enable_blob_garbage_collection": "true" if wanted else "false"})
         self._collecting = wanted
 
     def close(self) -> None:

@@ -125,15 +125,3 @@ def test_a_compaction_of_everything_leaves_no_garbage(tmp_path):
     database.flush()
     assert len(blob_files(tmp_path / "state")) == 2, "the next flush moves nothing"
     database.close()
-
-
-def test_large_values_are_compressed_when_they_are_rewritten(tmp_path):
-    database = open_state(tmp_path / "state")
-    text = b"the same words over and over again " * 1000
-    write(database, [(b"%d" % number, text) for number in range(50)])
-    database.flush()
-    assert database.size_bytes() > 50 * len(text)
-    database.compact()
-    assert database.size_bytes() < 10 * len(text)
-    assert database.get(b"7") == text
-    database.close()
