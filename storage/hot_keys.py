@@ -10,8 +10,8 @@ from collections.abc import Collection
 
 KEYS_MAX = 16_384
 """So many take one commit 20 ms, once a flush."""
-WINDOW_EVENTS = 3 * KEYS_MAX
-"""Events in which no more keys than KEYS_MAX may be written: each is written several times."""
+WRITES_PER_KEY = 2
+"""How often each was written when they count as few: half of the writes are spared at least."""
 
 
 class HotKeys:
@@ -32,8 +32,7 @@ class HotKeys:
             self.few = len(waiting) <= KEYS_MAX
             return
         self._events += events
-        if len(self._seen) <= KEYS_MAX:
-            self._seen.update(waiting)
-        if self._events >= WINDOW_EVENTS:
-            self.few = len(self._seen) <= KEYS_MAX
+        self._seen.update(waiting)
+        self.few = self._events >= WRITES_PER_KEY * len(self._seen)
+        if self.few or len(self._seen) > KEYS_MAX:
             self._begin()

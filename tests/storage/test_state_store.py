@@ -223,7 +223,6 @@ def test_any_history_agrees_with_the_model(fast_directories, steps, chunk_events
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(state_store, "COMMIT_KEYS", 3)
         patch.setattr(hot_keys, "KEYS_MAX", hot_keys_max)
-        patch.setattr(hot_keys, "WINDOW_EVENTS", 4)
         patch.setattr(records, "CHUNK_EVENTS_MAX", chunk_events)
         patch.setattr(writer, "SKIP_1", 2)
         patch.setattr(writer, "SKIP_2", 4)
@@ -353,7 +352,6 @@ def soon_hot(monkeypatch):
     """Small bounds for when records wait for the next flush."""
     monkeypatch.setattr(state_store, "COMMIT_KEYS", 4)
     monkeypatch.setattr(hot_keys, "KEYS_MAX", 8)
-    monkeypatch.setattr(hot_keys, "WINDOW_EVENTS", 24)
 
 
 def put_often(store, names, rounds):
