@@ -58,9 +58,10 @@ class Versions:
         self._before: list[Event] = []  # those just before `recent`, for watches that follow
         # (first revision, last revision, events) of the chunk read last: neighbours are often next
         self._chunk: tuple[int, int, Sequence[Event]] = (1, 0, ())
-        # Searching below the first chunk would pass all that compaction deleted.
         oldest = overlay.db.pairs(keys.chunk_key(0, 0), keys.after_prefix(keys.EVENTS), 1)
         self.chunks_begin = keys.parse_chunk_key(oldest[0][0])[0] if oldest else 0
+        """A revision before which no chunk begins. Searching there would pass all that compaction
+        deleted."""
 
     def current(self, key: bytes) -> bytes | None:
         """The newest record of `key`, None when it does not exist now."""
@@ -128,7 +129,7 @@ class Versions:
         return records
 
     def _dead_at(
-        self, revision: int, key: bytes, range_end: bytes, page: int = 0
+        self, revision: int, key: bytes, range_end: bytes, page: int
     ) -> Iterator[tuple[bytes, Header]]:
         """The generations in a range that existed at `revision` and were deleted since."""
         for dead, raw in self._paged(*keys.dead_bounds(key, range_end), page):
@@ -138,7 +139,7 @@ class Versions:
                 yield name, head
 
     def _alive_at(
-        self, revision: int, key: bytes, range_end: bytes, page: int = 0
+        self, revision: int, key: bytes, range_end: bytes, page: int
     ) -> Iterator[tuple[bytes, bytes | Header]]:
         """The keys of a range that exist now and did at `revision`."""
         for stored, record in self._paged(*keys.range_bounds(key, range_end), page):

@@ -11,7 +11,7 @@ from struct import Struct
 from typing import NamedTuple, cast
 
 from ..transport.codec import array_head, pack, unpack_local
-from .keys import chunk_key
+from . import keys
 
 Event = tuple[int, bytes, bytes]
 """(revision, key, record), or of a deletion (revision, key, mod revision u64 of what it deleted).
@@ -32,7 +32,7 @@ PUBLIC = 24
 """Where the part of a record that clients see begins."""
 _EMPTY_VALUE = bytes(4)
 _unpack_public = Struct(">xQxQxQxQ").unpack_from
-_unpack_first = Struct(">Q").unpack_from
+_unpack_first = keys.U64.unpack_from
 
 SKIP_1 = 64
 """Versions between the targets of `skip_1`; a power of two, as SKIP_2."""
@@ -130,7 +130,7 @@ def encode_chunks(events: Sequence[Event]) -> Iterator[tuple[bytes, bytes]]:
         while len(chunk) > CHUNK_BYTES_MAX and end - start > 1:
             end = start + (end - start) // 2
             chunk = pack(events[start:end])
-        yield chunk_key(events[start][0], sub), chunk
+        yield keys.chunk_key(events[start][0], sub), chunk
         if end == len(events):
             return
         first = end  # of the events that share the revision at which the next chunk begins

@@ -236,12 +236,14 @@ def test_any_history_agrees_with_the_model(fast_directories, steps, chunk_events
         assert all_hashes(store) == hashes
         check_everything(store, model)
         check_nothing_is_left(store, model)
-        fresh = StateStore.open(next(fast_directories))
-        both.apply_again(fresh)
-        assert fresh.history_hash == store.history_hash
-    fresh.close()
+        twin_path = next(fast_directories)
+        twin = StateStore.open(twin_path)
+        both.apply_again(twin)
+        assert twin.history_hash == store.history_hash
+    twin.close()
     store.close()
-    shutil.rmtree(both.path)
+    for path in (both.path, twin_path):
+        shutil.rmtree(path)
 
 
 def readable(store):
