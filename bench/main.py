@@ -247,8 +247,10 @@ def main(argv: Sequence[str]) -> int:
     """Run `sampan bench` with these arguments; 0 when all went well, 1 when anything failed."""
     arguments = parser().parse_args(argv)
     # SIGTERM, too, must stop the clusters and workers that were started, and as SIGINT does:
-    # asyncio cancels its task then instead of letting an exception loose in the loop.
-    previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # asyncio cancels its task then instead of letting an exception loose in the loop. A shell has
+    # what it runs in the background ignore SIGINT; then SIGTERM would be ignored, too.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    terminate = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         if arguments.plot:
             check_plot(arguments.plot)
@@ -264,4 +266,5 @@ def main(argv: Sequence[str]) -> int:
         print("sampan bench: interrupted", file=sys.stderr)
         return 130
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, terminate)
+        signal.signal(signal.SIGINT, interrupt)

@@ -129,12 +129,15 @@ def test_a_worker_ends_with_its_parent(node):
         assert worker.wait(30) == 0
 
 
+@pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_leaves_no_worker_behind(node, number):
+def test_a_signal_leaves_no_worker_behind(node, number, background):
+    """Also where a shell runs it in the background, and has it ignore SIGINT."""
     code = "import sys; from sampan.bench.main import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["put", "--endpoints", node.endpoint, "--clients", "4", "--total", "1000000000"]
     command = [sys.executable, "-c", code, *arguments, "--warmup", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as bench_process:
+    ignored = (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if background else None
+    with subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=ignored) as bench_process:
         assert node.written.wait(30)
         bench_process.send_signal(number)
         # The workers inherited stderr: its end shows that they are gone, too.
