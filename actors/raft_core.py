@@ -107,6 +107,7 @@ class RaftCore(Actor):
         self._asked: set[int] = set()  # in this turn
         self._awaits: dict[int, int] = {}  # peer -> the last index when it asked last
         self._asked_here_at = float("-inf")  # when this member's own clients asked last
+        self._heard_at: dict[int, float] = {}  # peer -> when it said something last
         self._soft: tuple[int, int, str] = (0, 0, "follower")
         self.dropped = 0  # messages from peers that made no sense
 
@@ -216,6 +217,7 @@ class RaftCore(Actor):
         peer, frames, snapshot = message
         if self._node is None:
             return  # still starting; the peer sends again
+        self._heard_at[peer] = self.now
         for frame in frames:
             try:
                 m = decode_message(frame)
@@ -292,6 +294,7 @@ class RaftCore(Actor):
         self._snapshot_asked = False
         metadata = SnapshotMetadata(conf_state_from_tuple(conf_state), index, term)
         self._tail.snapshot_made = Snapshot(name.encode(), metadata)
+        self._tail.snapshot_wanted = False  # this is it, however often it was asked for meanwhile
 
     def on_durablec(self, applied: int) -> None:
         """The state database survives a crash up to `applied`: the log may be compacted so far."""
@@ -299,17 +302,25 @@ class RaftCore(Actor):
         if len(tail) <= bounds.entries_max and tail.bytes <= bounds.bytes_max:
             return
         index = tail.compactable(applied, bounds.keep_entries, bounds.keep_bytes)
-        made = tail.snapshot_made
-        fits = tail.bytes < self._held_bytes_max and len(tail) < bounds.held_entries_max
-        if made is not None and fits and self._snapshot_in_use():
-            index = min(index, made.metadata.index)
+        if tail.bytes < self._held_bytes_max and len(tail) < bounds.held_entries_max:
+            index = min(index, self._needed_after())
         if index > tail.start_index:
             tail.compact(index)
             self.emit("readyc", ("compact", index, tail.start_term))
 
-    def _snapshot_in_use(self) -> bool:
+    def _needed_after(self) -> int:
+        """The index after which a leader's followers need the log, one that is sent a snapshot
+        from there on. One that has fallen silent needs nothing, or it would for ever."""
+        election_s = self._settings.election_ticks * self._settings.heartbeat_s
         progress = self._running.status().progress
-        return any(p.pending_snapshot for p in progress.values())
+        return min(
+            (
+                progress[peer].pending_snapshot or progress[peer].match
+                for peer, at in self._heard_at.items()
+                if peer in progress and self.now - at < election_s
+            ),
+            default=self._tail.last_index(),
+        )
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""

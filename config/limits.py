@@ -187,8 +187,8 @@ class LogLimits(NamedTuple):
 
     @property
     def held_bytes_max(self) -> int:
-        """While a snapshot travels, the entries after it are kept up to this; beyond, they go, and
-        the follower takes another snapshot."""
+        """Entries that a follower needs which answers are kept up to this, those after a snapshot
+        on its way as well; beyond, they go, and the follower takes a snapshot, or another one."""
         return 4 * self.bytes_max
 
     @property

@@ -197,10 +197,9 @@ def message(kind, from_=2, to=1, **fields):
     return encode_message(Message(type=kind, from_=from_, to=to, **fields))
 
 
-@pytest.fixture
-def leading(log):
+def lead(log, **more):
     """Member 1 of three, elected by 2; everyone has entry 5 and knows that it is committed."""
-    core, out = started(log, ((2, 0, 4), (0, 0), entries(4)), (4, 1, THREE, ()), members=3)
+    core, out = started(log, ((2, 0, 4), (0, 0), entries(4)), (4, 1, THREE, ()), members=3, **more)
     play(core, out)
     for n in range(3 * ELECTION_TICKS):
         play(core, tick(core, 100.0 + n * HEARTBEAT_S))
@@ -210,6 +209,11 @@ def leading(log):
         play(core, acknowledge(core, peer, 5))
     wake(core)
     return core
+
+
+@pytest.fixture
+def leading(log):
+    return lead(log)
 
 
 def acknowledge(core, peer, index):
@@ -405,6 +409,80 @@ def test_compaction_leaves_entries_for_members_a_little_behind(log):
     core, out = started(log, disk, (100, 1, THREE, ()), members=3, log_limits=bounds)
     play(core, out)
     assert turn(core, ("durablec", 100)).on("readyc") == [("compact", 100 - bounds.keep_entries, 1)]
+
+
+@pytest.fixture
+def behind(log):
+    """Leading, with a small log of 205 entries. 2 has them all; 3 has 5, and says something."""
+    core = lead(log, log_limits=LogLimits(entries_max=64, bytes_max=1 << 20))
+    for _ in range(200):
+        play(core, turn(core, ("propc", (7, b"x"))))
+    play(core, acknowledge(core, 2, 205))
+    play(core, acknowledge(core, 3, 5))
+    return core
+
+
+def begins_after(core):
+    """The index after which the log begins."""
+    (status,) = [m[2] for m in turn(core, ("statusc", 2)).on("statusrc")]
+    return status["raft_index"] - status["log_entries"]
+
+
+def test_the_log_is_kept_for_a_follower_that_is_behind(behind):
+    assert turn(behind, ("durablec", 205)).on("readyc") == [("compact", 5, 3)]
+    play(behind, acknowledge(behind, 3, 100))
+    assert turn(behind, ("durablec", 205)).on("readyc") == [("compact", 100, 3)]
+
+
+def test_the_log_is_not_kept_for_a_follower_that_has_fallen_silent(behind):
+    behind.now += ELECTION_S
+    turn(behind, ("durablec", 205))
+    assert begins_after(behind) == 205 - LogLimits(entries_max=64).keep_entries
+
+
+def test_the_log_that_is_kept_has_a_bound(behind):
+    for _ in range(100):
+        play(behind, turn(behind, ("propc", (7, b"x"))))
+    play(behind, acknowledge(behind, 2, 305))
+    turn(behind, ("durablec", 305))
+    assert begins_after(behind) == 305 - LogLimits(entries_max=64).keep_entries
+
+
+@pytest.fixture
+def sending(behind):
+    """A leader that has compacted what 3 needs, and made a snapshot for it at 205."""
+    behind.now += ELECTION_S
+    turn(behind, ("durablec", 205), ("reportc", ("unreachable", 3)))
+    heard = message(MessageType.MsgHeartbeatResp, from_=3, term=3)
+    asked = Emitted()
+    for _ in range(3):
+        asked += turn(behind, ("recvc", (3, [heard], "")))
+    assert asked.on("snapshotc") == [None]
+    made = ("snapreadyc", ("snap-3-205", 205, 3, THREE))
+    assert turn(behind, made).on("snapshotc") == [], "one snapshot is enough"
+    ((peer, name, _),) = turn(behind, ("recvc", (3, [heard], ""))).on("snapsendc")
+    assert (peer, name) == (3, "snap-3-205")
+    for _ in range(100):
+        play(behind, turn(behind, ("propc", (7, b"x"))))
+    play(behind, acknowledge(behind, 2, 305))
+    return behind
+
+
+def test_the_log_is_kept_from_a_snapshot_that_travels(sending):
+    newer = ("snapreadyc", ("snap-3-300", 300, 3, THREE))
+    turn(sending, newer, ("durablec", 305))
+    assert begins_after(sending) == 205
+
+
+def test_the_log_is_kept_until_the_follower_has_taken_its_snapshot(sending):
+    turn(sending, ("reportc", ("snapshot", 3, True)))
+    assert turn(sending, ("durablec", 305)).on("readyc") == []
+    sent = acknowledge(sending, 3, 205).on("sendc")
+    appended = [decode_message(data) for peer, data in sent if peer == 3]
+    assert appended[0].entries[0].index == 206, "it goes on from the log"
+    play(sending, acknowledge(sending, 3, 300))
+    turn(sending, ("durablec", 305))
+    assert begins_after(sending) == 305 - LogLimits(entries_max=64).keep_entries
 
 
 def test_a_follower_whose_applier_stands_still_takes_no_more_entries(log):
