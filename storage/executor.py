@@ -5,7 +5,7 @@ server/lease. A request or a transaction makes at most one revision; what it ref
 before it has changed anything.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..transport import errors
@@ -26,6 +26,7 @@ from .sessions import Sessions
 from .writer import Writer
 
 Request = tuple[Any, ...]
+Check = Callable[[Request], errors.WireError | None]
 
 _COMPARED = (5, 3, 4)
 """compare target -> position in Header, for version, create and mod revision."""
@@ -96,11 +97,17 @@ class Executor:
     # -- put and delete ------------------------------------------------------------------------
 
     def _check_put(self, request: Request) -> errors.WireError | None:
-        _, key, _, lease, flags = (*request, 0, 0)[:5]
-        if lease and not self._leases.exists(lease):
-            return errors.LEASE_NOT_FOUND
-        if flags & (PUT_IGNORE_VALUE | PUT_IGNORE_LEASE) and self._versions.current(key) is None:
-            return errors.KEY_NOT_FOUND
+        return self._check_lease(request) or self._check_kept(request)
+
+    def _check_lease(self, request: Request) -> errors.WireError | None:
+        lease = request[3] if len(request) > 3 else 0
+        return errors.LEASE_NOT_FOUND if lease and not self._leases.exists(lease) else None
+
+    def _check_kept(self, request: Request) -> errors.WireError | None:
+        """Whether there is a key whose value or lease is to be kept."""
+        flags = request[4] if len(request) > 4 else 0
+        if flags & (PUT_IGNORE_VALUE | PUT_IGNORE_LEASE):
+            return errors.KEY_NOT_FOUND if self._versions.current(request[1]) is None else None
         return None
 
     def _put(self, key: bytes, value: bytes, lease: int = 0, flags: int = 0) -> Result:
@@ -180,9 +187,10 @@ class Executor:
         requests. Also for one that only reads, whenever nothing else is under way."""
         taken: list[bool] = []
         self._choose(request, taken)
-        refusal = self._check(request, iter(taken))
-        if refusal is not None:
-            return refusal
+        for check in (self._check_put_of_txn, self._check_range):
+            refusal = self._check(request, iter(taken), check)
+            if refusal is not None:
+                return refusal
         self._begin = len(self._versions.recent)
         return self._run(request, iter(taken))
 
@@ -208,21 +216,27 @@ class Executor:
             return target != COMPARE_VALUE and _holds(result, 0, value)
         return all(_holds(result, _compared(target, record), value) for record in records)
 
-    def _check(self, request: Request, taken: Iterator[bool]) -> errors.WireError | None:
+    def _check(
+        self, request: Request, taken: Iterator[bool], check: Check
+    ) -> errors.WireError | None:
+        """The first refusal on the path that is taken (etcd's checkRequests)."""
         for operation in request[2] if next(taken) else request[3]:
-            name = operation[0]
-            if name == "put":
-                refusal = self._check_put(operation)
-            elif name == "range":
-                revision = operation[4] if len(operation) > 4 else 0
-                refusal = self._versions.check_revision(revision)
-            elif name == "txn":
-                refusal = self._check(operation, taken)
-            else:
-                refusal = None
+            txn = operation[0] == "txn"
+            refusal = self._check(operation, taken, check) if txn else check(operation)
             if refusal is not None:
                 return refusal
         return None
+
+    def _check_put_of_txn(self, operation: Request) -> errors.WireError | None:
+        """As of a put alone, but the key is looked at before the lease, as etcd does."""
+        if operation[0] != "put":
+            return None
+        return self._check_kept(operation) or self._check_lease(operation)
+
+    def _check_range(self, operation: Request) -> errors.WireError | None:
+        if operation[0] != "range":
+            return None
+        return self._versions.check_revision(operation[4] if len(operation) > 4 else 0)
 
     def _run(self, request: Request, taken: Iterator[bool]) -> Result:
         holds = next(taken)

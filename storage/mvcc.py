@@ -298,6 +298,8 @@ class Versions:
 
     def previous(self, event: Event) -> KeyValue | None:
         """What the event's key was just before it, None when it was absent or compacted."""
+        if event[0] <= self.compact_revision:
+            return None  # whether or not the version before it is still there
         replaced, key = replaced_revision(event), event[1]
         old = self.record_at(replaced, key) if replaced else None
         return None if old is None else key_value(key, old)

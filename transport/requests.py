@@ -196,7 +196,7 @@ def _any_deleted(puts: set[bytes], deleted: Deleted) -> bool:
         position = bisect_left(ordered, start)
         if position < len(ordered):
             key = ordered[position]
-            if key == start or (end and (end == b"\x00" or key < end)):
+            if end == b"\x00" or (key < end if end else key == start):
                 return True
     return False
 

@@ -143,10 +143,8 @@ def put_call(
         lease = gofmt.parse_int(flags["lease"], 16)
     except GoError as error:
         bad_arguments(f"bad lease ID ({error}), expecting ID in Hex")
-    if lease < 0:
-        raise CommandError(wire.LEASE_NOT_FOUND.text)
     options: PutOptions = {
-        "lease": lease,
+        "lease": lease % 2**64,  # no negative one is found; etcdctl sends it, too
         "prev_kv": flags["prev-kv"],
         "ignore_value": flags["ignore-value"],
         "ignore_lease": flags["ignore-lease"],
@@ -198,7 +196,7 @@ def get_call(flags: dict[str, Any], args: list[str]) -> tuple[bytes, RangeOption
     if flags["keys-only"] and flags["count-only"]:
         bad_arguments("`--keys-only` and `--count-only` cannot be set at the same time, choose one")
     if flags["consistency"] not in ("l", "s"):
-        consistency = gofmt.quote(flags["consistency"].encode())
+        consistency = gofmt.quote(os.fsencode(flags["consistency"]))
         raise CommandError(f"unknown consistency flag {consistency}", EXIT_BAD_FEATURE)
     range_end = _range_end(flags, args)
     order, target = flags["order"].upper(), flags["sort-by"].upper()
@@ -309,7 +307,7 @@ def endpoint_status(run: Run) -> None:
             failed = True
             text = describe(error) if isinstance(error, errors.SampanError) else str(error)
             line = f"Failed to get the status of endpoint {endpoint} ({text})\n"
-            run.stderr.write(line.encode())
+            run.stderr.write(os.fsencode(line))
     printer.statuses(statuses)
     if failed:
         raise CommandError("")
@@ -359,7 +357,7 @@ def endpoint_hash_kv(run: Run) -> None:
             text = describe(error) if isinstance(error, errors.SampanError) else str(error)
             last_error = CommandError(text)
             line = f"Failed to get the hash of endpoint {endpoint} ({text})\n"
-            run.stderr.write(line.encode())
+            run.stderr.write(os.fsencode(line))
     run.printer().hashes(hashes)
     if last_error is not None:
         raise last_error

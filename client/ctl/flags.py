@@ -6,6 +6,7 @@ The rules and the words of the errors are those of spf13/cobra 1.1 (`Command.Fin
 and spf13/pflag 1.0 (`FlagSet.parseArgs`).
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -152,7 +153,8 @@ class FlagSet:
             letter, tail = letters[0], letters[1:]
             flag = self._shorthands.get(letter)
             if flag is None:
-                raise UsageError(f"unknown shorthand flag: {letter!r} in -{letters}")
+                quoted = gofmt.quote_byte(os.fsencode(letters)[0])
+                raise UsageError(f"unknown shorthand flag: {quoted} in -{letters}")
             letters = ""
             if len(tail) > 1 and tail[0] == "=":
                 value = tail[1:]
@@ -172,7 +174,7 @@ def _set(flag: Flag, text: str, given: dict[str, Any]) -> None:
         value = flag.parse(text)
     except GoError as error:
         name = f"-{flag.shorthand}, --{flag.name}" if flag.shorthand else f"--{flag.name}"
-        quoted = gofmt.quote(text.encode(errors="surrogateescape"))
+        quoted = gofmt.quote(os.fsencode(text))
         raise UsageError(f'invalid argument {quoted} for "{name}" flag: {error}') from None
     given[flag.name] = given.get(flag.name, []) + value if isinstance(value, list) else value
 
@@ -195,10 +197,10 @@ def from_environment(
     values = {}
     for flag in flags:
         own = environ.get(environment_name("SAMPANCTL", flag), "")
-        theirs = environ.get(environment_name("ETCDCTL", flag), "")
+        name = environment_name("ETCDCTL", flag)
+        theirs = environ.get(name, "")
         if flag.name in given:
-            if theirs:
-                name = environment_name("ETCDCTL", flag)
+            if name in environ:
                 raise UsageError(f"{name} conflicts with --{flag.name}: unset one of them")
         elif own or theirs:
             try:

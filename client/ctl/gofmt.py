@@ -15,6 +15,9 @@ _ESCAPE = re.compile(
 _UNIT_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9}
 _UNIT_NS |= {"m": 60 * 10**9, "h": 3600 * 10**9}
 _DURATION = re.compile(r"(\d*)\.?(\d*)([^\d.]*)")
+SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000"
+SPACES += "".join(map(chr, range(0x2000, 0x200B)))
+"""unicode.IsSpace; Python's own idea of white space has more."""
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
@@ -38,6 +41,18 @@ def quote(data: bytes) -> str:
         else:
             quoted.append(f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
     return f'"{"".join(quoted)}"'
+
+
+def backquote(data: bytes) -> str:
+    """`%#q` of a string."""
+    quoted = quote(data)
+    return f"`{quoted[1:-1]}`" if quoted[1:-1].encode() == data and b"`" not in data else quoted
+
+
+def quote_byte(byte: int) -> str:
+    """`%q` of a byte, which Go takes for a character."""
+    quoted = quote(chr(byte).encode())[1:-1]
+    return {"'": "'\\''", '\\"': "'\"'"}.get(quoted, f"'{quoted}'")
 
 
 def unquote(text: str) -> bytes:
@@ -77,12 +92,12 @@ def parse_bool(text: str) -> bool:
         return True
     if text in ("0", "f", "F", "FALSE", "false", "False"):
         return False
-    raise GoError(f"strconv.ParseBool: parsing {quote(text.encode())}: invalid syntax")
+    raise GoError(f"strconv.ParseBool: parsing {quote(os.fsencode(text))}: invalid syntax")
 
 
 def parse_int(text: str, base: int = 0) -> int:
     """strconv.ParseInt to 64 bits; base 0 takes 0x, 0o, 0b and a plain 0 for octal."""
-    failure = f"strconv.ParseInt: parsing {quote(text.encode())}: "
+    failure = f"strconv.ParseInt: parsing {quote(os.fsencode(text))}: "
     digits = text[1:] if text[:1] in ("+", "-") else text
     octal = base == 0 and len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567_"
     try:
@@ -101,7 +116,7 @@ def parse_int(text: str, base: int = 0) -> int:
 
 def parse_duration(text: str) -> float:
     """time.ParseDuration, in seconds."""
-    quoted = quote(text.encode())
+    quoted = f'"{text}"'  # as it is, in Go 1.16
     rest = text[1:] if text[:1] in ("+", "-") else text
     if rest == "0":
         return 0.0
@@ -116,7 +131,7 @@ def parse_duration(text: str) -> float:
         if not unit:
             raise GoError(f"time: missing unit in duration {quoted}")
         if unit not in _UNIT_NS:
-            raise GoError(f"time: unknown unit {quote(unit.encode())} in duration {quoted}")
+            raise GoError(f'time: unknown unit "{unit}" in duration {quoted}')
         total += int(whole + part) * _UNIT_NS[unit] // 10 ** len(part)
         rest = rest[match.end() :]
     if total > I64_MAX:
@@ -158,4 +173,4 @@ def size(count: int) -> str:
 
 def strings_quoted(texts: list[str]) -> str:
     """`%q` of a slice: `["a" "b"]`."""
-    return "[" + " ".join(quote(text.encode()) for text in texts) + "]"
+    return "[" + " ".join(quote(os.fsencode(text)) for text in texts) + "]"

@@ -74,7 +74,7 @@ def grant(run: Run) -> None:
     if len(run.args) != 1:
         bad_arguments("lease grant command needs TTL argument")
     try:
-        ttl_s = gofmt.parse_int(run.args[0])
+        ttl_s = gofmt.parse_int(run.args[0], 10)
     except GoError as error:
         bad_arguments(f"bad TTL ({error})")
     printer = run.printer()
@@ -115,7 +115,7 @@ def revoke(run: Run) -> None:
 
 
 def _known(lease_id: int) -> int:
-    """A lease that may exist: etcd's ids are signed, but it grants no negative ones."""
+    """A lease that may exist: etcd's ids are signed, ours are not."""
     return max(0, lease_id)
 
 

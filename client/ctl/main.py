@@ -8,9 +8,10 @@ from typing import BinaryIO
 from ..errors import SampanError
 from .commands import EXIT_BAD_FEATURE, EXIT_ERROR, CommandError, Run, describe
 from .flags import HELP, Flag, FlagSet, UsageError, from_environment
+from .gofmt import backquote, quote
 from .help import help_text
 from .printers import Unsupported
-from .table import COMMANDS, GLOBAL_FLAGS, ROOT, Command
+from .table import COMMANDS, FOREIGN, GLOBAL_FLAGS, ROOT, Command
 
 _TREE = {command.path: command for command in COMMANDS} | {(): ROOT}
 
@@ -31,16 +32,25 @@ def find(args: Sequence[str]) -> tuple[Command, list[str]]:
     command, rest = ROOT, list(args)
     while True:
         words = _flag_set(command).strip(rest)
-        below = _TREE.get((*command.path, words[0])) if words else None
+        below = _TREE.get((*command.path, _whole_name(command, words[0]))) if words else None
         if below is None:
             return command, rest
         rest.remove(words[0])
         command = below
 
 
+def _whole_name(command: Command, word: str) -> str:
+    """The name of the command under `command` that `word` is, or is the beginning of, if of no
+    other (cobra's `findNext` with EnablePrefixMatching); else the word."""
+    own = {path[-1] for path in _TREE if path and path[:-1] == command.path}
+    names = own | FOREIGN.get(command.path, frozenset())
+    found = [name for name in names if name.startswith(word)]
+    return found[0] if len(found) == 1 and word not in names else word
+
+
 def _unknown_command(word: str, stderr: BinaryIO) -> int:
-    error = f'Error: unknown command "{word}" for "sampanctl"\n'
-    stderr.write(f"{error}Run 'sampanctl --help' for usage.\n{error}".encode())
+    error = f'Error: unknown command {quote(os.fsencode(word))} for "sampanctl"\n'
+    stderr.write(os.fsencode(f"{error}Run 'sampanctl --help' for usage.\n{error}"))
     return EXIT_ERROR
 
 
@@ -48,7 +58,8 @@ def _help_command(args: Sequence[str], stdout: BinaryIO, stderr: BinaryIO) -> in
     """`help [command]`."""
     command, rest = find(args)
     if rest and command is ROOT:
-        stderr.write(f"Unknown help topic [{' '.join(f'`{word}`' for word in rest)}]\n".encode())
+        topic = " ".join(backquote(os.fsencode(word)) for word in rest)
+        stderr.write(os.fsencode(f"Unknown help topic [{topic}]\n"))
     stdout.write(help_text(command, inherited_flags(command)).encode())
     return 0
 
@@ -58,7 +69,7 @@ def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO
     command, rest = find(args)
     flag_set = _flag_set(command)
     words = flag_set.strip(rest)
-    if command is ROOT and words[:1] == ["help"]:
+    if command is ROOT and words and _whole_name(ROOT, words[0]) == "help":
         return _help_command(words[1:], stdout, stderr)
     if command is ROOT and words:
         return _unknown_command(words[0], stderr)
@@ -67,7 +78,7 @@ def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO
         given, arguments = flag_set.parse(rest)
     except UsageError as error:
         stdout.write(usage)
-        stderr.write(f"Error: {error}\n\nError: {error}\n".encode())
+        stderr.write(os.fsencode(f"Error: {error}\n\nError: {error}\n"))
         return EXIT_ERROR
     if given.get("help") or command.run is None:
         stdout.write(usage)
@@ -78,7 +89,7 @@ def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO
         command.run(Run(values, arguments, stdin, stdout, stderr, rest))
     except (CommandError, UsageError, Unsupported, SampanError) as error:
         if text := _text(error):
-            stderr.write(f"Error: {text}\n".encode())
+            stderr.write(os.fsencode(f"Error: {text}\n"))
         return _exit_code(error)
     return 0
 

@@ -1,5 +1,6 @@
 """Responses in etcdctl's output formats: simple, fields, json, table and protobuf."""
 
+import os
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -214,7 +215,7 @@ class SimplePrinter(Printer):
                 text = (
                     f"{health.endpoint} is unhealthy: failed to commit proposal: {health.error}\n"
                 )
-                self.err.write(text.encode())
+                self.err.write(os.fsencode(text))
 
     def watch(self, response: "WatchResponse") -> None:
         for event in response.events:

@@ -186,3 +186,10 @@ COMMANDS = (
     ),
     Command(("version",), "Print the version", "version", run=commands.version),
 )
+
+FOREIGN = {
+    (): frozenset(("auth", "defrag", "help", "move-leader", "role", "snapshot", "user")),
+    ("check",): frozenset(("datascale",)),
+    ("member",): frozenset(("add", "promote", "remove", "update")),
+}
+"""Names that etcdctl has beside ours: what may abbreviate one of them is not taken for ours."""

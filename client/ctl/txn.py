@@ -7,6 +7,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from .. import ops
@@ -17,8 +18,10 @@ from .flags import HELP, Flag, FlagSet, UsageError
 from .gofmt import GoError
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"|`[^`]*`'
-_COMPARE = re.compile(rf"\s*({_QUOTED})(?:\)\s+(\S+)(?:\s+({_QUOTED}))?)?")
-_WORD = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|[^'"\s]\S*[^'"\s]?""")
+_SPACE, _OTHER = f"[{gofmt.SPACES}]", f"[^{gofmt.SPACES}]"
+_COMPARE = re.compile(rf"{_SPACE}*({_QUOTED})(?:\){_SPACE}+({_OTHER}+)(?:{_SPACE}+({_QUOTED}))?)?")
+# What \s is in Go's regular expressions.
+_WORD = re.compile(r""""(?:[^"\\]|\\.)*"|'[^']*'|[^'"\t\n\f\r ][^\t\n\f\r ]*[^'"\t\n\f\r ]?""")
 _RESULTS = {"=": 0, ">": 1, "<": 2, "!=": 3}
 _TARGETS: dict[str, Callable[[bytes], ops.Target]] = {
     **dict.fromkeys(("ver", "version"), ops.version),
@@ -56,7 +59,7 @@ def _part(run: Run, prompt: str, parse: Callable[[str], Parsed]) -> Iterator[Par
         line = run.stdin.readline()
         if not line.endswith(b"\n"):
             raise _invalid("EOF")
-        text = os.fsdecode(line).strip()
+        text = os.fsdecode(line).strip(gofmt.SPACES)
         if not text:
             return
         yield parse(text)
@@ -72,12 +75,15 @@ def parse_compare(line: str) -> Compare:
     if not parenthesis:
         raise _invalid(f"malformed comparison: {line}")
     match = _COMPARE.match(rest)
-    quoted_key, operator, quoted_value = match.groups("") if match else ("", "", "")
-    try:
-        key, value = gofmt.unquote(quoted_key or '""'), gofmt.unquote(quoted_value or '""')
-    except GoError as error:
-        raise _invalid(f"malformed comparison: {line} ({error})") from error
-    if not quoted_value:
+    key, operator, value = b"", "", b""
+    scanned = False
+    with suppress(GoError):  # as Go's Sscanf, which keeps what came before
+        if match:
+            key = gofmt.unquote(match[1])
+            operator = match[2] or ""
+            value = gofmt.unquote(match[3] or '""')
+            scanned = match[3] is not None
+    if not scanned:
         got = f"{target}({gofmt.quote(key)}) {operator} {gofmt.quote(value)}"
         raise _invalid(f"malformed comparison: {line}; got {got}")
     if target not in _TARGETS:
@@ -148,4 +154,6 @@ def parse_request(line: str) -> Request:
 
 def _flags(flags: tuple[Flag, ...], words: list[str]) -> tuple[dict[str, Any], list[str]]:
     given, args = FlagSet((HELP, *flags)).parse(words)
+    if given.get("help"):
+        raise UsageError("help was asked for")
     return {flag.name: flag.default for flag in flags} | given, args

@@ -197,7 +197,7 @@ def _interactive(run: Run, env_key: str, env_end: str) -> None:
 
 
 def _complain(run: Run, text: str) -> None:
-    run.stderr.write(f"{text}\n".encode())
+    run.stderr.write(os.fsencode(f"{text}\n"))
     run.stderr.flush()
 
 

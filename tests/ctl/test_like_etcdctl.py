@@ -160,8 +160,55 @@ def test_without_an_endpoint(monkeypatch):
     assert ours == theirs
 
 
-def test_an_environment_variable_and_its_flag_exclude_each_other(etcd, sampan, monkeypatch):
-    line = parse("ETCDCTL_WRITE_OUT=json get e -w simple")
+BYTE = "\udcff"
+"""A byte that is not UTF-8, as Python has it in its arguments."""
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["get", "k", f"--limit={BYTE}"],
+        ["get", "k", f"--order={BYTE}"],
+        ["get", "k", f"--consistency={BYTE}"],
+        ["get", "k", f"--{BYTE}"],
+        ["get", "k", f"-{BYTE}"],
+        ["get", f"{BYTE}k"],
+        [BYTE],
+        ["help", BYTE],
+        ["lease", "revoke", BYTE],
+        ["lease", "grant", BYTE],
+        ["compaction", BYTE],
+        ["put", "k", "v", f"--lease={BYTE}"],
+        ["put", "k", "v", f"--prev-kv={BYTE}"],
+        ["get", "k", f"--command-timeout={BYTE}"],
+        ["get", "k", f"--command-timeout=1{BYTE}"],
+        ["watch", "k", f"--rev={BYTE}"],
+    ],
+)
+def test_errors_tell_of_bytes_that_are_not_utf8(etcd, sampan, monkeypatch, args):
+    line = Line(args, {}, b"")
+    theirs = normal(etcdctl(etcd, line), args)
+    assert normal(sampanctl(sampan, line, monkeypatch), args) == theirs
+
+
+@pytest.mark.parametrize(
+    "stdin",
+    [
+        b"\xff\n",
+        b'mod("a") = "\xff"\n\n\n\n',
+        b"\nbogus \xff\n\n\n",
+        b"\nput \xff\n\n\n",
+    ],
+)
+def test_a_transaction_of_bytes_that_are_not_utf8(etcd, sampan, monkeypatch, stdin):
+    line = Line(["txn"], {}, stdin)
+    theirs = normal(etcdctl(etcd, line), ["txn"])
+    assert normal(sampanctl(sampan, line, monkeypatch), ["txn"]) == theirs
+
+
+@pytest.mark.parametrize("value", ["json", ""])
+def test_an_environment_variable_and_its_flag_exclude_each_other(etcd, sampan, monkeypatch, value):
+    line = parse(f"ETCDCTL_WRITE_OUT={value} get e -w simple")
     ours, theirs = sampanctl(sampan, line, monkeypatch), etcdctl(etcd, line)
     assert ours[::2] == theirs[::2] == (b"", 1)
     assert b"conflicts with --write-out" in ours.stderr  # etcdctl says so in a log line

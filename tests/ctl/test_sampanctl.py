@@ -116,3 +116,16 @@ def test_durations_as_go_writes_them(ns, text):
 )
 def test_sizes_as_etcdctl_writes_them(count, text):
     assert gofmt.size(count) == text
+
+
+@pytest.mark.parametrize("word", ["a", "au", "d", "de", "e", "m", "mo", "r", "s", "u"])
+def test_what_abbreviates_one_of_etcdctls_commands_is_not_taken_for_ours(word):
+    exit_code, out, err = run(word, "k")
+    assert (exit_code, out) == (1, "")
+    assert f'unknown command "{word}" for "sampanctl"' in err
+
+
+def test_a_command_that_only_etcdctl_has_below_one_of_ours(sampan):
+    exit_code, out, _ = run("--endpoints", sampan, "check", "d")
+    assert exit_code == 0
+    assert out.startswith("NAME:\n\tcheck - "), "its help, as for any unknown word there"
