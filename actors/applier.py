@@ -97,7 +97,13 @@ class Applier(Actor):
         self._lessor.load(state.leases.all(), self.now)
         self.emit(
             "statec",
-            (state.applied_index, state.applied_term, self._conf_state, self._members),
+            (
+                state.applied_index,
+                state.applied_term,
+                self._conf_state,
+                self._members,
+                self._snapshots.installed(),
+            ),
         )
         self._wake_for_background()
         self._stop_if_diverged()

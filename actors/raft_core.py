@@ -119,7 +119,8 @@ class RaftCore(Actor):
         self._try_start()
 
     def on_statec(self, message: Any) -> None:
-        """What the state database holds: (applied, applied_term, conf_state, members)."""
+        """What the state database holds: (applied, applied_term, conf_state, members, (index, term)
+        of the snapshot that was installed last)."""
         self._state = message
         self._try_start()
 
@@ -127,7 +128,7 @@ class RaftCore(Actor):
         if self._disk is None or self._state is None:
             return
         (term, vote, commit), start, raw = self._disk
-        applied, applied_term, conf_state, _ = self._state
+        applied, applied_term, conf_state, _, installed = self._state
         entries = [Entry(t, i, EntryType(k), d) for t, i, k, d in raw]
         last = entries[-1].index if entries else start[0]
         at = applied - start[0]  # position after the entry that the state ends with
@@ -135,6 +136,12 @@ class RaftCore(Actor):
         if applied > last or contradicts:
             # Killed between installing a snapshot's state and resetting the log behind it. What a
             # longer log holds there was never committed.
+            if installed != (applied, applied_term):
+                raise Impossible(
+                    f"the state ends at {applied} of term {applied_term} but the log at {last}: "
+                    "what was durable in the log is gone. Was the log database replaced by an "
+                    "older copy? Restore the whole data directory as it was last"
+                )
             start, entries, last = (applied, applied_term), [], applied
             self._seq += 1
             self.emit("readyc", ("append", self._seq, (), None, start, True, (), True))

@@ -27,6 +27,8 @@ class WalWriter(Actor):
         self._syncing: list[tuple[int, Any, bool]] = []
         self._dirty = False  # something was written that must be durable
         self._unsaid = 0  # the last durable write that the core has not heard of
+        self._marking = False
+        self._mark_at = 0.0
 
     def start(self) -> None:
         """Tell the core what the log holds."""
@@ -60,8 +62,18 @@ class WalWriter(Actor):
         else:
             self._release()
 
-    def on_donec(self, _message: Any) -> None:
+    def on_timer(self) -> None:
+        """Note beside the log what is durable in it, now and then."""
+        if self.now >= self._mark_at and not self._marking and not self._store.is_marked:
+            self._marking = True
+            self.emit("jobc", "mark")
+
+    def on_donec(self, message: Any) -> None:
         """The sync is done: release what waited, and begin the next."""
+        if message[0] == "mark":
+            self._marking = False
+            self._mark_at = self.now + limits.LOG_MARK_S
+            return
         self._release()
         self.flush()
 
@@ -86,8 +98,8 @@ class WalWriter(Actor):
 
     @property
     def jobs(self) -> dict[str, Callable[..., Any]]:
-        """The fsync."""
-        return {"sync": self._store.sync}
+        """The fsync, and the mark."""
+        return {"sync": self._store.sync, "mark": self._store.mark}
 
     def close(self) -> None:
         """Close the log database."""

@@ -134,6 +134,10 @@ that a follower's write is durable, that the commit index moved. Each would cost
 and on a busy machine wake-ups are what an entry costs: 64 clients' entries are 5 ms apart, and with
 5 ms here the news often left just before its companion came."""
 
+LOG_MARK_S = 1.0
+"""How often what is durable in the log is noted beside it, when that has changed: a small write and
+an fsync, by which an older copy of the log is recognised."""
+
 APPLIED_HOLD_S = 0.05
 """Likewise for the core's news of what was applied, which it needs only to hand out more."""
 

@@ -4,8 +4,10 @@ DATA_DIR/      0700, owned by the user who runs the node
   LOCK         flock, taken before anything else is read or bound
   identity     JSON: format, cluster_id, member_id, incarnation
   log/         raft log database
+  log-mark     what was durable in it (log_mark.py)
   state/       state database
   snapshots/
+  installed    the snapshot that was installed last (snapshot_store.py)
 """
 
 import contextlib

@@ -1,16 +1,20 @@
 """The raft log and the hard state: the database of the WAL writer (format: package docstring)."""
 
+import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from struct import Struct
 
+from . import log_mark
 from .errors import (
     CorruptionError,
     EntriesCompactedError,
     EntriesUnavailableError,
     StorageError,
 )
+from .log_mark import LogMark
 from .rocks import LOG_ROOM_BYTES, WriteBatch, open_log
+from .torn_log import SYNCED, SYNCED_KEY
 
 LogEntry = tuple[int, int, int, bytes]
 """(term, index, type, data): `data` is opaque."""
@@ -22,6 +26,8 @@ _START = Struct(">QQ")  # index, term
 _ENTRY_PREFIX = b"e"
 _HARD_STATE_KEY = b"mhard_state"
 _START_KEY = b"mstart"
+_ID_KEY = b"mid"
+_ID = Struct(">Q")
 
 
 def _entry_key(index: int) -> bytes:
@@ -57,15 +63,42 @@ class LogStore:
     """The log (start, last] on disk. One owner; `sync` may run in a thread beside the others."""
 
     def __init__(self, path: Path) -> None:
-        self._db, self.repaired = open_log(path)
+        self._mark_path = path.with_name(f"{path.name}-mark")
+        mark = log_mark.read(self._mark_path)
+        self._db, self.repaired = open_log(path, create=mark is None)
         """What was cut off after a power failure, empty when nothing was."""
         self._roomless_bytes = 0  # written since the log file was given room
+        # Numbers of writes: the last one, and the last one that is known to be durable.
+        raw = self._db.get(SYNCED_KEY)
+        self._written = self._synced = SYNCED.unpack(raw)[0] if raw else 0
         raw = self._db.get(_HARD_STATE_KEY)
         self._hard_state: tuple[int, int, int] = _HARD_STATE.unpack(raw) if raw else (0, 0, 0)
         raw = self._db.get(_START_KEY)
         self._start: tuple[int, int] = _START.unpack(raw) if raw else (0, 0)
         newest = self._db.last(_entry_key(self._start[0] + 1), _entry_key(2**64 - 1))
         self._last = _KEY.unpack(newest[0])[1] if newest else self._start[0]
+        self._durable = self._hard_state
+        try:
+            self._identify(mark)
+        except StorageError:
+            self._db.close()
+            raise
+
+    def _identify(self, mark: LogMark | None) -> None:
+        """Make sure that this is the log that was here, or leave a mark by which it will be."""
+        raw = self._db.get(_ID_KEY)
+        self._id: int = _ID.unpack(raw)[0] if raw else 0
+        if mark is not None:
+            found = LogMark(self._id, *self._hard_state)
+            log_mark.check(self._db.path, mark, found)
+        elif not self._id:
+            self._id = secrets.randbits(64) or 1
+            batch = self._batch()
+            batch.put(_ID_KEY, _ID.pack(self._id))
+            self._write(batch)
+            self.sync()
+        self._marked: tuple[int, int, int] | None = None
+        self.mark()
 
     @classmethod
     def open(cls, path: Path) -> "LogStore":
@@ -119,7 +152,7 @@ class LogStore:
         Entries that the log has already are replaced, and what follows them goes (raft's
         conflicting suffix). Raises StorageError on a gap and on entries at or before `start`.
         """
-        batch = self._db.batch()
+        batch = self._batch()
         if entries:
             _check_contiguous(entries, self._start[0], self._last)
             first = entries[0][1]
@@ -135,16 +168,40 @@ class LogStore:
         if hard_state is not None:
             self._hard_state = hard_state
 
+    def _batch(self) -> WriteBatch:
+        """An empty batch but for what tells, after a power failure, which writes before it were
+        durable (torn_log.py)."""
+        batch = self._db.batch()
+        batch.put(SYNCED_KEY, SYNCED.pack(self._written + 1, self._synced))
+        return batch
+
     def _write(self, batch: WriteBatch) -> None:
         self._roomless_bytes += batch.size_in_bytes()
         self._db.write(batch)
+        self._written += 1
         if self._roomless_bytes >= LOG_ROOM_BYTES:
             self._db.make_room()
             self._roomless_bytes = 0
 
     def sync(self) -> None:
         """Make durable what was saved before; raises StorageError, which is final."""
+        written, hard_state = self._written, self._hard_state
         self._db.sync()
+        self._synced, self._durable = written, hard_state
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether `mark` would change nothing."""
+        return self._marked == self._durable
+
+    def mark(self) -> None:
+        """Note beside the log what is durable in it; may run in a thread beside the others.
+
+        Raises StorageError.
+        """
+        durable = self._durable
+        log_mark.write(self._mark_path, LogMark(self._id, *durable))
+        self._marked = durable
 
     def compact(self, index: int, term: int) -> None:
         """Forget the entries up to `index`, whose term is `term`; nothing when they are gone.
@@ -162,7 +219,7 @@ class LogStore:
         self._last = index
 
     def _move_start(self, index: int, term: int, gone: int) -> None:
-        batch = self._db.batch()
+        batch = self._batch()
         batch.delete_range(_entry_key(self.first_index), _entry_key(gone + 1))
         batch.put(_START_KEY, _START.pack(index, term))
         self._write(batch)
@@ -175,11 +232,16 @@ class LogStore:
 
     def close(self) -> None:
         """Close the database; what was not synced may be lost."""
+        if not self.is_marked:
+            self.mark()
         self._db.close()
 
 
 class MemoryLogStore:
     """LogStore's twin in memory: same surface, same errors, nothing survives the process."""
+
+    repaired = ""
+    is_marked = True
 
     def __init__(self) -> None:
         self._entries: list[LogEntry] = []
@@ -220,6 +282,9 @@ class MemoryLogStore:
             self._hard_state = hard_state
 
     def sync(self) -> None:
+        """Nothing to do."""
+
+    def mark(self) -> None:
         """Nothing to do."""
 
     def compact(self, index: int, term: int) -> None:

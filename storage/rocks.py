@@ -35,8 +35,8 @@ from rocksdict import (
     WriteOptions,
 )
 
-from . import torn_log
-from .errors import StorageError
+from . import log_mark, torn_log
+from .errors import CorruptionError, StorageError
 
 __all__ = ["Database", "WriteBatch", "open_log", "open_state"]
 
@@ -82,9 +82,9 @@ def _takes_direct_io(folder: Path) -> bool:
     return flag != 0
 
 
-def _common_options(path: Path) -> Options:
+def _common_options(path: Path, *, create: bool = True) -> Options:
     options = Options(raw_mode=True)  # keys and values are bytes as they are; never pickle
-    options.create_if_missing(True)
+    options.create_if_missing(create)
     options.set_paranoid_checks(True)  # corruption found anywhere stops writes
     options.set_max_background_jobs(2)  # one flush and one compaction: small machines, 3 nodes
     options.set_keep_log_file_num(2)  # RocksDB's own text log, kept for post-mortems
@@ -105,24 +105,29 @@ LOG_ROOM_BYTES = 4 * MIB
 its inode, too, or commits the file system's journal: a quarter of its time without a journal."""
 
 
-def open_log(path: Path) -> tuple["Database", str]:
+def open_log(path: Path, *, create: bool) -> tuple["Database", str]:
     """The raft log's database, whose log files have their size before their records; and what had
     to be cut off after a power failure, if anything. (Recycled log files would have their size,
-    too, but need a recovery mode that cannot tell a torn tail from a lost middle.)"""
+    too, but need a recovery mode that cannot tell a torn tail from a lost middle.)
+
+    Raises StorageError; CorruptionError also when it is not there and not to be created.
+    """
+    if not create and not (path / "CURRENT").exists():
+        raise CorruptionError(f"the raft log in {path} is gone; {log_mark.REMEDY}")
     repaired = torn_log.cut_holes(path)
     try:
-        database = Database(path, _log_options(path), log_writes=True)
-    except StorageError as error:
-        repaired = torn_log.cut_torn(path) if "Corruption" in str(error) else ""
+        database = Database(path, _log_options(path, create=create), log_writes=True)
+    except CorruptionError:
+        repaired = torn_log.cut_torn(path)
         if not repaired:
             raise
-        database = Database(path, _log_options(path), log_writes=True)
+        database = Database(path, _log_options(path, create=create), log_writes=True)
     database.make_room()
     return database, repaired
 
 
-def _log_options(path: Path) -> Options:
-    options = _common_options(path)
+def _log_options(path: Path, *, create: bool) -> Options:
+    options = _common_options(path, create=create)
     # A torn tail is a write that was never acknowledged; anything else must stop the node.
     options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
     options.set_write_buffer_size(LOG_WRITE_BUFFER_BYTES)
@@ -172,7 +177,13 @@ def _storage_errors(doing: str, path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise StorageError(f"{doing} {path}: {error}") from error
+        raise _typed(doing, path, error) from error
+
+
+def _typed(doing: str, path: Path, error: Exception) -> StorageError:
+    """RocksDB's text is all that rocksdict tells."""
+    kind = CorruptionError if "Corruption:" in str(error) else StorageError
+    return kind(f"{doing} {path}: {error}")
 
 
 class Database:
@@ -204,14 +215,14 @@ class Database:
         try:
             self._db.write(batch, self._write_options)
         except Exception as error:
-            raise StorageError(f"cannot write to {self.path}: {error}") from error
+            raise _typed("cannot write to", self.path, error) from error
 
     def get(self, key: bytes) -> bytes | None:
         """The value of `key`, None when there is none."""
         try:
             value: bytes | None = self._db.get(key)
         except Exception as error:
-            raise StorageError(f"cannot read {self.path}: {error}") from error
+            raise _typed("cannot read", self.path, error) from error
         return value
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -292,7 +303,7 @@ class Database:
         try:
             self._db.flush_wal(True)
         except Exception as error:
-            raise StorageError(f"cannot sync {self.path}: {error}") from error
+            raise _typed("cannot sync", self.path, error) from error
 
     def flush(self) -> None:
         """Write everything in memory to table files and fsync them."""

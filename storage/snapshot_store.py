@@ -5,6 +5,7 @@
       files/                            a RocksDB checkpoint of the state at INDEX
     snapshots/*.making *.receiving *.old    unfinished or superseded, removed by `clean`
     state.new  state.old                an install under way, finished by `recover`
+    installed                           index and term of the snapshot that was installed last
 
 A snapshot travels file by file in the manifest's order; last goes `checksums`, the digests of all
 files, which the sender computes while it reads, so that making a snapshot costs no reading.
@@ -53,6 +54,7 @@ class SnapshotStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._state = path.parent / "state"
+        self._installed = path.parent / "installed"
 
     # -- sending -------------------------------------------------------------------------------
 
@@ -164,17 +166,28 @@ class SnapshotStore:
         After a crash at any point `recover` completes it, or nothing had begun. Snapshots up to
         this one are removed. Raises SnapshotError when there is no such snapshot.
         """
-        _parse_name(name)
+        term, index = _parse_name(name)
         try:
+            write_durably(self._installed, pack((index, term)))
             (self._path / name / _FILES).rename(self._state.with_suffix(".new"))
         except OSError as error:
             raise SnapshotError(f"cannot install snapshot {name}: {error}") from error
         sync_directory(self._state.parent)
         self.recover()
-        installed = _parse_name(name)
         for other in self.finished():
-            if _parse_name(other) <= installed:
+            if _parse_name(other) <= (term, index):
                 _remove(self._path / other)
+
+    def installed(self) -> tuple[int, int] | None:
+        """(index, term) of the snapshot that was installed last, or that was about to be; None
+        when there was none. Only there may the state be ahead of the log. Raises StorageError."""
+        try:
+            index, term = unpack(self._installed.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, CodecError, TypeError, ValueError) as error:
+            raise StorageError(f"cannot read {self._installed}: {error}") from error
+        return index, term
 
     def recover(self) -> None:
         """Finish an install that was interrupted; before the state database is opened.

@@ -8,23 +8,38 @@ checksum that does not match and refuse the database, as it should when the disk
 
 So the log is cut at the first record that is missing (zeros for a header, and something follows)
 or torn (its checksum is wrong and a sector of it was never written; etcd's `isTornEntry` decides
-in this way). What does not match for another reason is left for RocksDB to refuse, unless it has
-a sector of zeros by nature: then damage to it cannot be told from a tear.
+in this way). What does not match for another reason is left for RocksDB to refuse.
+
+Damage to a record that has a sector of zeros by nature looks like a tear. But only what no fsync
+has covered can be torn, and each write begins with its number and that of the last one before it
+that was durable by then (`SYNCED`): if a later one says that all before it were, the disk has lost
+something.
 
 Format: rocksdb/db/log_format.h and log_writer.h, as RocksDB writes files that it does not recycle.
 """
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
+
+from .errors import CorruptionError
+from .log_mark import REMEDY
+
+SYNCED_KEY = b"msynced"
+"""First in each write batch: the number of the write, and of the last one known to be durable."""
+SYNCED = struct.Struct(">QQ")
 
 _BLOCK = 32 * 1024
 _HEADER = struct.Struct("<IHB")  # masked CRC-32C of type and data, length of the data, type
 _NO_HEADER = bytes(_HEADER.size)
 _TYPE_AT = 6
 _SECTOR = 512
+_FULL, _FIRST = 1, 2  # types of the records with which a batch begins
+_BATCH_HEAD_BYTES = 12  # sequence, count
+_SYNCED_HEAD = bytes((1, len(SYNCED_KEY))) + SYNCED_KEY + bytes((SYNCED.size,))  # a put
 
 
 def cut_holes(folder: Path) -> str:
@@ -46,8 +61,10 @@ def cut_torn(folder: Path) -> str:
 def _cut(folder: Path, find: Callable[[bytes], int | None]) -> str:
     logs = sorted(folder.glob("[0-9]*.log"))
     for position, path in enumerate(logs):
-        at = find(path.read_bytes())
+        content = path.read_bytes()
+        at = find(content)
         if at is not None:
+            _refuse_lost(path, at, content, logs[position + 1 :])
             # What later files hold was written after it, and not durable before it was.
             for later in reversed(logs[position + 1 :]):
                 _truncate(later, 0)
@@ -56,15 +73,42 @@ def _cut(folder: Path, find: Callable[[bytes], int | None]) -> str:
     return ""
 
 
+def _refuse_lost(path: Path, at: int, log: bytes, later: Sequence[Path]) -> None:
+    """Raise CorruptionError if what stands, or stood, there had been durable."""
+    first = 0
+    following = (_writes(other.read_bytes(), 0) for other in later)
+    for number, synced in chain(_writes(log, at), chain.from_iterable(following)):
+        first = first or number
+        if synced >= first - 1:
+            raise CorruptionError(
+                f"{path} is damaged at byte {at}, and write {number} after it tells that all up to "
+                f"{synced} were durable: the disk has lost something; {REMEDY}"
+            )
+
+
+def _writes(log: bytes, at: int) -> Iterator[tuple[int, int]]:
+    """(number, number of a durable one) of the writes that begin in records that are whole, in the
+    rest of the block after the record at `at`, which may be damaged, and in all blocks after it."""
+    length = _HEADER.unpack_from(log, at)[1] if at and at + _HEADER.size <= len(log) else -1
+    after = at + _HEADER.size + length if length >= 0 else at
+    for start in (after, *range(at - at % _BLOCK + _BLOCK, len(log), _BLOCK)):
+        for begin, end in _records(log, start):
+            if begin >= start - start % _BLOCK + _BLOCK or not _is_whole(log, begin, end):
+                break
+            head = begin + _HEADER.size + _BATCH_HEAD_BYTES
+            if log[begin + _TYPE_AT] in (_FULL, _FIRST) and log.startswith(_SYNCED_HEAD, head):
+                number, synced = SYNCED.unpack_from(log, head + len(_SYNCED_HEAD))
+                yield number, synced
+
+
 def _truncate(path: Path, size: int) -> None:
     with path.open("r+b") as file:
         file.truncate(size)
         os.fsync(file.fileno())
 
 
-def _records(log: bytes) -> Iterator[tuple[int, int]]:
-    """(begin, end) of each record, up to where there is no header."""
-    at = 0
+def _records(log: bytes, at: int = 0) -> Iterator[tuple[int, int]]:
+    """(begin, end) of each record from `at` on, up to where there is no header."""
     while at + _HEADER.size <= len(log):
         left = _BLOCK - at % _BLOCK
         if left < _HEADER.size:
@@ -89,10 +133,14 @@ def _hole(log: bytes) -> int | None:
 
 def _tear(log: bytes) -> int | None:
     for begin, end in _records(log):
-        crc, _, _ = _HEADER.unpack_from(log, begin)
-        if end > len(log) or _masked_crc(log[begin + _TYPE_AT : end]) != crc:
+        if not _is_whole(log, begin, end):
             return begin if _lacks_a_sector(log, begin, end) else None
     return None
+
+
+def _is_whole(log: bytes, begin: int, end: int) -> bool:
+    crc: int = _HEADER.unpack_from(log, begin)[0]
+    return end <= len(log) and masked_crc(log[begin + _TYPE_AT : end]) == crc
 
 
 def _lacks_a_sector(log: bytes, begin: int, end: int) -> bool:
@@ -114,7 +162,7 @@ def _crc_table() -> list[int]:
     return table
 
 
-def _masked_crc(data: bytes) -> int:
+def masked_crc(data: bytes) -> int:
     """CRC-32C as RocksDB stores it (util/crc32c.h)."""
     table, crc = _crc_table(), 0xFFFFFFFF
     for byte in data:

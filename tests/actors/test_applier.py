@@ -304,7 +304,7 @@ def test_what_was_flushed_survives_and_the_rest_comes_again(open_applier):
     flushed(applier)
     turn(applier, committed(entry(2, [put(b"b")])))
     again = open_applier()
-    ((applied, term, _, _),) = take(again).on("statec")
+    ((applied, term, _, _, _),) = take(again).on("statec")
     assert applied in (1, 2)
     assert term == 1
     turn(again, committed(*(entry(n, [put(b"c")]) for n in range(applied + 1, 4))))

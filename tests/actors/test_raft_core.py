@@ -21,7 +21,7 @@ from .helpers import Emitted, take, tick, turn, wake
 HEARTBEAT_S, ELECTION_TICKS = 0.1, 10
 ELECTION_S = HEARTBEAT_S * ELECTION_TICKS
 NEW_LOG = ((0, 0, 0), (0, 0), ())
-NEW_STATE = (0, 0, ((), (), (), (), False), ())
+NEW_STATE = (0, 0, ((), (), (), (), False), (), None)
 ONE, THREE = ((1,), (), (), (), False), ((1, 2, 3), (), (), (), False)
 NORMAL = 0
 
@@ -96,7 +96,7 @@ def test_the_order_of_log_and_state_does_not_matter(log):
 
 def test_a_restart_goes_on_from_its_log_and_bootstraps_nothing(log):
     disk = ((4, 2, 7), (2, 1), entries(6, term=3, first=3))
-    core, out = started(log, disk, (5, 3, THREE, ()), members=3)
+    core, out = started(log, disk, (5, 3, THREE, (), None), members=3)
     assert out.on("readyc") == []
     ((_, applied),) = out.on("applyc")
     assert [index for _, index, _, _ in applied] == [6, 7], "what is committed and not applied"
@@ -107,15 +107,32 @@ def test_a_restart_goes_on_from_its_log_and_bootstraps_nothing(log):
 
 def test_a_state_ahead_of_the_log_makes_the_log_begin_there(log):
     """Killed after a snapshot's state was installed and before the log was reset."""
-    core, out = started(log, ((2, 0, 5), (0, 0), entries(5)), (900, 3, THREE, ()), members=3)
+    core, out = started(
+        log, ((2, 0, 5), (0, 0), entries(5)), (900, 3, THREE, (), (900, 3)), members=3
+    )
     (reset,) = [m for m in out.on("readyc") if m[4] is not None]
     assert reset[4] == (900, 3)
     (status,) = [m[2] for m in turn(core, ("statusc", 1)).on("statusrc")]
     assert (status["commit"], status["raft_index"], status["log_entries"]) == (900, 900, 0)
 
 
+@pytest.mark.parametrize("installed", [None, (800, 3), (900, 2)])
+def test_a_state_ahead_of_the_log_without_a_snapshot_is_refused(log, installed):
+    """What was durable in the log is gone; with it, perhaps, what a majority had acknowledged."""
+    for held in (entries(5), entries(1000, term=2)):
+        core = new_core(log, 3)
+        with pytest.raises(Impossible, match="Was the log database replaced by an older copy"):
+            turn(
+                core,
+                ("logc", ((2, 0, 5), (0, 0), held)),
+                ("statec", (900, 3, THREE, (), installed)),
+            )
+
+
 def test_a_vote_of_a_term_that_a_snapshot_has_overtaken_is_forgotten(log):
-    core, out = started(log, ((2, 2, 5), (0, 0), entries(5)), (900, 3, THREE, ()), members=3)
+    core, out = started(
+        log, ((2, 2, 5), (0, 0), entries(5)), (900, 3, THREE, (), (900, 3)), members=3
+    )
     play(core, out)
     asks = message(MessageType.MsgVote, from_=3, term=3, index=900, log_term=3)
     out = play(core, turn(core, ("recvc", (3, [asks], ""))))
@@ -127,7 +144,7 @@ def test_a_state_that_contradicts_the_log_makes_the_log_begin_there(log):
     """The same, where the old log was longer than the snapshot: its entries were never committed,
     and the one at the snapshot's index is another one."""
     disk = ((2, 0, 5), (0, 0), entries(5) + entries(1000, term=2, first=6))
-    core, out = started(log, disk, (900, 3, THREE, ()), members=3)
+    core, out = started(log, disk, (900, 3, THREE, (), (900, 3)), members=3)
     (reset,) = [m for m in out.on("readyc") if m[4] is not None]
     assert reset[4] == (900, 3)
     (status,) = [m[2] for m in turn(core, ("statusc", 1)).on("statusrc")]
@@ -138,7 +155,7 @@ def test_a_state_behind_the_log_stops_the_node(log):
     core = new_core(log)
     core.handle("logc", ((2, 0, 500), (500, 2), ()))
     with pytest.raises(Impossible, match="after 500 but the state ends at 400"):
-        core.handle("statec", (400, 2, ONE, ()))
+        core.handle("statec", (400, 2, ONE, (), None))
 
 
 def test_nothing_is_taken_before_it_has_started(log):
@@ -188,7 +205,7 @@ def test_a_context_is_answered_with_the_commit_index(leader):
 
 @pytest.fixture
 def follower(log):
-    core, out = started(log, ((2, 0, 4), (0, 0), entries(4)), (4, 1, THREE, ()), members=3)
+    core, out = started(log, ((2, 0, 4), (0, 0), entries(4)), (4, 1, THREE, (), None), members=3)
     play(core, out)
     return core
 
@@ -199,7 +216,9 @@ def message(kind, from_=2, to=1, **fields):
 
 def lead(log, **more):
     """Member 1 of three, elected by 2; everyone has entry 5 and knows that it is committed."""
-    core, out = started(log, ((2, 0, 4), (0, 0), entries(4)), (4, 1, THREE, ()), members=3, **more)
+    core, out = started(
+        log, ((2, 0, 4), (0, 0), entries(4)), (4, 1, THREE, (), None), members=3, **more
+    )
     play(core, out)
     for n in range(3 * ELECTION_TICKS):
         play(core, tick(core, 100.0 + n * HEARTBEAT_S))
@@ -397,7 +416,7 @@ def test_ticks_after_a_long_pause_are_bounded(log):
 def test_the_log_is_compacted_behind_what_is_durable(log):
     bounds = LogLimits(entries_max=64, bytes_max=1 << 20)
     disk = ((2, 0, 100), (0, 0), entries(100))
-    core, out = started(log, disk, (90, 1, THREE, ()), members=3, log_limits=bounds)
+    core, out = started(log, disk, (90, 1, THREE, (), None), members=3, log_limits=bounds)
     play(core, out)
     assert turn(core, ("durablec", 50)).on("readyc") == [("compact", 50, 1)]
     assert turn(core, ("durablec", 51)).on("readyc") == [], "the log is short enough"
@@ -406,7 +425,7 @@ def test_the_log_is_compacted_behind_what_is_durable(log):
 def test_compaction_leaves_entries_for_members_a_little_behind(log):
     bounds = LogLimits(entries_max=64, bytes_max=1 << 20)
     disk = ((2, 0, 100), (0, 0), entries(100))
-    core, out = started(log, disk, (100, 1, THREE, ()), members=3, log_limits=bounds)
+    core, out = started(log, disk, (100, 1, THREE, (), None), members=3, log_limits=bounds)
     play(core, out)
     assert turn(core, ("durablec", 100)).on("readyc") == [("compact", 100 - bounds.keep_entries, 1)]
 
@@ -489,7 +508,7 @@ def test_a_follower_whose_applier_stands_still_takes_no_more_entries(log):
     """Until its log can be compacted again: the tail in memory has a bound."""
     bounds = LogLimits(entries_max=64, bytes_max=1 << 20)
     disk = ((1, 0, 4), (0, 0), entries(4))
-    core, out = started(log, disk, (4, 1, THREE, ()), members=3, log_limits=bounds)
+    core, out = started(log, disk, (4, 1, THREE, (), None), members=3, log_limits=bounds)
     play(core, out)
     data = bytes(100_000)
     for index in range(4, 104):

@@ -2,9 +2,10 @@
 
 import pytest
 from sampan.actors.wal_writer import WalWriter
+from sampan.config.limits import LOG_MARK_S
 from sampan.storage.log_store import MemoryLogStore
 
-from .helpers import take, turn
+from .helpers import take, tick, turn
 
 
 class Disk(MemoryLogStore):
@@ -58,6 +59,26 @@ def test_one_sync_for_all_that_came(wal, disk):
     assert disk.calls == ["save"] * 3
     out = turn(wal, ("donec", ("sync", None)))
     assert out.on("advancec") == [("durable", 3)]
+
+
+def test_what_is_durable_is_marked_now_and_then(wal, disk):
+    disk.is_marked = False
+    assert tick(wal, 100.0).on("jobc") == ["mark"]
+    assert tick(wal, 200.0) == [], "one at a time"
+    assert turn(wal, ("donec", ("mark", None))) == []
+    assert tick(wal, 200.0 + LOG_MARK_S / 2) == []
+    assert tick(wal, 200.0 + LOG_MARK_S).on("jobc") == ["mark"]
+    turn(wal, ("donec", ("mark", None)))
+    disk.is_marked = True
+    assert tick(wal, 300.0) == []
+
+
+def test_a_mark_does_not_end_a_sync(wal, disk):
+    turn(wal, append(1, 1, messages=[(2, b"acknowledged")]))
+    disk.is_marked = False
+    tick(wal, 100.0)
+    assert turn(wal, ("donec", ("mark", None))) == []
+    assert turn(wal, ("donec", ("sync", None))).on("sendc") == [(2, b"acknowledged")]
 
 
 def test_news_that_the_core_does_not_wait_for_is_held_back(wal):

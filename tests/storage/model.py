@@ -36,10 +36,10 @@ class Model:
     def at(self):
         return self.revision + self.changed()
 
-    def check_put(self, key, value, lease=0, flags=0):
-        if lease and lease not in self.leases:
-            return errors.LEASE_NOT_FOUND
-        return errors.KEY_NOT_FOUND if flags & 6 and key not in self.now else None
+    def check_put(self, key, value, lease=0, flags=0, in_txn=False):
+        leaseless = errors.LEASE_NOT_FOUND if lease and lease not in self.leases else None
+        keyless = errors.KEY_NOT_FOUND if flags & 6 and key not in self.now else None
+        return keyless or leaseless if in_txn else leaseless or keyless
 
     def put(self, key, value, lease=0, flags=0):
         if refusal := self.check_put(key, value, lease, flags):
@@ -107,17 +107,16 @@ class Model:
         return all(COMPARE[result](kv[(3, 1, 2, 5, 4)[target]], value) for kv in kvs)
 
     def check_txn(self, txn):
+        path = list(self.flat(txn))
+        puts = [options for name, *options in path if name == "put"]
+        ranges = [(*options, 0, 0, 0)[3] for name, *options in path if name == "range"]
+        refusals = [self.check_put(*put, in_txn=True) for put in puts]
+        refusals += map(self.check_revision, ranges)
+        return next(filter(None, refusals), None)
+
+    def flat(self, txn):
         for name, *options in txn[1]:
-            if name == "txn":
-                refusal = self.check_txn(options[0])
-            elif name == "put":
-                refusal = self.check_put(*options)
-            else:
-                revision = options[3] if name == "range" and len(options) > 3 else 0
-                refusal = self.check_revision(revision)
-            if refusal:
-                return refusal
-        return None
+            yield from self.flat(options[0]) if name == "txn" else [(name, *options)]
 
     def run_txn(self, txn):
         results = [

@@ -5,7 +5,7 @@ import os
 import stat
 
 import pytest
-from sampan.storage.errors import SnapshotError
+from sampan.storage.errors import SnapshotError, StorageError
 from sampan.storage.snapshot_store import SnapshotStore, snapshot_name
 from sampan.storage.state_store import StateStore
 from sampan.transport.codec import pack, unpack
@@ -60,7 +60,7 @@ def test_a_snapshot_travels_and_is_installed(nodes, size):
     follower.state = StateStore.open(follower.path / "state")
     assert follower.content() == sent
     assert follower.snapshots.finished() == []
-    assert sorted(os.listdir(follower.path)) == ["snapshots", "state"]
+    assert sorted(os.listdir(follower.path)) == ["installed", "snapshots", "state"]
 
 
 def test_making_again_is_free_and_newer_ones_prune_older(nodes):
@@ -208,7 +208,7 @@ class Died(Exception):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("renames", range(4))
+@pytest.mark.parametrize("renames", range(5))
 def test_an_install_that_dies_at_any_rename_is_finished_or_never_began(nodes, renames, monkeypatch):
     leader, follower = nodes
     transfer(leader, follower)
@@ -230,10 +230,11 @@ def test_an_install_that_dies_at_any_rename_is_finished_or_never_began(nodes, re
             follower.snapshots.install(NAME)
     follower.snapshots.recover()
     follower.snapshots.clean()
-    assert follower.snapshots.finished() == ([] if renames else [NAME])
+    began = renames > 1  # the first is that of the file `installed`
+    assert follower.snapshots.finished() == ([] if began else [NAME])
     follower.state = StateStore.open(follower.path / "state")
-    assert follower.content() == (sent if renames else before)
-    assert sorted(os.listdir(follower.path)) == ["snapshots", "state"]
+    assert follower.content() == (sent if began else before)
+    assert (follower.snapshots.installed() is None) == (renames == 0), "known before it begins"
 
 
 def test_the_manifest_lists_every_file_with_its_size(nodes):
@@ -242,3 +243,17 @@ def test_the_manifest_lists_every_file_with_its_size(nodes):
     files = leader.path / "snapshots" / name / "files"
     listed = dict(unpack(leader.snapshots.manifest(name))[3])
     assert listed == {file.name: file.stat().st_size for file in files.iterdir()}
+
+
+def test_what_was_installed_last_is_known(nodes):
+    leader, follower = nodes
+    assert follower.snapshots.installed() is None
+    transfer(leader, follower, 1 << 20)
+    follower.state.close()
+    follower.snapshots.install(NAME)
+    follower.state = StateStore.open(follower.path / "state")
+    installed = (follower.state.applied_index, follower.state.applied_term)
+    assert follower.snapshots.installed() == installed
+    (follower.path / "installed").write_bytes(b"\xc1")
+    with pytest.raises(StorageError, match=r"cannot read .*installed"):
+        follower.snapshots.installed()

@@ -2,11 +2,12 @@
 
 import random
 import shutil
+import struct
 from itertools import product
 
 import pytest
 from sampan.storage import torn_log
-from sampan.storage.errors import StorageError
+from sampan.storage.errors import CorruptionError, StorageError
 from sampan.storage.log_store import LogStore
 from sampan.storage.rocks import LOG_ROOM_BYTES
 
@@ -141,15 +142,57 @@ def test_a_byte_that_changed_is_refused(failing, at):
     assert file.read_bytes() == content, "nothing was cut"
 
 
+def record(number, synced):
+    """A log record of a write without entries, in whose batch nothing else stands."""
+    key = torn_log.SYNCED_KEY
+    put = bytes((1, len(key))) + key + bytes((16,)) + torn_log.SYNCED.pack(number, synced)
+    body = b"\x01" + struct.pack("<QI", number, 1) + put
+    crc = torn_log.masked_crc(body)
+    return struct.pack("<IH", crc, len(body) - 1) + body
+
+
 def test_what_was_written_after_a_hole_goes_in_every_file(failing):
+    log = failing([700] * 3, [2000, 2000])  # writes 1 (its id) and 2, durable, 3 and 4
+    disk = log.fail(lambda n: n > 5)
+    first = log_file(disk)
+    second = first.with_name(f"{int(first.stem) + 1:06}.log")
+    second.write_bytes(record(5, 2) + record(6, 2))
+    assert torn_log.cut_holes(disk)
+    assert first.stat().st_size < 3000
+    assert second.stat().st_size == 0
+
+
+def test_a_hole_in_what_was_durable_is_refused(failing):
     log = failing([700] * 3, [2000, 2000])
     disk = log.fail(lambda n: n > 5)
     first = log_file(disk)
     second = first.with_name(f"{int(first.stem) + 1:06}.log")
-    second.write_bytes(first.read_bytes())
-    assert torn_log.cut_holes(disk)
-    assert first.stat().st_size < 3000
-    assert second.stat().st_size == 0
+    second.write_bytes(record(5, 2) + record(6, 4))
+    before = first.read_bytes()
+    with pytest.raises(CorruptionError, match="write 6 after it tells that all up to 4 were"):
+        torn_log.cut_holes(disk)
+    assert (first.read_bytes(), second.stat().st_size) == (before, len(record(5, 2)) * 2)
+
+
+def test_damage_to_what_was_durable_is_refused_though_it_looks_like_a_tear(tmp_path):
+    """Wherever it is: values of zeros have sectors that look as if they had not been written."""
+    store = LogStore.open(tmp_path / "log")
+    for index in range(1, 101):
+        store.save([(1, index, 0, bytes(2000))], (1, 0, index - 1))
+        store.sync()
+    content = log_file(tmp_path / "log").read_bytes()
+    end = len(content.rstrip(b"\0")) - 4_000  # the last two: nothing tells that they were durable
+    rng = random.Random(3)
+    for n in range(25):
+        disk = tmp_path / f"disk{n}"
+        shutil.copytree(tmp_path / "log", disk)
+        damaged = bytearray(content)
+        damaged[rng.randrange(end)] ^= 1 << rng.randrange(8)
+        log_file(disk).write_bytes(damaged)
+        with pytest.raises(CorruptionError):
+            LogStore.open(disk)
+        assert log_file(disk).read_bytes() == damaged, "nothing was cut"
+    store.close()
 
 
 def test_the_log_file_has_its_size_before_its_records(tmp_path):
