@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..config import limits
 from ..transport import errors, requests
-from ..transport.codec import CodecError, pack, unpack, unpack_local
+from ..transport.codec import CodecError, pack, unpack_header, unpack_local, unpack_requests
 from ..transport.errors import WireError
 from ..transport.watches import KIND_WATCH, PUSH_ID
 from . import channels
@@ -165,7 +165,7 @@ class Node(Actor):
 
     @staticmethod
     def _header(header: bytes) -> tuple[int, int, Any, int, int, Any]:
-        version, message_id, kind, *rest = unpack(header)
+        version, message_id, kind, *rest = unpack_header(header)
         numbers = (version, message_id, *rest)
         if set(map(type, numbers)) != {int} or not 0 <= min(numbers) <= max(numbers) < 2**64:
             raise CodecError("not a request header")
@@ -179,7 +179,7 @@ class Node(Actor):
 
     def _take(self, asked: Asked, take: Callable[[Asked, Any], None]) -> None:
         try:
-            decoded = unpack(asked.body)
+            decoded = unpack_requests(asked.body)
         except CodecError as error:
             self._fail(asked, errors.malformed(str(error)))
             return

@@ -250,7 +250,7 @@ class RaftCore(Actor):
         if not m.term and m.type not in TERMLESS:
             raise CodecError(f"{m.type.name} without a term")
         named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
-        if named != snapshot:
+        if named != snapshot or (m.type is SNAP and not snapshot):
             raise CodecError(f"{m.type.name} names snapshot {named!r}, here is {snapshot!r}")
 
     def on_readindexc(self, context: bytes) -> None:

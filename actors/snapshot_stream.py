@@ -28,7 +28,7 @@ Send = Callable[[int, bytes], bool]
 
 def parse(frame: bytes) -> tuple[Any, ...]:
     """One decoded stream message; raises CodecError."""
-    value = unpack(frame)
+    value = unpack(frame, array_max=limits.HEADER_FIELDS_MAX)
     if type(value) is not tuple or not value or type(value[0]) is not str:
         raise CodecError("a snapshot stream message is an array that begins with its name")
     if ARITY.get(value[0]) != len(value):

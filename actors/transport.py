@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..config import limits
 from ..storage.snapshot_store import SnapshotStore
-from ..transport.codec import CodecError, pack, unpack
+from ..transport.codec import CodecError, pack, unpack, unpack_header
 from . import channels, snapshot_stream
 from .actor import Actor
 from .snapshot_stream import SnapshotReceiver, SnapshotSender
@@ -151,7 +151,7 @@ class Transport(Actor):
         """(header, frame, …) as it came from the socket."""
         try:
             (version, cluster_id, peer, to, incarnation, epoch,
-             sent, my_epoch, received, kind) = unpack(message[0])  # fmt: skip
+             sent, my_epoch, received, kind) = unpack_header(message[0])  # fmt: skip
             numbers = (version, cluster_id, peer, to, incarnation, epoch, sent, my_epoch, received)
             if set(map(type, numbers)) != {int} or len(message) > limits.PEER_FRAMES_MAX + 1:
                 raise CodecError("not a peer header")
@@ -205,7 +205,7 @@ class Transport(Actor):
 
     def _take_refusal(self, peer: int, frame: bytes) -> None:
         try:
-            incarnation, text = unpack(frame)
+            incarnation, text = unpack(frame, array_max=2)
         except (CodecError, TypeError, ValueError):
             self.counts["malformed"] += 1
             return

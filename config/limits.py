@@ -23,6 +23,14 @@ that a message slightly too large gets etcd's error instead of a silent disconne
 BODY_REQUESTS_MAX = 10_000
 """Requests in one message: bounds what one frame can make the decoder allocate."""
 
+REQUEST_ARRAY_MAX = 300
+"""Elements of an array within a request: some more than a transaction's 128 operations, so that
+somewhat larger ones get etcd's error."""
+
+HEADER_BYTES_MAX = 256
+HEADER_FIELDS_MAX = 16
+"""What stands first in a message of a client or a peer: ten numbers and a word, 100 bytes."""
+
 LARGE_ANSWERS_MAX = 128
 """Writes in one message that may be answered with many keys (transactions, deletions of ranges with
 prev_kv): as many as operations in a transaction. Reads are bounded by what they read."""

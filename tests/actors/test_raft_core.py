@@ -310,6 +310,12 @@ def test_a_heartbeat_makes_a_leader_known(follower):
         message(
             MessageType.MsgSnap,
             term=3,
+            snapshot=Snapshot(b"", SnapshotMetadata(ConfState(voters=[1, 2, 3]), 9, 3)),
+        ),
+        message(MessageType.MsgSnap, term=3),
+        message(
+            MessageType.MsgSnap,
+            term=3,
             snapshot=Snapshot(
                 b"snap-0000000000000003-0000000000000009",
                 SnapshotMetadata(ConfState(voters=[1, 2, 3]), 9, 3),

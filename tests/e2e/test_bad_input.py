@@ -33,7 +33,9 @@ AGAIN_S = 10.0
 
 def garbage(rng):
     """A few hundred bytes of anything, msgpack now and then."""
-    kind = rng.randrange(4)
+    kind = rng.randrange(5)
+    if kind == 4:
+        return b"\xdc\x27\x10" * 1_000  # arrays in arrays, ten thousand elements each
     if kind == 0:
         return rng.randbytes(rng.randrange(300))
     if kind == 1:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampan.config import limits
-from sampan.transport.codec import CodecError, pack, unpack
+from sampan.transport.codec import CodecError, pack, unpack, unpack_header, unpack_requests
 
 LEAVES = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=40)
@@ -93,6 +93,62 @@ def test_a_bomb_costs_little_memory():
             assert peak < 16 * max(len(bomb), limits.MIB), (len(bomb), peak)
     finally:
         tracemalloc.stop()
+
+
+def peak_bytes(decode, data):
+    """The most memory that decoding took; it fails."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(CodecError):
+            decode(data)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("head", [b"\xdc\x27\x10", b"\xdc\x01\x2c", b"\xdd\x00\x00\x27\x10"])
+@pytest.mark.parametrize("first", [b"", b"\x01"])
+def test_heads_of_arrays_that_never_come_take_no_memory(head, first):
+    """Three kilobytes of what announces 10,000 elements a thousand times."""
+    bomb = (head + first) * (3_000 // len(head + first))
+    assert peak_bytes(unpack_requests, bomb) < 4 * limits.MIB
+    assert peak_bytes(unpack_requests, pack([0] * 9_999)[:-1] + bomb) < 4 * limits.MIB
+    assert peak_bytes(unpack_header, bomb) < 100_000
+    assert peak_bytes(unpack_header, bomb[:200]) < 100_000
+
+
+REQUESTS = [
+    ("put", b"k", b"\xdc\xdd" * 20),
+    ("txn", (), tuple(("put", b"%d" % n, b"v") for n in range(200)), ()),
+]
+
+
+@pytest.mark.parametrize("copies", [1, 7, 40, 5_000])
+def test_requests_are_the_same_however_they_are_decoded(copies):
+    requests = (REQUESTS * copies)[: limits.BODY_REQUESTS_MAX]
+    assert list(unpack_requests(pack(requests))) == requests == list(unpack(pack(requests)))
+    plain = [("put", b"k", b"v")] * copies
+    assert list(unpack_requests(pack(plain))) == plain
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-1], lambda b: b + b"\x01", lambda b: b"\x81" + b[1:], lambda b: b"\x92" + b[1:],
+     lambda b: b"\xdd\xff\xff\xff\xff" + b[1:], lambda b: b"\xdc\x00\x00" + b[1:]],
+)  # fmt: skip
+def test_requests_that_are_not_an_array_of_as_many(damage):
+    body = pack([REQUESTS[0]])
+    with pytest.raises(CodecError):
+        unpack_requests(damage(body))
+
+
+def test_an_array_in_a_request_has_a_bound():
+    requests = [
+        REQUESTS[0],
+        ("txn", (), tuple([("put", b"k", b"v")] * (limits.REQUEST_ARRAY_MAX + 1))),
+    ]
+    with pytest.raises(CodecError, match="max_array_len"):
+        unpack_requests(pack(requests))
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, 1j, 2**64])
