@@ -26,6 +26,15 @@ REPORT_EVERY_S = 0.1
 """How often one peer is reported unreachable."""
 
 
+SILENCE_S = 5.0
+"""After so long without a word of a peer the log says so: time for a restart, not for a mistake."""
+
+
+def _is_told(times: int) -> bool:
+    """Whether to log what has happened so often."""
+    return times in (1, 10, 100) or times % 1000 == 0
+
+
 class TransportSettings(NamedTuple):
     """What the transport needs to know of the configuration."""
 
@@ -41,8 +50,10 @@ class TransportSettings(NamedTuple):
 class Link:
     """What is known of the way to one peer and from it."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, now: float) -> None:
         self.endpoint = endpoint
+        self.made_at = now
+        self.silent = False  # and it was told
         self.incarnation = 0  # the data dir this peer announced through the log
         self.frames: list[bytes] = []  # raft messages of this turn
         self.sent = self.acked = 0  # bytes from here; acked is what the peer last reported
@@ -96,7 +107,7 @@ class Transport(Actor):
             del self._links[peer]
         for peer, endpoint in wanted.items():
             if peer not in self._links:
-                self._links[peer] = Link(endpoint)
+                self._links[peer] = Link(endpoint, self.now)
         self.emit("linksc", wanted)
 
     def on_softstatec(self, _message: Any) -> None:
@@ -160,14 +171,22 @@ class Transport(Actor):
             return
         s = self._settings
         link = self._links.get(peer)
-        if version != PEER_VERSION or cluster_id != s.cluster_id or to != s.member_id:
-            self._refuse(peer, f"version {version}, cluster {cluster_id:x}, for member {to:x}")
+        if version != PEER_VERSION:
+            self._refuse(peer, f"it speaks version {version}, this node version {PEER_VERSION}")
+        elif cluster_id != s.cluster_id:
+            ids = f"{cluster_id:x}, not {s.cluster_id:x}"
+            self._refuse(peer, f"another cluster, {ids}: is `cluster` the same in every file?")
+        elif to != s.member_id:
+            self._refuse(peer, f"it takes this member, {s.member_id}, for {to}")
         elif link is None:
             self._refuse(peer, "not a member")
         elif link.incarnation not in (0, incarnation):
             self._refuse_amnesiac(peer, incarnation)
         else:
             link.heard_at = self.now
+            if link.silent:
+                link.silent = False
+                self._log.info("peer heard", peer=peer)
             link.received = sent
             if epoch != link.peer_epoch:
                 link.peer_epoch = epoch
@@ -178,15 +197,15 @@ class Transport(Actor):
 
     def _refuse(self, peer: int, why: str) -> None:
         self.counts["refused"] += 1
-        if self.counts["refused"] in (1, 10, 100) or self.counts["refused"] % 1000 == 0:
+        if _is_told(self.counts["refused"]):
             self._log.warning("peer refused", peer=peer, why=why, times=self.counts["refused"])
 
     def _refuse_amnesiac(self, peer: int, incarnation: int) -> None:
         # It has forgotten its vote and its log: were it heard, a term could have two leaders.
         self._refuse(peer, "its data dir is not the one it joined with")
         text = (
-            "this member has already been bootstrapped with another data dir; restore that one, or "
-            "remove the member and add it again under a new id"
+            "this member has already been bootstrapped with another data dir; restore that one: an "
+            "empty one has forgotten what this member voted for and acknowledged"
         )
         # Names the refused data dir: the true member, which this goes to when another process or
         # a forger speaks in its name, must not take it for its own.
@@ -212,7 +231,9 @@ class Transport(Actor):
         if incarnation == self._settings.incarnation:
             self.emit("fatalc", str(text))
         else:
-            self._log.warning("another data dir was refused under this member's id", peer=peer)
+            self.counts["refused"] += 1
+            if _is_told(self.counts["refused"]):
+                self._log.warning("another data dir was refused under this member's id", peer=peer)
 
     # -- snapshots
 
@@ -249,9 +270,13 @@ class Transport(Actor):
     # -- the rest
 
     def on_timer(self) -> None:
-        """Give up streams that do not move."""
+        """Give up streams that do not move; tell of peers that are silent."""
         self._sender.expire(self.now)
         self._receiver.expire(self.now)
+        for peer, link in self._links.items():
+            if not link.silent and self.now - max(link.heard_at, link.made_at) > SILENCE_S:
+                link.silent = True
+                self._log.warning("peer not heard", peer=peer, endpoint=link.endpoint)
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""

@@ -1,7 +1,7 @@
 """The transport: whom it listens to, what it lets travel, and what it says of its peers."""
 
 import pytest
-from sampan.actors.transport import SMALL_BYTES, Transport, TransportSettings
+from sampan.actors.transport import SILENCE_S, SMALL_BYTES, Transport, TransportSettings
 from sampan.config import limits
 from sampan.storage.snapshot_store import SnapshotStore
 from sampan.storage.state_store import StateStore
@@ -194,3 +194,35 @@ def test_a_snapshot_to_a_peer_that_starts_again_is_reported_failed(transport, tm
     assert turn(transport, peer("raft", b"m", epoch=9)).on("reportc") == []
     out = turn(transport, peer("raft", b"m", epoch=10))
     assert out.on("reportc") == [("snapshot", PEER, False)]
+
+
+def test_silent_peers_are_told_of_once_and_when_they_are_back(transport, log):
+    def told():
+        return [
+            (event, fields["peer"]) for event, fields in log.events if event.startswith("peer ")
+        ]
+
+    tick(transport, 100.0 + SILENCE_S)
+    assert told() == []
+    turn(transport, peer())
+    for n in range(1, 4):
+        tick(transport, 100.0 + SILENCE_S + n)
+    assert told() == [("peer not heard", OTHER)]
+    tick(transport, 110.0 + SILENCE_S)
+    assert told()[1:] == [("peer not heard", PEER)]
+    turn(transport, peer())
+    assert told()[2:] == [("peer heard", PEER)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"version": 9}, "it speaks version 9, this node version 1"),
+        ({"cluster": 5}, "is `cluster` the same in every file?"),
+        ({"to": 77}, f"it takes this member, {ME}, for 77"),
+    ],
+)
+def test_a_refusal_says_why(transport, log, fields, why):
+    turn(transport, peer(**fields))
+    ((_, told),) = [entry for entry in log.events if entry[0] == "peer refused"]
+    assert why in told["why"]
