@@ -133,6 +133,7 @@ GOOD = (1, 200, 1, [("CURRENT", 3)])
         (NAME, (2, 200, 1, [("CURRENT", 3)])),
         (NAME, (1, 200, 1)),
         (NAME, (1, 200, 1, [])),
+        (NAME, (1, 200, 1, [("LOG", 3)])),
         (NAME, (1, 200, 1, [("../CURRENT", 3)])),
         (NAME, (1, 200, 1, [("a/b", 3)])),
         (NAME, (1, 200, 1, [("..", 3)])),
@@ -202,6 +203,22 @@ def test_installing_what_is_not_there_leaves_the_state(nodes):
     follower.state = StateStore.open(follower.path / "state")
     follower.state.flush()
     assert (follower.path / "state").is_dir()
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_empty_directory_does_not_replace_the_state(nodes, moved):
+    """Nor is the state lost when it had been moved out of the way already."""
+    _, node = nodes
+    node.state.flush()
+    before = node.content()
+    node.state.close()
+    (node.path / "state.new").mkdir()
+    if moved:
+        (node.path / "state").rename(node.path / "state.old")
+    node.snapshots.recover()
+    node.state = StateStore.open(node.path / "state")
+    assert node.content() == before
+    assert sorted(os.listdir(node.path)) == ["snapshots", "state"]
 
 
 class Died(Exception):
