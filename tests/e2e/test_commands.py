@@ -124,6 +124,21 @@ def test_port_taken_by_a_stranger(tmp_path):
         command.destroy()
 
 
+def test_a_note_of_local_sockets_that_is_a_directory(tmp_path):
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
+    (tmp_path / "data" / "n1").mkdir(parents=True)
+    command = Command(("up", "--config", config), tmp_path / "up.log")
+    pids = tmp_path / "data" / "n1" / "pids.json"
+    try:
+        wait_for(pids.exists, "a start")
+        command.signal(signal.SIGTERM)
+        assert command.wait() == 0
+    finally:
+        command.destroy()
+    (tmp_path / "data" / "n1" / "runtime").mkdir()
+    assert "Is a directory" in refused("up", "--config", config)
+
+
 # -- configurations
 
 
