@@ -15,6 +15,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ STOP_ORDER = (
     channels.TRANSPORT,
 )
 RUNTIME_PREFIX = "sampan-"
+RUNTIME_NAME_LIKE = RUNTIME_PREFIX + "12345678"
+"""As long as what mkdtemp makes of it."""
 RUNTIME_NOTE, PIDS = "runtime", "pids.json"
 """Files in the data dir, for the next supervisor and for people."""
 
@@ -75,20 +78,22 @@ class NodeSupervisor:
 
     # -- start
 
-    def check_ports(self) -> None:
-        """Find out before anything starts whether the addresses are free; raises ConfigError."""
+    def check_addresses(self, probes: ExitStack) -> None:
+        """Find out before anything starts whether the addresses are free, and take them until the
+        probes are closed, so that two of them are not the same; raises ConfigError."""
         for address in self._config.listen(self.member):
             host, port = endpoints.parse(address)
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((host, port))
-                except OSError as error:
-                    raise ConfigError(
-                        f"{self.member.name}: cannot bind {address}: {error.strerror}; is another "
-                        "node running here?"
-                    ) from error
+            probe = probes.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                probe.listen()  # what is only bound does not keep others from the address
+            except OSError as error:
+                raise ConfigError(
+                    f"{self.member.name}: cannot bind {address}: {error.strerror}; is another "
+                    "node running here, or the address in the configuration twice?"
+                ) from error
 
     def start_first(self) -> None:
         """`start` where nobody is there yet who could wait for better times; raises ConfigError."""
@@ -271,8 +276,11 @@ class Supervisor:
             shares = share([] if fused else available(), len(members))
             for member, processors in zip(members, shares, strict=True):
                 self.nodes.append(NodeSupervisor(config, member, processors, log_path, log))
-            for node in self.nodes:
-                node.check_ports()
+            if not fused:
+                _check_socket_paths()
+            with ExitStack() as probes:
+                for node in self.nodes:
+                    node.check_addresses(probes)
         except BaseException:
             for node in self.nodes:
                 node.close()
@@ -323,3 +331,13 @@ class Supervisor:
         wait([*sentinels, self._signals_in], timeout_s)
         if select.select([self._signals_in], [], [], 0)[0]:
             self._signals_in.recv(4096)
+
+
+def _check_socket_paths() -> None:
+    """Raises ConfigError where the temporary directory has too long a name for local sockets."""
+    try:
+        folder = Path(tempfile.gettempdir()) / RUNTIME_NAME_LIKE
+        for actor in channels.ACTORS:
+            endpoints.ipc(folder, actor)
+    except (endpoints.EndpointError, OSError) as error:
+        raise ConfigError(f"no directory for local sockets: {error}") from error

@@ -124,6 +124,29 @@ def test_port_taken_by_a_stranger(tmp_path):
         command.destroy()
 
 
+@pytest.mark.parametrize("other", ["localhost", "127.0.0.1"])
+def test_the_same_address_twice(tmp_path, other):
+    """Also where only resolving tells."""
+    values = config_values(tmp_path, "fused", nodes=1)
+    client = values["members"][0]["client"]
+    peer = f"tcp://{other}:{client.split(':')[1]}"
+    members = [values["members"][0] | {"peer": peer}]
+    config = write_config(tmp_path / "c.json", values | {"members": members})
+    text = refused("up", "--config", config)
+    assert "the address in the configuration twice?" in text or "is taken" in text
+    config = write_config(tmp_path / "d.json", values)
+    text = refused("node", "--config", config, "--name", "n1", "--peer-listen", peer)
+    assert "the address in the configuration twice?" in text or "are the same address" in text
+
+
+def test_a_temporary_directory_with_too_long_a_name(tmp_path):
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "processes", nodes=1))
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    text = refused("up", "--config", config, env={"TMPDIR": str(long)})
+    assert "set TMPDIR shorter" in text
+
+
 def test_a_note_of_local_sockets_that_is_a_directory(tmp_path):
     config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
     (tmp_path / "data" / "n1").mkdir(parents=True)
