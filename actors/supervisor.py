@@ -14,8 +14,9 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,8 @@ class NodeSupervisor:
                 name=f"{self.member.name}:{label}",
                 daemon=True,
             )
-            child.start()
+            with _interrupts_blocked():
+                child.start()
             self._children[label] = child
 
     def _make_runtime_dir(self) -> None:
@@ -341,3 +343,15 @@ def _check_socket_paths() -> None:
             endpoints.ipc(folder, actor)
     except (endpoints.EndpointError, OSError) as error:
         raise ConfigError(f"no directory for local sockets: {error}") from error
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Whoever is started meanwhile never hears of Ctrl-C, which a terminal sends to all processes:
+    it is the supervisor's to act on, afterwards."""
+    resource_tracker.ensure_running()  # multiprocessing's helper, whose start would end the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -3,6 +3,9 @@
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 from types import SimpleNamespace
 
@@ -131,3 +134,12 @@ def test_the_list_of_processes_is_a_help_and_no_condition(node, data, log, monke
     end_pause(node)
     assert len(node.sentinels) == 5
     assert [event for event, _ in log.events].count("cannot write") == 2
+
+
+def test_whoever_is_started_with_interrupts_blocked_has_them_blocked():
+    """And who starts it gets them afterwards, also when multiprocessing's helper was not there."""
+    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with supervisor._interrupts_blocked():
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"True\n"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -238,6 +238,54 @@ def test_up_stops_in_order(make_cluster, number):
     assert list(cluster.temporary.iterdir()) == []
 
 
+INTERRUPT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            with open(os.environ["INTERRUPTED"], "a") as file:
+                file.write(name)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+"""
+"""A sitecustomize that has its process interrupted when it imports a module."""
+
+
+@pytest.fixture
+def interrupt_at(tmp_path, monkeypatch):
+    """Has commands interrupted when they import a module; returns the file that then exists."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(INTERRUPT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setenv("INTERRUPTED", str(tmp_path / "interrupted"))
+
+    def at(module):
+        monkeypatch.setenv("INTERRUPT_AT", module)
+        return tmp_path / "interrupted"
+
+    return at
+
+
+def test_ctrl_c_before_anything_runs(tmp_path, interrupt_at):
+    interrupted = interrupt_at("sampan.actors.supervisor")
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
+    assert run("up", "--config", config) == (130, "sampan: interrupted\n")
+    assert interrupted.exists()
+
+
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+def test_ctrl_c_while_processes_start_is_for_their_supervisor(make_cluster, interrupt_at):
+    """A terminal sends it to all of them; those that import have no handler yet."""
+    interrupted = interrupt_at("sampan.actors.applier")
+    cluster = make_cluster(nodes=1).start()
+    assert interrupted.exists()
+    assert "Traceback" not in cluster.log()
+    assert "actor died" not in cluster.log()
+    cluster.stop()
+
+
 # -- few processors
 
 
