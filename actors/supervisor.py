@@ -8,6 +8,7 @@ the data dirs' locks; its children end by themselves when it is gone.
 import json
 import multiprocessing
 import os
+import resource
 import select
 import shutil
 import signal
@@ -297,6 +298,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._signals_out.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        _raise_open_files(self._log)
         try:
             for node in self.nodes:
                 node.start_first()
@@ -355,3 +357,13 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _raise_open_files(log: Any) -> None:
+    """Let the nodes have as many files open as the system allows at most: a connection is one, and
+    RocksDB, which fails without one, shares them with the clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        log.warning("cannot raise the limit of open files", limit=soft, reason=str(error))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -283,6 +284,30 @@ def test_ctrl_c_while_processes_start_is_for_their_supervisor(make_cluster, inte
     assert interrupted.exists()
     assert "Traceback" not in cluster.log()
     assert "actor died" not in cluster.log()
+    cluster.stop()
+
+
+# -- open files
+
+
+def open_files(pid):
+    with open(f"/proc/{pid}/limits", encoding="utf-8") as limits:
+        (line,) = (line for line in limits if line.startswith("Max open files"))
+    return line.split()[3:5]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/limits"), reason="needs /proc")
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+def test_a_node_may_have_as_many_open_files_as_the_system_allows(make_cluster):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    cluster = make_cluster(nodes=1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1000), hard))
+    try:
+        cluster.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    found = [open_files(pid) for pid in cluster.pids("n1").values()]
+    assert all(soft == hard for soft, hard in found), found
     cluster.stop()
 
 
