@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 from sampan.actors import processors
+from sampan.storage.log_store import LogStore, _entry_key
 
 from .cluster import COMMAND, Command, config_values, free_ports, wait_for
 
@@ -221,6 +222,81 @@ def test_environment_is_checked_too(tmp_path):
     path = write_config(tmp_path / "c.json", config_values(tmp_path, "fused"))
     text = refused("up", "--config", path, env={"SAMPAN_HEARTBEAT_MS": "soon"})
     assert "SAMPAN_HEARTBEAT_MS: expected a whole number" in text
+
+
+# -- damage that no restart mends
+
+
+def lose_an_entry(data):
+    """From the middle of the log."""
+    log = LogStore.open(data / "log")
+    batch = log._db.batch()
+    batch.delete(_entry_key((log.first_index + log.last_index) // 2))
+    log._db.write(batch)
+    log.sync()
+    log.close()
+
+
+def lose_the_state(data):
+    shutil.rmtree(data / "state")
+
+
+def loop(data):
+    """A link that leads to itself in the log's place."""
+    (data / "log").rename(data / "elsewhere")
+    (data / "log").symlink_to("log")
+
+
+def compact_and_stop(cluster):
+    """Let the log begin after what the state holds."""
+    name = cluster.names[0]
+    with cluster.client() as client:
+        wait_for(
+            lambda: client.put(b"k", bytes(1000)) and cluster.compacted_past(name, 10),
+            "the log to be compacted",
+        )
+    cluster.stop()
+
+
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+def test_a_node_whose_disk_no_restart_mends_ends_with_a_sentence(make_cluster):
+    cluster = make_cluster(nodes=1, separate=True, log_entries_max=64).start()
+    compact_and_stop(cluster)
+    data = cluster.data("n1")
+    shutil.copytree(data, cluster.directory / "good")
+    for damage, words in (
+        (lose_an_entry, "is missing in"),
+        (lose_the_state, "Was the state database replaced by an older copy? (no restart mends"),
+        (loop, "log is not a directory and leads to none"),
+    ):
+        damage(data)
+        said = len(cluster.log("n1"))
+        cluster.launch_node("n1")
+        command = cluster.command("n1")
+        assert command.wait() == 1
+        log = cluster.log("n1")[said:]
+        assert words in log
+        assert '"node stopped for good"' in log
+        assert "Traceback" not in log
+        assert "starts again" not in log
+        command.destroy()
+        shutil.rmtree(data)
+        shutil.copytree(cluster.directory / "good", data)
+    cluster.launch_node("n1")
+    assert cluster.wait_writable() < 60
+    cluster.stop()
+
+
+def test_the_others_go_on_without_a_node_that_is_given_up(make_cluster):
+    cluster = make_cluster().start()
+    cluster.stop()
+    loop(cluster.data("n3"))
+    cluster.launch()
+    assert cluster.wait_writable(["n1", "n2"]) < 60
+    wait_for(lambda: '"node given up"' in cluster.log(), "n3 to be given up")
+    assert cluster.log().count('"node stopped for good"') == 1
+    assert "Traceback" not in cluster.log()
+    cluster.stop()
 
 
 # -- stopping
