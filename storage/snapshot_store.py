@@ -23,7 +23,7 @@ from typing import Any
 
 from ..transport.codec import CodecError, pack, unpack
 from .data_dir import sync_directory, write_durably
-from .errors import SnapshotError, StorageError
+from .errors import CorruptionError, SnapshotError, StorageError
 from .state_store import StateStore
 
 FORMAT_VERSION = 1
@@ -187,8 +187,10 @@ class SnapshotStore:
             index, term = unpack(self._installed.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, CodecError, TypeError, ValueError) as error:
+        except OSError as error:
             raise StorageError(f"cannot read {self._installed}: {error}") from error
+        except (CodecError, TypeError, ValueError) as error:
+            raise CorruptionError(f"{self._installed} is damaged: {error}") from error
         return index, term
 
     def recover(self) -> None:

@@ -5,7 +5,7 @@ import os
 import stat
 
 import pytest
-from sampan.storage.errors import SnapshotError, StorageError
+from sampan.storage.errors import CorruptionError, SnapshotError
 from sampan.storage.snapshot_store import SnapshotStore, snapshot_name
 from sampan.storage.state_store import StateStore
 from sampan.transport.codec import pack, unpack
@@ -272,5 +272,5 @@ def test_what_was_installed_last_is_known(nodes):
     installed = (follower.state.applied_index, follower.state.applied_term)
     assert follower.snapshots.installed() == installed
     (follower.path / "installed").write_bytes(b"\xc1")
-    with pytest.raises(StorageError, match=r"cannot read .*installed"):
+    with pytest.raises(CorruptionError, match=r"installed is damaged"):
         follower.snapshots.installed()
