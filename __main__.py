@@ -15,9 +15,20 @@ usage: sampan COMMAND [OPTIONS]
 """
 
 
+INTERRUPTED = 130
+"""As shells have it: 128 and the number of the signal."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        print("sampan: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(arguments: list[str]) -> int:
     if sys.flags.optimize:
         print(
             "sampan: refuses to run under python -O: it relies on its assertions", file=sys.stderr

@@ -12,6 +12,7 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +20,10 @@ import zmq
 
 from .. import __version__
 from ..config import logging, model
+from ..storage.errors import CorruptionError
 from ..transport import endpoints, sockets
 from . import channels, processors, slices
-from .actor import Actor
+from .actor import Actor, Impossible
 from .host import Fatal, Host, Orphaned
 from .pipes import Inbox, Pipe
 from .ports import ClientPort, PeerPort
@@ -69,8 +71,9 @@ def main(*orders: Any) -> None:
     log = logging.setup(config.log_level, told.log_path, node=told.member_name, actor=label)
     if told.processor is not None and not processors.stay_on(told.processor):
         log.warning("not on the processor that was chosen", processor=told.processor)
+    builder = Builder(config, told, log)
     try:
-        host = Builder(config, told, log).host()
+        host = builder.host()
         # What exists now stays: the collector need not look at it again, and what actors pass on
         # is free of cycles, so it need not look often (3 % of a busy node's time).
         gc.collect()
@@ -79,6 +82,9 @@ def main(*orders: Any) -> None:
         host.run()
     except Fatal as error:
         log.error("node stopped for good", reason=str(error))
+        sys.exit(EXIT_FATAL)
+    except CorruptionError as error:
+        log.error("node stopped for good", reason=builder.beyond_repair(error))
         sys.exit(EXIT_FATAL)
     except Orphaned as error:
         log.warning("stopping", reason=str(error))
@@ -136,6 +142,13 @@ class Builder:
             parent_pid=self._told.parent_pid,
         )
 
+    def beyond_repair(self, error: Exception) -> str:
+        """What to tell of damage that is there again after every restart."""
+        return (
+            f"{error} (no restart mends {self._data_dir}: restore all of it as it was last, or "
+            "leave this member down)"
+        )
+
     def _ipc(self, actor: str) -> str:
         return endpoints.ipc(Path(self._told.runtime_dir), actor)
 
@@ -188,13 +201,35 @@ class Builder:
             bootstrap=tuple((m.id, m.name, m.peer) for m in config.members),
             log_limits=config.log_limits,
         )
-        return RaftCore(settings, secrets.randbelow, self._log)
+        core = RaftCore(settings, secrets.randbelow, self._log)
+        for channel in ("logc", "statec"):
+            core.handlers[channel] = self._fatal_if_impossible(core.handlers[channel])
+        return core
+
+    def _fatal_if_impossible(self, take: Callable[[Any], None]) -> Callable[[Any], None]:
+        """The handler of what a database holds at the start: it holds the same at the next one."""
+        from ..raft import RaftPanic
+
+        def take_or_stop(message: Any) -> None:
+            try:
+                take(message)
+            except (Impossible, RaftPanic) as error:
+                raise Fatal(self.beyond_repair(error)) from error
+
+        return take_or_stop
+
+    def _folder(self, name: str) -> Path:
+        """Where a database is or will be. A link to somewhere else is allowed, to nowhere not."""
+        path = self._data_dir / name
+        if os.path.lexists(path) and not path.is_dir():
+            raise Fatal(f"{path} is not a directory and leads to none; move it away or mend it")
+        return path
 
     def _wal_writer(self) -> Actor:
         from ..storage.log_store import LogStore
         from .wal_writer import WalWriter
 
-        store = LogStore.open(self._data_dir / "log")
+        store = LogStore.open(self._folder("log"))
         if store.repaired:
             self._log.warning("log repaired after a power failure", what=store.repaired)
         return WalWriter(store)
@@ -208,7 +243,7 @@ class Builder:
         from .upkeep import Upkeep
 
         config = self._config
-        state = self._data_dir / "state"
+        state = self._folder("state")
         snapshots = SnapshotStore(self._data_dir / "snapshots")
         applier = Applier(
             self._member.id,

@@ -8,13 +8,16 @@ the data dirs' locks; its children end by themselves when it is gone.
 import json
 import multiprocessing
 import os
+import resource
 import select
 import shutil
 import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,10 @@ STOP_ORDER = (
     channels.TRANSPORT,
 )
 RUNTIME_PREFIX = "sampan-"
+RUNTIME_NAME_LIKE = RUNTIME_PREFIX + "12345678"
+"""As long as what mkdtemp makes of it."""
+RUNTIME_NOTE, PIDS = "runtime", "pids.json"
+"""Files in the data dir, for the next supervisor and for people."""
 
 STOP_S = 5.0
 """How long an actor may take to stop before it is killed."""
@@ -73,24 +80,47 @@ class NodeSupervisor:
 
     # -- start
 
-    def check_ports(self) -> None:
-        """Find out before anything starts whether the addresses are free; raises ConfigError."""
+    def check_addresses(self, probes: ExitStack) -> None:
+        """Find out before anything starts whether the addresses are free, and take them until the
+        probes are closed, so that two of them are not the same; raises ConfigError."""
         for address in self._config.listen(self.member):
             host, port = endpoints.parse(address)
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((host, port))
-                except OSError as error:
-                    raise ConfigError(
-                        f"{self.member.name}: cannot bind {address}: {error.strerror}; is another "
-                        "node running here?"
-                    ) from error
+            probe = probes.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                probe.listen()  # what is only bound does not keep others from the address
+            except OSError as error:
+                raise ConfigError(
+                    f"{self.member.name}: cannot bind {address}: {error.strerror}; is another "
+                    "node running here, or the address in the configuration twice?"
+                ) from error
+
+    def start_first(self) -> None:
+        """`start` where nobody is there yet who could wait for better times; raises ConfigError."""
+        try:
+            self.start()
+        except OSError as error:
+            raise ConfigError(
+                f"{self.member.name}: cannot start in {self._data.path}: {error}; make room there "
+                "and in the directory for temporary files, or move away what is in the way"
+            ) from error
 
     def start(self) -> None:
-        """Spawn the node's processes on fresh sockets."""
-        self._make_runtime_dir()
+        """Spawn the node's processes on fresh sockets. Raises OSError, and then there are none."""
+        self.restart_at = None
+        try:
+            self._make_runtime_dir()
+            self._spawn_children()
+        except OSError:
+            self._kill()
+            self._remove(self._data.path / RUNTIME_NOTE)
+            raise
+        self._started_at = time.monotonic()
+        self._write_pids()
+
+    def _spawn_children(self) -> None:
         fused = self._config.placement == "fused"
         groups = [channels.ACTORS] if fused else [(name,) for name in channels.ACTORS]
         for hosted in groups:
@@ -110,31 +140,45 @@ class NodeSupervisor:
                 name=f"{self.member.name}:{label}",
                 daemon=True,
             )
-            child.start()
+            with _interrupts_blocked():
+                child.start()
             self._children[label] = child
-        self._started_at = time.monotonic()
-        self.restart_at = None
-        self._write_pids()
 
     def _make_runtime_dir(self) -> None:
         """A directory for the sockets between actors: 0700, and short for ipc paths. It is noted in
         the data dir, so that the one of a supervisor that was killed goes with the next start."""
-        note = self._data.path / "runtime"
+        note = self._data.path / RUNTIME_NOTE
         if note.exists():
-            left = Path(note.read_text(encoding="utf-8"))
+            left = Path(os.fsdecode(note.read_bytes().replace(b"\0", b"")))
             if left.name.startswith(RUNTIME_PREFIX):
                 shutil.rmtree(left, ignore_errors=True)
+            else:
+                # A power failure leaves it empty or full of zeros.
+                self._log.warning("does not name a directory of local sockets", file=str(note))
         self._runtime_dir = tempfile.mkdtemp(prefix=RUNTIME_PREFIX)
         note.write_text(self._runtime_dir, encoding="utf-8")
 
     def _write_pids(self) -> None:
-        """Tell tools and people which process is which."""
+        """Tell tools and people which process is which. The node does without it when it must."""
         pids = {"supervisor": os.getpid()}
         pids |= {label: child.pid for label, child in self._children.items()}
-        path = self._data.path / "pids.json"
+        path = self._data.path / PIDS
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(pids), encoding="utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(pids), encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            self._log.warning("cannot write", file=str(path), reason=error.strerror)
+            self._remove(temporary)
+            self._remove(path)  # it would name processes of others
+
+    def _remove(self, path: Path) -> None:
+        """Remove a file of the data dir, if it is there."""
+        try:
+            if path.is_file():
+                path.unlink()
+        except OSError as error:
+            self._log.warning("cannot remove", file=str(path), reason=error.strerror)
 
     # -- watch
 
@@ -146,8 +190,7 @@ class NodeSupervisor:
     def check(self) -> None:
         """Act on what has happened: a dead actor, or the end of a pause."""
         if self.restart_at is not None and time.monotonic() >= self.restart_at:
-            self.restarts += 1
-            self.start()
+            self._start_again()
         dead = {label: c.exitcode for label, c in self._children.items() if c.exitcode is not None}
         if not dead:
             return
@@ -156,16 +199,32 @@ class NodeSupervisor:
             self.failed = "it stopped for good; its log says why"
             self._log.error("node given up", node=self.member.name, reason=self.failed)
             return
-        lived_s = time.monotonic() - self._started_at
-        grown = min(max(self._pause_s * 2, RESTART_PAUSE_S), RESTART_PAUSE_MAX_S)
-        self._pause_s = 0.0 if lived_s > HEALTHY_AFTER_S else grown
-        self.restart_at = time.monotonic() + self._pause_s
+        self._pause(time.monotonic() - self._started_at)
         self._log.warning(
             "actor died; the node starts again",
             node=self.member.name,
             exits=dead,
             pause_s=round(self._pause_s, 2),
         )
+
+    def _start_again(self) -> None:
+        """The disk may be full, or memory: that is this node's trouble only, and it may pass."""
+        self.restarts += 1
+        try:
+            self.start()
+        except OSError as error:
+            self._pause(0.0)
+            self._log.error(
+                "cannot start; the node tries again",
+                node=self.member.name,
+                reason=str(error),
+                pause_s=round(self._pause_s, 2),
+            )
+
+    def _pause(self, lived_s: float) -> None:
+        grown = min(max(self._pause_s * 2, RESTART_PAUSE_S), RESTART_PAUSE_MAX_S)
+        self._pause_s = 0.0 if lived_s > HEALTHY_AFTER_S else grown
+        self.restart_at = time.monotonic() + self._pause_s
 
     # -- end
 
@@ -179,7 +238,9 @@ class NodeSupervisor:
             child.join()
             child.close()
         self._children.clear()
-        shutil.rmtree(self._runtime_dir, ignore_errors=True)
+        if self._runtime_dir:
+            shutil.rmtree(self._runtime_dir, ignore_errors=True)
+            self._runtime_dir = ""
 
     def ask_to_stop(self, label: str) -> None:
         """Ask one of the node's processes to end."""
@@ -198,8 +259,8 @@ class NodeSupervisor:
         """Kill what is left of the node's processes and let go of the data dir."""
         self.restart_at = None
         self._kill()
-        for name in ("pids.json", "runtime"):
-            (self._data.path / name).unlink(missing_ok=True)
+        for name in (PIDS, RUNTIME_NOTE):
+            self._remove(self._data.path / name)
         self._data.close()
 
 
@@ -218,8 +279,11 @@ class Supervisor:
             shares = share([] if fused else available(), len(members))
             for member, processors in zip(members, shares, strict=True):
                 self.nodes.append(NodeSupervisor(config, member, processors, log_path, log))
-            for node in self.nodes:
-                node.check_ports()
+            if not fused:
+                _check_socket_paths()
+            with ExitStack() as probes:
+                for node in self.nodes:
+                    node.check_addresses(probes)
         except BaseException:
             for node in self.nodes:
                 node.close()
@@ -234,9 +298,10 @@ class Supervisor:
         signal.set_wakeup_fd(self._signals_out.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        _raise_open_files(self._log)
         try:
             for node in self.nodes:
-                node.start()
+                node.start_first()
             next_tick = time.monotonic() + tick_s
             while not self._stopping and not all(node.failed for node in self.nodes):
                 self._wait(next_tick)
@@ -270,3 +335,35 @@ class Supervisor:
         wait([*sentinels, self._signals_in], timeout_s)
         if select.select([self._signals_in], [], [], 0)[0]:
             self._signals_in.recv(4096)
+
+
+def _check_socket_paths() -> None:
+    """Raises ConfigError where the temporary directory has too long a name for local sockets."""
+    try:
+        folder = Path(tempfile.gettempdir()) / RUNTIME_NAME_LIKE
+        for actor in channels.ACTORS:
+            endpoints.ipc(folder, actor)
+    except (endpoints.EndpointError, OSError) as error:
+        raise ConfigError(f"no directory for local sockets: {error}") from error
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Whoever is started meanwhile never hears of Ctrl-C, which a terminal sends to all processes:
+    it is the supervisor's to act on, afterwards."""
+    resource_tracker.ensure_running()  # multiprocessing's helper, whose start would end the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _raise_open_files(log: Any) -> None:
+    """Let the nodes have as many files open as the system allows at most: a connection is one, and
+    RocksDB, which fails without one, shares them with the clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        log.warning("cannot raise the limit of open files", limit=soft, reason=str(error))

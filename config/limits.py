@@ -8,6 +8,9 @@ from typing import NamedTuple
 KIB = 1024
 MIB = 1024 * KIB
 
+INTEGER_MAX = 2**63 - 1
+"""What the configuration takes for a number: what travels and is stored in 64 bits."""
+
 # -- one client request, message and connection
 
 REQUEST_BYTES_MAX = 3 * MIB // 2

@@ -1,11 +1,36 @@
 """structlog, set up once in every process: human on a terminal, JSON otherwise, a line an event."""
 
+import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
+
+
+class Lines:
+    """Where the log's lines go. One that cannot be written, to a full disk, must not end who had
+    something to say; the next one that can be written comes with the number of those before."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._unwritten = 0
+
+    def write(self, line: str) -> None:
+        """Write a line, or remember that it was not."""
+        try:
+            if self._unwritten:
+                event = {"event": "lines of this log were late or lost", "lines": self._unwritten}
+                self._stream.write(json.dumps(event) + "\n")
+            self._stream.write(line)
+            self._stream.flush()
+            self._unwritten = 0
+        except OSError:
+            self._unwritten += 1
+
+    def flush(self) -> None:
+        """Every line is flushed as it comes."""
 
 
 def setup(level: str, path: str = "", **bound: Any) -> Any:
@@ -29,7 +54,7 @@ def setup(level: str, path: str = "", **bound: Any) -> Any:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=stream),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", Lines(stream))),
         cache_logger_on_first_use=True,
     )
     return structlog.get_logger().bind(**bound)

@@ -6,12 +6,15 @@ ConfigError that names the file, the key and the remedy.
 """
 
 import hashlib
+import ipaddress
 import json
 import math
 import os
 import re
+import reprlib
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,8 @@ from . import limits
 PLACEMENTS = ("processes", "fused")
 AUTO_COMPACTION_MODES = ("periodic", "revision")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-_PERIOD = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
+_WHOLE = re.compile(r"\d{1,19}", re.ASCII)
+_PERIOD = re.compile(r"(?:(\d{1,19})h)?(?:(\d{1,19})m)?(?:(\d{1,19})s)?", re.ASCII)
 ENV_PREFIX = "SAMPAN_"
 DEV_CLUSTER = Path(__file__).with_name("dev-3-nodes.toml")
 
@@ -104,19 +108,19 @@ class ClusterConfig:
     def auto_compaction_keep(self) -> int:
         """What automatic compaction keeps, in seconds or revisions; 0 for everything. Raises
         ConfigError."""
-        text, unit_s = self.auto_compaction_retention, 1
-        if self.auto_compaction_mode == "periodic":
-            match = _PERIOD.fullmatch(text) if text else None
-            if match is not None:
-                hours, minutes, seconds = (int(part or 0) for part in match.groups())
-                return 3600 * hours + 60 * minutes + seconds
-            unit_s = 3600
-        if not (text.isascii() and text.isdigit()):
+        text, periodic = self.auto_compaction_retention, self.auto_compaction_mode == "periodic"
+        kept = -1
+        if _WHOLE.fullmatch(text):
+            kept = int(text) * (3600 if periodic else 1)
+        elif periodic and text and (match := _PERIOD.fullmatch(text)):
+            hours, minutes, seconds = (int(part or 0) for part in match.groups())
+            kept = 3600 * hours + 60 * minutes + seconds
+        if not 0 <= kept <= limits.INTEGER_MAX:
             raise ConfigError(
-                f'auto_compaction_retention must be a whole number, or "1h30m10s" when periodic; '
-                f"got {text!r}"
+                'auto_compaction_retention must be a whole number, or "1h30m10s" when periodic, '
+                f"of at most 2^63 - 1 revisions or seconds; got {_shorten.repr(text)}"
             )
-        return int(text) * unit_s
+        return kept
 
     @property
     def election_ticks(self) -> int:
@@ -151,6 +155,22 @@ class ClusterConfig:
 # -- reading
 
 
+class _Shortened(reprlib.Repr):
+    """What was given, for an error's text, which is to stay one sentence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Python refuses to write out numbers of many digits, which TOML takes as hexadecimal."""
+        large = abs(x) > limits.INTEGER_MAX
+        return "a number beyond 2^63 - 1" if large else super().repr_int(x, level)
+
+
+_shorten = _Shortened()
+
+
 def load(path: Path) -> dict[str, Any]:
     """The keys of a TOML or JSON file; raises ConfigError."""
     try:
@@ -161,6 +181,8 @@ def load(path: Path) -> dict[str, Any]:
     except ValueError as error:  # not UTF-8, not JSON, not TOML
         kind = "JSON" if path.suffix == ".json" else "TOML"
         raise ConfigError(f"{path}: is not {kind}: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: lists or tables are nested too deeply") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected keys and values at the top")
     return values
@@ -182,7 +204,8 @@ def _from_text(text: str, kind: Any, key: str) -> Any:
         try:
             return int(text)
         except ValueError:
-            raise ConfigError(f"{key}: expected a whole number, got {text!r}") from None
+            shown = _shorten.repr(text)
+            raise ConfigError(f"{key}: expected a whole number, got {shown}") from None
     if kind is bool:
         if text.lower() not in ("true", "false", "1", "0"):
             raise ConfigError(f"{key}: expected true or false, got {text!r}")
@@ -195,18 +218,32 @@ def build(values: Mapping[str, Any], where: str) -> ClusterConfig:
     known = {field.name: field for field in fields(ClusterConfig)}
     for key in values:
         if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r}; known are {', '.join(known)}")
+            shown = _shorten.repr(key)
+            raise ConfigError(f"{where}: unknown key {shown}; known are {', '.join(known)}")
     for key in ("cluster", "members"):
         if key not in values:
             raise ConfigError(f"{where}: {key} is missing")
     scalars = {key: value for key, value in values.items() if key != "members"}
     for key, value in scalars.items():
-        if type(value) is not known[key].type:
-            wanted = getattr(known[key].type, "__name__", known[key].type)
-            raise ConfigError(f"{where}: {key} must be {wanted}, got {value!r}")
+        _check_value(value, known[key].type, f"{where}: {key}")
     config = ClusterConfig(members=_members(values["members"], where), **scalars)
     _check(config, where)
     return config
+
+
+def _check_value(value: Any, wanted: Any, label: str) -> None:
+    """What holds for every key, named by the label."""
+    if type(value) is not wanted:
+        raise ConfigError(f"{label} must be {wanted.__name__}, got {_shorten.repr(value)}")
+    if type(value) is int and abs(value) > limits.INTEGER_MAX:
+        raise ConfigError(f"{label} must be a number within 2^63 - 1 on either side of 0")
+    if type(value) is str:
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"{label} must be UTF-8, got {_shorten.repr(value)}") from error
+        if "\0" in value:
+            raise ConfigError(f"{label} must have no NUL in it, got {_shorten.repr(value)}")
 
 
 def _members(raw: Any, where: str) -> tuple[Member, ...]:
@@ -218,8 +255,7 @@ def _members(raw: Any, where: str) -> tuple[Member, ...]:
         if not isinstance(item, Mapping) or set(item) != set(wanted):
             raise ConfigError(f"{where}: member {number} must have exactly {', '.join(wanted)}")
         for key, value in item.items():
-            if type(value) is not wanted[key]:
-                raise ConfigError(f"{where}: member {number}: {key} must be {wanted[key]!r}")
+            _check_value(value, wanted[key], f"{where}: member {number}: {key}")
         members.append(Member(**item))
     return tuple(members)
 
@@ -262,11 +298,9 @@ def _check(config: ClusterConfig, where: str) -> None:
 
 
 def _check_members(config: ClusterConfig, where: str) -> None:
-    from ..transport import endpoints  # here: the transport's limits come from this package
-
     for number, member in enumerate(config.members, 1):
         label = f"{where}: member {number}"
-        if not 0 < member.id < 2**63:
+        if member.id <= 0:
             raise ConfigError(f"{label}: id must be between 1 and 2^63 - 1")
         if not member.name or not member.name.replace("-", "").replace("_", "").isalnum():
             raise ConfigError(f"{label}: name must be letters, digits, - and _: it names a folder")
@@ -274,15 +308,46 @@ def _check_members(config: ClusterConfig, where: str) -> None:
         seen = [getattr(member, key) for member in config.members]
         if len(set(seen)) != len(seen):
             raise ConfigError(f"{where}: two members have the same {key}")
-    addresses = [a for m in config.members for a in (m.client, m.peer)]
-    listens = [config.client_listen, config.peer_listen]
-    for address in [*addresses, *filter(None, listens)]:
-        try:
-            endpoints.parse(address)
-        except endpoints.EndpointError as error:
-            raise ConfigError(f"{where}: {error}") from error
-    if len(set(addresses)) != len(addresses):
-        raise ConfigError(f"{where}: two members share an address")
+    _check_addresses(config, where)
+
+
+def _check_addresses(config: ClusterConfig, where: str) -> None:
+    taken = set()
+    for number, member in enumerate(config.members, 1):
+        for key in ("client", "peer"):
+            address = getattr(member, key)
+            parsed = _parsed(address, f"{where}: member {number}: {key}")
+            if parsed in taken:
+                raise ConfigError(
+                    f"{where}: member {number}: {key} {address} is taken: each member needs one "
+                    "address for clients and another one for peers"
+                )
+            taken.add(parsed)
+    for key in ("client_listen", "peer_listen"):
+        if getattr(config, key):
+            _parsed(getattr(config, key), f"{where}: {key}")
+    for member in config.members:
+        client, peer = (_parsed(address, where) for address in config.listen(member))
+        if client == peer:
+            raise ConfigError(f"{where}: client_listen and peer_listen are the same address")
+
+
+def _parsed(address: str, label: str) -> tuple[str, int]:
+    """(host, port), numeric hosts in one spelling; raises ConfigError."""
+    from ..transport import endpoints  # here: the transport's limits come from this package
+
+    # A user, a query or a fragment would be ignored, and blanks left out.
+    if not address.isprintable() or any(sign in address for sign in "@?# "):
+        raise ConfigError(f"{label}: {_shorten.repr(address)} is not HOST:PORT")
+    try:
+        host, port = endpoints.parse(address)
+    except (endpoints.EndpointError, UnicodeError) as error:
+        raise ConfigError(f"{label}: {error}") from error
+    if port == 0:
+        raise ConfigError(f"{label}: {address} must name a port: others could not know what 0 is")
+    with suppress(ValueError):  # a name
+        host = str(ipaddress.ip_address(host))
+    return host, port
 
 
 def check_insecure(config: ClusterConfig, member: Member, where: str) -> None:
@@ -292,8 +357,8 @@ def check_insecure(config: ClusterConfig, member: Member, where: str) -> None:
     for address in config.listen(member):
         try:
             loopback = endpoints.is_loopback(address)
-        except endpoints.EndpointError as error:
-            raise ConfigError(f"{where}: {error}") from error
+        except (endpoints.EndpointError, UnicodeError) as error:
+            raise ConfigError(f"{where}: {address} cannot be resolved: {error}") from error
         if not (loopback or config.allow_insecure):
             raise ConfigError(
                 f"{where}: {address} can be reached from other machines and there are no keys yet: "

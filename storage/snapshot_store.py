@@ -23,7 +23,7 @@ from typing import Any
 
 from ..transport.codec import CodecError, pack, unpack
 from .data_dir import sync_directory, write_durably
-from .errors import SnapshotError, StorageError
+from .errors import CorruptionError, SnapshotError, StorageError
 from .state_store import StateStore
 
 FORMAT_VERSION = 1
@@ -38,6 +38,8 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MANIFEST = "manifest"
 _FILES = "files"
 _CHECKSUMS = "checksums"
+_CURRENT = "CURRENT"
+"""The file of a RocksDB database that names all others: without it there is none."""
 _RECEIVED_MAX = 2
 """Finished snapshots that a receiver keeps: the newest may wait for its install, and be overtaken
 by one more."""
@@ -185,25 +187,32 @@ class SnapshotStore:
             index, term = unpack(self._installed.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, CodecError, TypeError, ValueError) as error:
+        except OSError as error:
             raise StorageError(f"cannot read {self._installed}: {error}") from error
+        except (CodecError, TypeError, ValueError) as error:
+            raise CorruptionError(f"{self._installed} is damaged: {error}") from error
         return index, term
 
     def recover(self) -> None:
-        """Finish an install that was interrupted; before the state database is opened.
+        """Finish an install that was interrupted; before the state database is opened. What holds
+        no database replaces none.
 
         Raises StorageError.
         """
         new, old = self._state.with_suffix(".new"), self._state.with_suffix(".old")
         try:
-            if new.is_dir():
+            if (new / _CURRENT).is_file():
                 if self._state.is_dir():
                     _remove(old)
                     self._state.rename(old)
                 new.rename(self._state)
                 sync_directory(self._state.parent)
+            elif old.is_dir() and not self._state.is_dir():
+                old.rename(self._state)
+                sync_directory(self._state.parent)
         except OSError as error:
             raise StorageError(f"cannot put {new} in place of the state: {error}") from error
+        _remove(new)
         _remove(old)
 
 
@@ -329,8 +338,8 @@ def _parse_manifest(name: str, manifest: bytes) -> list[tuple[str, int]]:
         raise SnapshotError(f"manifest of snapshot {name} is of another snapshot or damaged")
     files = [file for file in content[3] if _is_file(file)]
     names = {file[0] for file in files}
-    if not files or len(files) != len(content[3]) or len(names) != len(files):
-        raise SnapshotError(f"manifest of snapshot {name} does not list files")
+    if _CURRENT not in names or len(files) != len(content[3]) or len(names) != len(files):
+        raise SnapshotError(f"manifest of snapshot {name} does not list a database's files")
     return files
 
 

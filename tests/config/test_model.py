@@ -91,14 +91,37 @@ def test_a_wrong_environment(environment, words):
         (values(client_keys_per_s=-1), "client_keys_per_s must not be negative"),
         (values(client_listen="nowhere"), "'nowhere' is not HOST:PORT"),
         (member(id=0), "member 1: id must be between 1"),
-        (member(id=2**63), "member 1: id must be between 1"),
+        (member(id=2**63), "member 1: id must be a number within 2^63 - 1"),
         (member(id="1"), "member 1: id must be"),
         (member(id=True), "member 1: id must be"),
         (member(id=2), "two members have the same id"),
         (member(name="b"), "two members have the same name"),
         (member(name="../a"), "member 1: name must be letters"),
         (member(name=""), "member 1: name must be letters"),
-        (member(client="127.0.0.1:3"), "two members share an address"),
+        (member(client="127.0.0.1:3"), "member 2: client 127.0.0.1:3 is taken"),
+        (member(client="tcp://127.0.0.1:3"), "member 2: client 127.0.0.1:3 is taken"),
+        (member(peer="http://127.0.0.1:1/"), "member 1: peer http://127.0.0.1:1/ is taken"),
+        (member(client="[::1]:7", peer="[0:0::1]:7"), "member 1: peer [0:0::1]:7 is taken"),
+        (member(client="Host:7", peer="host:7"), "member 1: peer host:7 is taken"),
+        (values(node="a", client_listen="127.0.0.1:2"), "client_listen and peer_listen are"),
+        (values(node="a", client_listen="h:7", peer_listen="tcp://h:7"), "are the same address"),
+        (member(client="127.0.0.1:0"), "member 1: client: 127.0.0.1:0 must name a port"),
+        (values(peer_listen="127.0.0.1:0"), "peer_listen: 127.0.0.1:0 must name a port"),
+        (member(client="u@127.0.0.1:1"), "member 1: client: 'u@127.0.0.1:1' is not HOST:PORT"),
+        (member(client="127.0.0.1:1#x"), "member 1: client: '127.0.0.1:1#x' is not HOST:PORT"),
+        (member(client="127.0.0.1:1?"), "is not HOST:PORT"),
+        (member(client="127.0.0.1:1\n"), "is not HOST:PORT"),
+        (member(client="127.0.0.1:\ud8001"), "member 1: client must be UTF-8"),
+        (values(cluster="\udcff"), "cluster must be UTF-8, got '\\udcff'"),
+        (values(data_dir="x\ud800"), "data_dir must be UTF-8"),
+        (values(data_dir="x\0y"), "data_dir must have no NUL in it"),
+        (values(quota_bytes=2**63), "quota_bytes must be a number within 2^63 - 1"),
+        (values(quota_bytes=-(2**63)), "quota_bytes must be a number within 2^63 - 1"),
+        (values(request_timeout_ms=10**400), "request_timeout_ms must be a number within"),
+        (values(corrupt_check_ms=10**5000), "corrupt_check_ms must be a number within"),
+        (values(cluster=10**5000), "cluster must be str, got a number beyond 2^63 - 1"),
+        (values(cluster=[[16**5000]]), "cluster must be str, got [[a number beyond 2^63 - 1]]"),
+        (values(**{"k" * 9999: 1}), "unknown key 'kkk"),
         (member(client="127.0.0.1"), "is not HOST:PORT"),
         (member(client="127.0.0.1:99999"), "is not HOST:PORT"),
         (member(extra=1), "member 1 must have exactly"),
@@ -109,6 +132,50 @@ def test_what_is_refused(wrong, words):
         build(wrong, "file.toml")
     assert words in str(caught.value)
     assert str(caught.value).startswith("file.toml: ")
+    assert "\n" not in str(caught.value)
+
+
+def nested(depth):
+    inner = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+def test_what_is_shown_of_a_wrong_value_is_short():
+    for wrong in ("x" * 9999, list(range(9999)), nested(100_000)):
+        with pytest.raises(ConfigError, match="heartbeat_ms must be int, got ") as caught:
+            build(values(heartbeat_ms=wrong), "here")
+        assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.json", '{"cluster": ' + "[" * 100_000 + "]" * 100_000 + "}"),
+        ("c.json", '{"a":' * 100_000 + "1" + "}" * 100_000),
+        ("c.toml", "cluster = " + "[" * 100_000 + "]" * 100_000),
+        ("c.toml", "cluster = " + "{a=" * 100_000 + "1" + "}" * 100_000),
+    ],
+    ids=["json lists", "json tables", "toml lists", "toml tables"],
+)
+def test_what_is_nested_without_end(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=f"{name}: lists or tables are nested too deeply"):
+        model.load(tmp_path / name)
+
+
+def build_to_bind(whole):
+    """What is done for a member that is to run here."""
+    config = build(whole, "here")
+    model.check_insecure(config, config.members[0], "here")
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".test", "xn--\u00fc\u00fc--"])
+def test_a_host_that_is_no_name(host):
+    """Whether parsing refuses it, or resolving."""
+    with pytest.raises(ConfigError, match="here: ") as caught:
+        build_to_bind(member(client=f"{host}:1"))
     assert "\n" not in str(caught.value)
 
 
@@ -170,6 +237,8 @@ def test_the_logs_bounds_follow_from_two_numbers():
         ("periodic", "5s", 5),
         ("revision", "0", 0),
         ("revision", "1000", 1000),
+        ("revision", str(2**63 - 1), 2**63 - 1),
+        ("periodic", f"{2**63 - 1}s", 2**63 - 1),
     ],
 )
 def test_what_automatic_compaction_keeps(mode, retention, kept):
@@ -179,8 +248,13 @@ def test_what_automatic_compaction_keeps(mode, retention, kept):
 
 @pytest.mark.parametrize(
     ("mode", "retention"),
-    [("periodic", ""), ("periodic", "1d"), ("periodic", "-1"), ("revision", "1h"), ("x", "1")],
-)
+    [
+        ("periodic", ""), ("periodic", "1d"), ("periodic", "-1"), ("revision", "1h"), ("x", "1"),
+        ("periodic", "9" * 400 + "h"), ("periodic", f"{2**63 // 3600 + 1}h"),
+        ("periodic", "9" * 5000), ("periodic", "9" * 5000 + "s"),
+        ("revision", "9" * 5000), ("revision", str(2**63)),
+    ],
+)  # fmt: skip
 def test_a_retention_that_is_none(mode, retention):
     with pytest.raises(ConfigError, match="here: auto_compaction"):
         build(values(auto_compaction_mode=mode, auto_compaction_retention=retention), "here")

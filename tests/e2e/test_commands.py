@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 
 import pytest
 from sampan.actors import processors
+from sampan.storage.log_store import LogStore, _entry_key
 
 from .cluster import COMMAND, Command, config_values, free_ports, wait_for
 
@@ -124,6 +126,44 @@ def test_port_taken_by_a_stranger(tmp_path):
         command.destroy()
 
 
+@pytest.mark.parametrize("other", ["localhost", "127.0.0.1"])
+def test_the_same_address_twice(tmp_path, other):
+    """Also where only resolving tells."""
+    values = config_values(tmp_path, "fused", nodes=1)
+    client = values["members"][0]["client"]
+    peer = f"tcp://{other}:{client.split(':')[1]}"
+    members = [values["members"][0] | {"peer": peer}]
+    config = write_config(tmp_path / "c.json", values | {"members": members})
+    text = refused("up", "--config", config)
+    assert "the address in the configuration twice?" in text or "is taken" in text
+    config = write_config(tmp_path / "d.json", values)
+    text = refused("node", "--config", config, "--name", "n1", "--peer-listen", peer)
+    assert "the address in the configuration twice?" in text or "are the same address" in text
+
+
+def test_a_temporary_directory_with_too_long_a_name(tmp_path):
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "processes", nodes=1))
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    text = refused("up", "--config", config, env={"TMPDIR": str(long)})
+    assert "set TMPDIR shorter" in text
+
+
+def test_a_note_of_local_sockets_that_is_a_directory(tmp_path):
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
+    (tmp_path / "data" / "n1").mkdir(parents=True)
+    command = Command(("up", "--config", config), tmp_path / "up.log")
+    pids = tmp_path / "data" / "n1" / "pids.json"
+    try:
+        wait_for(pids.exists, "a start")
+        command.signal(signal.SIGTERM)
+        assert command.wait() == 0
+    finally:
+        command.destroy()
+    (tmp_path / "data" / "n1" / "runtime").mkdir()
+    assert "Is a directory" in refused("up", "--config", config)
+
+
 # -- configurations
 
 
@@ -184,6 +224,81 @@ def test_environment_is_checked_too(tmp_path):
     assert "SAMPAN_HEARTBEAT_MS: expected a whole number" in text
 
 
+# -- damage that no restart mends
+
+
+def lose_an_entry(data):
+    """From the middle of the log."""
+    log = LogStore.open(data / "log")
+    batch = log._db.batch()
+    batch.delete(_entry_key((log.first_index + log.last_index) // 2))
+    log._db.write(batch)
+    log.sync()
+    log.close()
+
+
+def lose_the_state(data):
+    shutil.rmtree(data / "state")
+
+
+def loop(data):
+    """A link that leads to itself in the log's place."""
+    (data / "log").rename(data / "elsewhere")
+    (data / "log").symlink_to("log")
+
+
+def compact_and_stop(cluster):
+    """Let the log begin after what the state holds."""
+    name = cluster.names[0]
+    with cluster.client() as client:
+        wait_for(
+            lambda: client.put(b"k", bytes(1000)) and cluster.compacted_past(name, 10),
+            "the log to be compacted",
+        )
+    cluster.stop()
+
+
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+def test_a_node_whose_disk_no_restart_mends_ends_with_a_sentence(make_cluster):
+    cluster = make_cluster(nodes=1, separate=True, log_entries_max=64).start()
+    compact_and_stop(cluster)
+    data = cluster.data("n1")
+    shutil.copytree(data, cluster.directory / "good")
+    for damage, words in (
+        (lose_an_entry, "is missing in"),
+        (lose_the_state, "Was the state database replaced by an older copy? (no restart mends"),
+        (loop, "log is not a directory and leads to none"),
+    ):
+        damage(data)
+        said = len(cluster.log("n1"))
+        cluster.launch_node("n1")
+        command = cluster.command("n1")
+        assert command.wait() == 1
+        log = cluster.log("n1")[said:]
+        assert words in log
+        assert '"node stopped for good"' in log
+        assert "Traceback" not in log
+        assert "starts again" not in log
+        command.destroy()
+        shutil.rmtree(data)
+        shutil.copytree(cluster.directory / "good", data)
+    cluster.launch_node("n1")
+    assert cluster.wait_writable() < 60
+    cluster.stop()
+
+
+def test_the_others_go_on_without_a_node_that_is_given_up(make_cluster):
+    cluster = make_cluster().start()
+    cluster.stop()
+    loop(cluster.data("n3"))
+    cluster.launch()
+    assert cluster.wait_writable(["n1", "n2"]) < 60
+    wait_for(lambda: '"node given up"' in cluster.log(), "n3 to be given up")
+    assert cluster.log().count('"node stopped for good"') == 1
+    assert "Traceback" not in cluster.log()
+    cluster.stop()
+
+
 # -- stopping
 
 
@@ -198,6 +313,78 @@ def test_up_stops_in_order(make_cluster, number):
     wait_for(lambda: not command.left(), "all processes to end")
     assert not any((cluster.data(name) / "pids.json").exists() for name in cluster.names)
     assert list(cluster.temporary.iterdir()) == []
+
+
+INTERRUPT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            with open(os.environ["INTERRUPTED"], "a") as file:
+                file.write(name)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+"""
+"""A sitecustomize that has its process interrupted when it imports a module."""
+
+
+@pytest.fixture
+def interrupt_at(tmp_path, monkeypatch):
+    """Has commands interrupted when they import a module; returns the file that then exists."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(INTERRUPT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setenv("INTERRUPTED", str(tmp_path / "interrupted"))
+
+    def at(module):
+        monkeypatch.setenv("INTERRUPT_AT", module)
+        return tmp_path / "interrupted"
+
+    return at
+
+
+def test_ctrl_c_before_anything_runs(tmp_path, interrupt_at):
+    interrupted = interrupt_at("sampan.actors.supervisor")
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
+    assert run("up", "--config", config) == (130, "sampan: interrupted\n")
+    assert interrupted.exists()
+
+
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+def test_ctrl_c_while_processes_start_is_for_their_supervisor(make_cluster, interrupt_at):
+    """A terminal sends it to all of them; those that import have no handler yet."""
+    interrupted = interrupt_at("sampan.actors.applier")
+    cluster = make_cluster(nodes=1).start()
+    assert interrupted.exists()
+    assert "Traceback" not in cluster.log()
+    assert "actor died" not in cluster.log()
+    cluster.stop()
+
+
+# -- open files
+
+
+def open_files(pid):
+    with open(f"/proc/{pid}/limits", encoding="utf-8") as limits:
+        (line,) = (line for line in limits if line.startswith("Max open files"))
+    return line.split()[3:5]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/limits"), reason="needs /proc")
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+def test_a_node_may_have_as_many_open_files_as_the_system_allows(make_cluster):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    cluster = make_cluster(nodes=1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1000), hard))
+    try:
+        cluster.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    found = [open_files(pid) for pid in cluster.pids("n1").values()]
+    assert all(soft == hard for soft, hard in found), found
+    cluster.stop()
 
 
 # -- few processors

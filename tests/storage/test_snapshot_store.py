@@ -5,7 +5,7 @@ import os
 import stat
 
 import pytest
-from sampan.storage.errors import SnapshotError, StorageError
+from sampan.storage.errors import CorruptionError, SnapshotError
 from sampan.storage.snapshot_store import SnapshotStore, snapshot_name
 from sampan.storage.state_store import StateStore
 from sampan.transport.codec import pack, unpack
@@ -133,6 +133,7 @@ GOOD = (1, 200, 1, [("CURRENT", 3)])
         (NAME, (2, 200, 1, [("CURRENT", 3)])),
         (NAME, (1, 200, 1)),
         (NAME, (1, 200, 1, [])),
+        (NAME, (1, 200, 1, [("LOG", 3)])),
         (NAME, (1, 200, 1, [("../CURRENT", 3)])),
         (NAME, (1, 200, 1, [("a/b", 3)])),
         (NAME, (1, 200, 1, [("..", 3)])),
@@ -204,6 +205,22 @@ def test_installing_what_is_not_there_leaves_the_state(nodes):
     assert (follower.path / "state").is_dir()
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_an_empty_directory_does_not_replace_the_state(nodes, moved):
+    """Nor is the state lost when it had been moved out of the way already."""
+    _, node = nodes
+    node.state.flush()
+    before = node.content()
+    node.state.close()
+    (node.path / "state.new").mkdir()
+    if moved:
+        (node.path / "state").rename(node.path / "state.old")
+    node.snapshots.recover()
+    node.state = StateStore.open(node.path / "state")
+    assert node.content() == before
+    assert sorted(os.listdir(node.path)) == ["snapshots", "state"]
+
+
 class Died(Exception):
     """The process ends here."""
 
@@ -255,5 +272,5 @@ def test_what_was_installed_last_is_known(nodes):
     installed = (follower.state.applied_index, follower.state.applied_term)
     assert follower.snapshots.installed() == installed
     (follower.path / "installed").write_bytes(b"\xc1")
-    with pytest.raises(StorageError, match=r"cannot read .*installed"):
+    with pytest.raises(CorruptionError, match=r"installed is damaged"):
         follower.snapshots.installed()
