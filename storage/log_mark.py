@@ -35,7 +35,10 @@ class LogMark(NamedTuple):
 
 
 def read(path: Path) -> LogMark | None:
-    """The mark in the file `path`; None when there is none. Raises StorageError."""
+    """The mark in the file `path`; None when there is none.
+
+    Raises StorageError, and CorruptionError when it makes no sense to this version.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -47,7 +50,7 @@ def read(path: Path) -> LogMark | None:
         raise CorruptionError(f"{path} is damaged: {len(data)} bytes, {data[:64].hex()}")
     version, *fields = _MARK.unpack(body)
     if version != _VERSION:
-        raise StorageError(f"{path} has version {version}, this is for {_VERSION}")
+        raise CorruptionError(f"{path} has version {version}, this is for {_VERSION}")
     return LogMark(*fields)
 
 
