@@ -9,11 +9,14 @@ Log database (log_store.py, owner: the WAL writer)
     "e" index:u64        type:u8 term:u64 data     a raft entry; data is opaque
     "mhard_state"        term:u64 vote:u64 commit:u64
     "mstart"             index:u64 term:u64        the entry before the first one kept
+    "msynced"            number:u64 durable:u64    first in each batch: its number, and that of the
+                                                   last one that was durable by then
+    "mid"                id:u64                    the log's own, random; stands in log-mark, too
 
 - `save` is one atomic batch; it is durable when a later `sync` returned, and so is all before it.
 - After a crash the log holds all that was synced and possibly a prefix of what was saved since.
   What of the latter is torn is cut off RocksDB's own log (torn_log.py); other damage refuses to
-  open.
+  open, and so does a log that is not the one that was there, or is older (log_mark.py).
 
 State database (state_store.py, owner: the applier)
 ---------------------------------------------------

@@ -181,7 +181,7 @@ def _storage_errors(doing: str, path: Path) -> Iterator[None]:
 
 
 def _typed(doing: str, path: Path, error: Exception) -> StorageError:
-    """RocksDB's text is all that rocksdict tells. No restart brings back what is damaged or gone."""
+    """RocksDB's text is all that rocksdict tells. No restart mends what is damaged or gone."""
     lost = ("Corruption:", "No such file or directory")
     kind = CorruptionError if any(text in str(error) for text in lost) else StorageError
     return kind(f"{doing} {path}: {error}")
