@@ -156,7 +156,7 @@ class Dispatcher:
         waiting = [call for lane in self._all_lanes() for call in lane.queue]
         for call in waiting + [retry[3] for retry in self._retries]:
             if not call.future.done():
-                call.future.set_exception(call.error or _copy(self.refusal))
+                call.future.set_exception((call.error or self.refusal).copy())
         if self._sweeping is not None:
             self._sweeping.cancel()
         self._context.destroy(linger=0)
@@ -202,7 +202,7 @@ class Dispatcher:
             timeout_s: until its deadline.
         """
         if self.refusal is not None:
-            future.set_exception(_copy(self.refusal))
+            future.set_exception(self.refusal.copy())
             return
         if size > limits.REQUEST_BYTES_MAX:
             future.set_exception(errors.from_wire(wire.REQUEST_TOO_LARGE))
@@ -431,7 +431,7 @@ class Dispatcher:
     def _end(self, message: Message, error: errors.SampanError) -> None:
         for call in message.calls:
             if not call.future.done():
-                call.future.set_exception(_copy(error))
+                call.future.set_exception(error.copy())
 
     # ---- failures and time ----------------------------------------------------------------------
 
@@ -530,17 +530,17 @@ class Dispatcher:
         """What is known of a call at its deadline: of a write that was sent, nothing."""
         if sent and lane.kind == KIND_WRITE:
             if isinstance(call.error, errors.UnknownOutcomeError):
-                return _copy(call.error)
+                return call.error.copy()
             text = "sampan: no answer by the deadline; the write may or may not happen"
             return errors.RequestTimeoutError(wire.DEADLINE_EXCEEDED, text)
         if call.error is not None:
-            return call.error
+            return call.error.copy()
         if sent:
             text = "sampan: no answer by the deadline"
             return errors.ReadTimeoutError(wire.DEADLINE_EXCEEDED, text)
         session = self._session if lane is self._writes else None
         if session is not None and isinstance(session.error, errors.NotAppliedError):
-            return _copy(session.error)
+            return session.error.copy()
         where = lane.link.endpoint if lane.link else ", ".join(self.endpoints)
         text = f"sampan: not sent by its deadline; endpoints: {where}"
         if session is not None and session.error is not None:
@@ -562,11 +562,6 @@ def check_timeout(timeout_s: float) -> float:
 def closed_error() -> errors.ClientClosedError:
     """What calls on a closed client raise."""
     return errors.ClientClosedError(wire.UNAVAILABLE, "sampan: the client is closed")
-
-
-def _copy(error: errors.SampanError) -> errors.SampanError:
-    """One exception for each caller: a raised one grows a traceback."""
-    return type(error)(error.code, error.text)
 
 
 def _worth_retrying(kind: str, error: WireError) -> bool:

@@ -102,7 +102,7 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
     ) -> Any:
         dispatcher = self._dispatcher
         if dispatcher.refusal is not None:
-            raise dispatcher.refusal
+            raise dispatcher.refusal.copy()
         waiter = Waiter()
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         lane = dispatcher.pinned_lane(endpoint, kind) if endpoint else dispatcher.lanes[kind]

@@ -97,7 +97,7 @@ class AsyncWatch:
 
     def _check(self) -> None:
         if self._error is not None:
-            raise self._error
+            raise self._error.copy()
 
     async def _change(self) -> None:
         self._waiting = asyncio.get_running_loop().create_future()

@@ -133,7 +133,7 @@ class Engine:
         """Take on a new watch."""
         if self._dispatcher.refusal is not None:
             watch.state = State.ENDED
-            watch.sink.end(self._dispatcher.refusal)
+            watch.sink.end(self._dispatcher.refusal.copy())
             return
         self._watches.add(watch)
         self._seek(watch)
@@ -291,7 +291,7 @@ class Engine:
     def close(self, error: errors.SampanError) -> None:
         """The client is closed."""
         for watch in list(self._watches):
-            self._fail(watch, type(error)(error.code, error.text))
+            self._fail(watch, error.copy())
 
     def on_push(self, link: Link, reply: Reply, responses: Any) -> None:
         """Responses of watches on a connection.

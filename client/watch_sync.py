@@ -98,7 +98,7 @@ class SyncWatch:
 
     def _start(self) -> None:
         if self._dispatcher.forked and self._dispatcher.refusal is not None:
-            raise self._dispatcher.refusal  # the thread that would answer is the parent's
+            raise self._dispatcher.refusal.copy()  # the thread that would answer is the parent's
         if not self._started:
             self._started = True
             self._tell(Engine.start)
@@ -112,7 +112,7 @@ class SyncWatch:
 
     def _check(self) -> None:
         if self._error is not None:
-            raise self._error
+            raise self._error.copy()
 
     # -- for the engine, in its thread
 
