@@ -16,6 +16,9 @@ from typing import Any
 
 Callback = Callable[..., object]
 
+POLL_MS_MAX = 2**31 - 1
+"""What poll takes: 24.8 days. What is due later is looked at again then."""
+
 
 class Waiter:
     """One call's answer, waited for by the thread that made the call."""
@@ -179,4 +182,4 @@ class PollLoop:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        return max(0.0, (self._timers[0][0] - monotonic()) * 1000)
+        return min(max(0.0, (self._timers[0][0] - monotonic()) * 1000), POLL_MS_MAX)
