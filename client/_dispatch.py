@@ -13,14 +13,13 @@ holds into as few messages as the limits allow. Rules that this file owns:
 import os
 import random
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from ..config import limits
 from ..transport import endpoints as addresses
 from ..transport import errors as wire
-from ..transport import sockets
 from ..transport.errors import Outcome, WireError
 from ..transport.requests import (
     KIND_INSPECT,
@@ -43,6 +42,7 @@ from ._link import (
     wire_error,
 )
 from ._session import NOTHING, Opening, Session
+from ._sockets import Sockets
 
 TIMEOUT_S_MAX = 365 * 24 * 3600.0
 DEFAULT_TIMEOUT_S = 7.0
@@ -95,17 +95,20 @@ class Dispatcher:
         lanes: where calls queue, by kind.
         refusal: why no call is taken any more, None while they are.
         forked: this is a copy in a child process.
+        on_close: what to call when it is closed.
         watches: whom pushes are for, once there is a watch.
         watch_lanes: where its requests queue.
     """
 
-    def __init__(self, loop: Loop, endpoints: Sequence[str], *, exactly_once: bool = True) -> None:
+    def __init__(self, loop: Loop, endpoints: Iterable[str], *, exactly_once: bool = True) -> None:
         self.endpoints = self.check_endpoints(endpoints)
         self.refusal: errors.ClientClosedError | None = None
         self.forked = False
         self._loop = loop
-        self._context = sockets.context()
-        self.links = [Link(loop, self._context, each, self) for each in self.endpoints]
+        self.on_close: set[Callable[[], object]] = set()
+        self._sockets = Sockets()
+        weakref.finalize(self, self._sockets.close).atexit = False  # its loop may run until then
+        self.links = [Link(loop, self._sockets, each, self) for each in self.endpoints]
         self._pinned: dict[tuple[str, str], Lane] = {}
         random.shuffle(self.links)  # clients spread over the nodes
         self._home: Link | None = None
@@ -146,6 +149,8 @@ class Dispatcher:
             return
         self.refusal = errors.ClientClosedError(wire.UNAVAILABLE, reason)
         lost = errors.ConnectionLostError(wire.UNAVAILABLE, reason)
+        for call in list(self.on_close):
+            call()
         if self.watches is not None:
             self.watches.close(self.refusal)
         for link in self.links:
@@ -153,24 +158,29 @@ class Dispatcher:
                 self._abandon(message, lost)
         for message in self._again:
             self._end(message, lost)
-        waiting = [call for lane in self._all_lanes() for call in lane.queue]
-        for call in waiting + [retry[3] for retry in self._retries]:
-            if not call.future.done():
-                call.future.set_exception((call.error or self.refusal).copy())
+        waiting = [each for lane in self._all_lanes() for each in lane.queue]
+        for each in waiting + [retry[3] for retry in self._retries]:
+            if not each.future.done():
+                each.future.set_exception((each.error or self.refusal).copy())
         if self._sweeping is not None:
             self._sweeping.cancel()
-        self._context.destroy(linger=0)
+        self._sockets.close()
+
+    def fail(self, error: BaseException) -> None:
+        """A bug: whoever waits learns of it, and so does whoever calls later."""
+        self.close(f"sampan: the client failed: {error!r}")
 
     @staticmethod
-    def check_endpoints(endpoints: Sequence[str]) -> list[str]:
+    def check_endpoints(endpoints: Iterable[str]) -> list[str]:
         """Each endpoint once, as ZeroMQ takes it.
 
         Raises:
             ValueError: none, or one that is not `host:port`.
         """
-        if isinstance(endpoints, str) or not endpoints:
+        found = [] if isinstance(endpoints, str) else list(endpoints)
+        if not found:
             raise ValueError("a client needs a list of at least one endpoint")
-        return list(dict.fromkeys(addresses.tcp(endpoint) for endpoint in endpoints))
+        return list(dict.fromkeys(map(addresses.tcp, found)))
 
     # ---- sending --------------------------------------------------------------------------------
 

@@ -25,8 +25,14 @@ class SyncWatch:
     """
 
     def __init__(
-        self, loop: PollLoop, dispatcher: Dispatcher, spec: WatchSpec, timeout_s: float
+        self,
+        client: object,
+        loop: PollLoop,
+        dispatcher: Dispatcher,
+        spec: WatchSpec,
+        timeout_s: float,
     ) -> None:
+        self._client = client  # which would be closed when nobody referred to it
         self._loop = loop
         self._dispatcher = dispatcher
         self._watch = Watch(spec, self, timeout_s)
