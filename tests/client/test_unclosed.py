@@ -85,3 +85,29 @@ def test_no_warning(node, how):
         client = AsyncClient([node.endpoint])
     client = None
     gc.collect()
+
+
+def test_a_child_process_does_not_wait_for_locks_of_the_parents_threads(node):
+    node.behave = lambda header, requests: (
+        [[0, 1, 7, 60]] if requests[0][0].startswith("lease_") else None
+    )
+    python(f"""
+        import os
+        from sampan.client import Client, errors
+
+        with Client(["{node.endpoint}"]) as client, client.watch("k") as watch:
+            lease = client.lease(60)
+            with client._loop._stop_lock, watch._changed, lease._lost._cond:
+                child = os.fork()
+                if child == 0:
+                    watch.cancel()
+                    for call in (lease.revoke, lease.wait_lost, watch.__next__):
+                        try:
+                            call()
+                        except errors.ClientClosedError as error:
+                            assert "fork" in str(error)
+                    client.close()
+                    os._exit(7)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            client.put("k", "v")
+        """)
