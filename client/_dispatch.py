@@ -13,14 +13,13 @@ holds into as few messages as the limits allow. Rules that this file owns:
 import os
 import random
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from ..config import limits
 from ..transport import endpoints as addresses
 from ..transport import errors as wire
-from ..transport import sockets
 from ..transport.errors import Outcome, WireError
 from ..transport.requests import (
     KIND_INSPECT,
@@ -43,6 +42,7 @@ from ._link import (
     wire_error,
 )
 from ._session import NOTHING, Opening, Session
+from ._sockets import Sockets
 
 TIMEOUT_S_MAX = 365 * 24 * 3600.0
 DEFAULT_TIMEOUT_S = 7.0
@@ -95,17 +95,20 @@ class Dispatcher:
         lanes: where calls queue, by kind.
         refusal: why no call is taken any more, None while they are.
         forked: this is a copy in a child process.
+        on_close: what to call when it is closed.
         watches: whom pushes are for, once there is a watch.
         watch_lanes: where its requests queue.
     """
 
-    def __init__(self, loop: Loop, endpoints: Sequence[str], *, exactly_once: bool = True) -> None:
+    def __init__(self, loop: Loop, endpoints: Iterable[str], *, exactly_once: bool = True) -> None:
         self.endpoints = self.check_endpoints(endpoints)
         self.refusal: errors.ClientClosedError | None = None
         self.forked = False
         self._loop = loop
-        self._context = sockets.context()
-        self.links = [Link(loop, self._context, each, self) for each in self.endpoints]
+        self.on_close: set[Callable[[], object]] = set()
+        self._sockets = Sockets()
+        weakref.finalize(self, self._sockets.close).atexit = False  # its loop may run until then
+        self.links = [Link(loop, self._sockets, each, self) for each in self.endpoints]
         self._pinned: dict[tuple[str, str], Lane] = {}
         random.shuffle(self.links)  # clients spread over the nodes
         self._home: Link | None = None
@@ -146,6 +149,8 @@ class Dispatcher:
             return
         self.refusal = errors.ClientClosedError(wire.UNAVAILABLE, reason)
         lost = errors.ConnectionLostError(wire.UNAVAILABLE, reason)
+        for call in list(self.on_close):
+            call()
         if self.watches is not None:
             self.watches.close(self.refusal)
         for link in self.links:
@@ -153,24 +158,29 @@ class Dispatcher:
                 self._abandon(message, lost)
         for message in self._again:
             self._end(message, lost)
-        waiting = [call for lane in self._all_lanes() for call in lane.queue]
-        for call in waiting + [retry[3] for retry in self._retries]:
-            if not call.future.done():
-                call.future.set_exception(call.error or _copy(self.refusal))
+        waiting = [each for lane in self._all_lanes() for each in lane.queue]
+        for each in waiting + [retry[3] for retry in self._retries]:
+            if not each.future.done():
+                each.future.set_exception((each.error or self.refusal).copy())
         if self._sweeping is not None:
             self._sweeping.cancel()
-        self._context.destroy(linger=0)
+        self._sockets.close()
+
+    def fail(self, error: BaseException) -> None:
+        """A bug: whoever waits learns of it, and so does whoever calls later."""
+        self.close(f"sampan: the client failed: {error!r}")
 
     @staticmethod
-    def check_endpoints(endpoints: Sequence[str]) -> list[str]:
+    def check_endpoints(endpoints: Iterable[str]) -> list[str]:
         """Each endpoint once, as ZeroMQ takes it.
 
         Raises:
             ValueError: none, or one that is not `host:port`.
         """
-        if isinstance(endpoints, str) or not endpoints:
+        found = [] if isinstance(endpoints, str) else list(endpoints)
+        if not found:
             raise ValueError("a client needs a list of at least one endpoint")
-        return list(dict.fromkeys(addresses.tcp(endpoint) for endpoint in endpoints))
+        return list(dict.fromkeys(map(addresses.tcp, found)))
 
     # ---- sending --------------------------------------------------------------------------------
 
@@ -202,7 +212,7 @@ class Dispatcher:
             timeout_s: until its deadline.
         """
         if self.refusal is not None:
-            future.set_exception(_copy(self.refusal))
+            future.set_exception(self.refusal.copy())
             return
         if size > limits.REQUEST_BYTES_MAX:
             future.set_exception(errors.from_wire(wire.REQUEST_TOO_LARGE))
@@ -431,7 +441,7 @@ class Dispatcher:
     def _end(self, message: Message, error: errors.SampanError) -> None:
         for call in message.calls:
             if not call.future.done():
-                call.future.set_exception(_copy(error))
+                call.future.set_exception(error.copy())
 
     # ---- failures and time ----------------------------------------------------------------------
 
@@ -530,17 +540,17 @@ class Dispatcher:
         """What is known of a call at its deadline: of a write that was sent, nothing."""
         if sent and lane.kind == KIND_WRITE:
             if isinstance(call.error, errors.UnknownOutcomeError):
-                return _copy(call.error)
+                return call.error.copy()
             text = "sampan: no answer by the deadline; the write may or may not happen"
             return errors.RequestTimeoutError(wire.DEADLINE_EXCEEDED, text)
         if call.error is not None:
-            return call.error
+            return call.error.copy()
         if sent:
             text = "sampan: no answer by the deadline"
             return errors.ReadTimeoutError(wire.DEADLINE_EXCEEDED, text)
         session = self._session if lane is self._writes else None
         if session is not None and isinstance(session.error, errors.NotAppliedError):
-            return _copy(session.error)
+            return session.error.copy()
         where = lane.link.endpoint if lane.link else ", ".join(self.endpoints)
         text = f"sampan: not sent by its deadline; endpoints: {where}"
         if session is not None and session.error is not None:
@@ -562,11 +572,6 @@ def check_timeout(timeout_s: float) -> float:
 def closed_error() -> errors.ClientClosedError:
     """What calls on a closed client raise."""
     return errors.ClientClosedError(wire.UNAVAILABLE, "sampan: the client is closed")
-
-
-def _copy(error: errors.SampanError) -> errors.SampanError:
-    """One exception for each caller: a raised one grows a traceback."""
-    return type(error)(error.code, error.text)
 
 
 def _worth_retrying(kind: str, error: WireError) -> bool:

@@ -60,7 +60,10 @@ def packable(calls: Sequence[Call]) -> list[Call]:
         try:
             codec.pack(call.request)
         except (TypeError, ValueError, OverflowError) as error:
-            call.future.set_exception(error)
+            text = f"a request has bytes, str and integers of at most 64 bits: {error}"
+            refused = TypeError(text)
+            refused.__cause__ = error
+            call.future.set_exception(refused)
         else:
             good.append(call)
     if len(good) == len(calls):

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple, Protocol
 
 import zmq
 
-from ..transport import codec, errors, sockets
+from ..transport import codec, errors
+from ..transport import sockets as zmq_sockets
 from ..transport.requests import PROTOCOL_VERSION
 from ..transport.watches import PUSH_ID
 from ._collector import LARGE_BYTES, collector_paused
 from ._io import Future, Loop
 from ._session import Session
+from ._sockets import Sockets
 from .errors import ConnectionLostError, MalformedReplyError, SampanError
 
 INFLIGHT_BYTES_MAX = 16 << 20
@@ -139,9 +141,7 @@ class Link:
         received_bytes: reply-body bytes of this connection, the protocol's flow control.
     """
 
-    def __init__(
-        self, loop: Loop, context: zmq.Context[zmq.Socket[bytes]], endpoint: str, owner: Owner
-    ) -> None:
+    def __init__(self, loop: Loop, sockets: Sockets, endpoint: str, owner: Owner) -> None:
         self.endpoint = endpoint
         self.ready = False
         self.member_id = 0
@@ -151,7 +151,7 @@ class Link:
         self.inflight: dict[int, Message] = {}
         self.inflight_bytes = 0
         self._loop = loop
-        self._context = context
+        self._sockets = sockets
         self._owner = owner
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -161,12 +161,18 @@ class Link:
         self._last_id = 0
 
     def open(self) -> None:
-        """Begin to connect."""
+        """Begin to connect; when that is not possible now, for want of descriptors, try later."""
         self._reopening = None
         self.received_bytes = self.member_id = self.leader_id = 0
         self.avoid_until = 0.0
-        self._socket = sockets.client_dealer(self._context, self.endpoint)
-        self._monitor = self._socket.get_monitor_socket(_MONITOR_EVENTS)
+        try:
+            self._open()
+        except (zmq.ZMQError, OSError) as error:
+            self._lost(ConnectionLostError, f"cannot connect: {error}")
+
+    def _open(self) -> None:
+        self._socket = self._sockets.dealer(self.endpoint)
+        self._monitor = self._sockets.monitor(self._socket, _MONITOR_EVENTS)
         self._loop.add_reader(self._socket.fileno(), self._drain)
         self._loop.add_reader(self._monitor.fileno(), self._watch)
         # Both may have had their edge before the readers were there. IMMEDIATE makes a socket
@@ -180,12 +186,14 @@ class Link:
         if self._reopening is not None:
             self._reopening.cancel()
             self._reopening = None
-        if self._socket is not None and self._monitor is not None:
+        if self._socket is not None:
             self._loop.remove_reader(self._socket.fileno())
-            self._loop.remove_reader(self._monitor.fileno())
             self._socket.disable_monitor()
-            self._monitor.close(linger=0)
-            self._socket.close(linger=0)
+        if self._monitor is not None:
+            self._loop.remove_reader(self._monitor.fileno())
+            self._sockets.close_one(self._monitor)
+        if self._socket is not None:
+            self._sockets.close_one(self._socket)
         self._socket = self._monitor = None
         self.ready = False
         unanswered = list(self.inflight.values())
@@ -210,12 +218,12 @@ class Link:
             header += session.stamp(message.sequence)
         body = codec.pack(list(map(_request_of, message.calls)))
         try:
-            sockets.send(self._socket, (codec.pack(header), body))
+            zmq_sockets.send(self._socket, (codec.pack(header), body))
         except zmq.Again:
             return False
         self.inflight[message_id] = message
         self.inflight_bytes += message.size
-        if sockets.readable(self._socket):
+        if zmq_sockets.readable(self._socket):
             self._drain_soon()
         return True
 
@@ -234,10 +242,10 @@ class Link:
         for _ in range(DRAIN_MAX):
             if socket is None or socket is not self._socket:
                 return  # it broke meanwhile
-            if not sockets.readable(socket):
+            if not zmq_sockets.readable(socket):
                 return
             try:
-                self._receive(sockets.receive_buffers(socket))
+                self._receive(zmq_sockets.receive_buffers(socket))
             except (MalformedError, ValueError, TypeError, IndexError) as malformed:
                 self._lost(MalformedReplyError, f"malformed reply: {malformed}")
         self._drain_soon()

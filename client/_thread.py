@@ -5,9 +5,11 @@ than all the rest of a short command, and its futures cannot be waited for by th
 """
 
 import heapq
+import os
 import select
 import socket
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from itertools import count
@@ -15,6 +17,9 @@ from time import monotonic
 from typing import Any
 
 Callback = Callable[..., object]
+
+POLL_MS_MAX = 2**31 - 1
+"""What poll takes: 24.8 days. What is due later is looked at again then."""
 
 
 class Waiter:
@@ -74,9 +79,7 @@ class PollLoop:
 
     time = staticmethod(monotonic)
 
-    def __init__(self, on_failure: Callable[[BaseException], object]) -> None:
-        """`on_failure` is run, at the end, when a callback raised."""
-        self._on_failure = on_failure
+    def __init__(self) -> None:
         self._ready: deque[tuple[Callback, tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, TimerHandle]] = []
         self._timer_count = count()
@@ -88,18 +91,30 @@ class PollLoop:
         self._wakeup_read, self._wakeup_write = socket.socketpair()
         self._wakeup_read.setblocking(False)
         self.add_reader(self._wakeup_read.fileno(), self._woken)
-        self._thread = threading.Thread(target=self._run, name="sampan-client", daemon=True)
+        self._thread: threading.Thread | None = None
+        _in_this_process.add(self)
 
-    def start(self) -> None:
-        """Begin to run."""
+    def start(self, on_failure: Callable[[BaseException], object]) -> None:
+        """Begin to run. `on_failure` is called, at the end, when a callback raised."""
+        self._thread = threading.Thread(
+            target=self._run, args=(on_failure,), name="sampan-client", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
-        """End after what is ready now, and wait for the end."""
+        """End after what is ready now."""
         self.call_threadsafe(self._stop)
-        self._thread.join()
-        self._wakeup_read.close()
-        self._wakeup_write.close()
+
+    def join(self) -> None:
+        """Wait for the end."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def forked(self) -> None:
+        """This is a copy in a child process, and its thread has stayed with the parent. So has who
+        may have held the lock."""
+        self._stop_lock = threading.Lock()
+        self._stopped = True
 
     def call_threadsafe(self, callback: Callback, *args: Any) -> bool:
         """Run it soon; calls by many threads before the loop wakes cost one wake-up.
@@ -132,9 +147,9 @@ class PollLoop:
         self._poll.register(fd, select.POLLIN)
 
     def remove_reader(self, fd: int, /) -> None:
-        """Forget `fd`."""
-        del self._readers[fd]
-        self._poll.unregister(fd)
+        """Forget `fd`, if it was added."""
+        if self._readers.pop(fd, None) is not None:
+            self._poll.unregister(fd)
 
     def _stop(self) -> None:
         with self._stop_lock:  # whatever got in before this still runs
@@ -143,14 +158,17 @@ class PollLoop:
     def _woken(self) -> None:
         self._wakeup_read.recv(64)
 
-    def _run(self) -> None:
+    def _run(self, on_failure: Callable[[BaseException], object]) -> None:
         try:
             self._run_until_stopped()
         except BaseException as error:
-            self._on_failure(error)
+            on_failure(error)
             self._stop()
             self._run_ready()
             raise
+        finally:
+            self._wakeup_read.close()
+            self._wakeup_write.close()
 
     def _run_until_stopped(self) -> None:
         while not self._stopped:
@@ -179,4 +197,15 @@ class PollLoop:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        return max(0.0, (self._timers[0][0] - monotonic()) * 1000)
+        return min(max(0.0, (self._timers[0][0] - monotonic()) * 1000), POLL_MS_MAX)
+
+
+_in_this_process: "weakref.WeakSet[PollLoop]" = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for loop in _in_this_process:
+        loop.forked()
+
+
+os.register_at_fork(after_in_child=_forked)

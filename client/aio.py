@@ -1,7 +1,9 @@
 """The asyncio client."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -48,9 +50,11 @@ class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls):
             (await client.get("ship")).kvs[0].value  # b"sampan"
     """
 
+    _dispatcher: Dispatcher | None = None  # until it is needed
+
     def __init__(
         self,
-        endpoints: Sequence[str],
+        endpoints: Iterable[str],
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         exactly_once: bool = True,
@@ -69,7 +73,6 @@ class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls):
         self._endpoints = Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
         self._exactly_once = exactly_once
-        self._dispatcher: Dispatcher | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -85,26 +88,53 @@ class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections. Calls under way end with an error."""
+        """Close the connections. Calls under way end with an error.
+
+        Raises:
+            RuntimeError: it belongs to another event loop.
+        """
+        if self._dispatcher is not None and self._dispatcher.refusal is None:
+            self._start().close()
         self._closed = True
-        if self._dispatcher is not None:
-            self._dispatcher.close()
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        dispatcher = self._dispatcher
+        if dispatcher is None or dispatcher.refusal is not None:
+            return
+        _warn(f"unclosed client {self!r}", ResourceWarning, source=self)
+        try:
+            self._loop.call_soon_threadsafe(dispatcher.close)  # any thread collects garbage
+        except RuntimeError:
+            return  # the loop is closed, so that the dispatcher is garbage and closes its sockets
 
     def _start(self) -> Dispatcher:
-        if self._dispatcher is None:
+        """What has the connections.
+
+        Raises:
+            errors.ClientClosedError: it is closed.
+            RuntimeError: it belongs to another event loop.
+        """
+        dispatcher = self._dispatcher
+        if dispatcher is None:
             if self._closed:
                 raise closed_error()
-            self._loop = asyncio.get_running_loop()
-            self._dispatcher = Dispatcher(
-                self._loop, self._endpoints, exactly_once=self._exactly_once
-            )
-            self._dispatcher.start()
-        return self._dispatcher
+            self._loop, self._thread = asyncio.get_running_loop(), get_ident()
+            dispatcher = Dispatcher(self._loop, self._endpoints, exactly_once=self._exactly_once)
+            self._dispatcher = dispatcher
+            dispatcher.start()
+        elif dispatcher.refusal is not None:
+            raise dispatcher.refusal.copy()
+        elif asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("sampan: this client belongs to another event loop")
+        return dispatcher
 
     def _submit(
         self, kind: str, request: Request, timeout_s: float | None, endpoint: str | None = None
     ) -> "asyncio.Future[Any]":
-        dispatcher = self._dispatcher or self._start()
+        dispatcher = self._dispatcher
+        # Whose loop runs is asked of the loop: get_running_loop makes a system call in Python 3.11.
+        if dispatcher is None or get_ident() != self._thread or not self._loop.is_running():
+            dispatcher = self._start()
         future = self._loop.create_future()
         lane = dispatcher.pinned_lane(endpoint, kind) if endpoint else dispatcher.lanes[kind]
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)

@@ -43,6 +43,8 @@ A server may know errors that this tree does not: they are raised as the bare br
 `code` is the gRPC status code and `text` the text that etcd gives for the same condition.
 """
 
+from typing import Self
+
 from ..transport import errors as wire
 from ..transport.errors import Outcome, WireError
 from .types import ResponseHeader
@@ -60,6 +62,13 @@ class SampanError(Exception):
         super().__init__(text)
         self.code = code
         self.text = text
+
+    def copy(self) -> Self:
+        """The same for another who raises it: a raised exception grows a traceback each time."""
+        again = type(self).__new__(type(self), *self.args)
+        again.__dict__.update(self.__dict__)
+        again.__cause__ = self.__cause__
+        return again
 
 
 class ClientClosedError(SampanError):

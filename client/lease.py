@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from ..transport import errors as wire
 from ..transport.requests import KIND_WRITE
 from . import errors
+from ._dispatch import check_timeout
 from ._io import Loop
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 RENEWALS = 3
 """Renewals in a time to live, as etcd's client: two may fail."""
 RETRY_S_MAX = 0.5
+REVOKED = "was revoked"
+CLOSED = "is not renewed any more: the client was closed"
 RETRIES = 20
 """After a failed renewal the next one follows within a 20th of the time to live."""
 REQUEST_BYTES = 40
@@ -67,22 +70,33 @@ class KeepAlive:
 
     def start(self) -> None:
         """Begin to renew."""
+        if self._dispatcher.refusal is not None:
+            self.on_closed()
+            return
+        self._dispatcher.on_close.add(self.on_closed)
         self._wake_at(self._asked_at + self._ttl_s / RENEWALS)
 
     def stop(self) -> None:
         """Renew no more."""
         self._stopped = True
+        self._dispatcher.on_close.discard(self.on_closed)
         if self._timer is not None:
             self._timer.cancel()
+
+    def on_closed(self) -> None:
+        """The client was closed."""
+        self.lose(CLOSED)
 
     def lose(self, text: str = "") -> None:
         """It is lost, for this reason or because its time is over. Any thread may say so, and only
         the first time counts."""
         self._stopped = True
+        self._dispatcher.on_close.discard(self.on_closed)
         if not self.lost:
             self.lost = text or f"was not renewed within its {self._ttl_s} s"
-            for listener in list(self.listeners):
-                listener()
+            if not self._dispatcher.forked:  # whoever waits, waits in the parent
+                for listener in list(self.listeners):
+                    listener()
 
     def error(self) -> errors.LeaseLostError:
         """What to raise when it was lost."""
@@ -123,7 +137,7 @@ class KeepAlive:
         """A renewal failed."""
         self._error = error
         if isinstance(error, errors.ClientClosedError):
-            self.lose("is not renewed any more: the client was closed")
+            self.on_closed()
         self._wake_at(monotonic() + min(RETRY_S_MAX, self._ttl_s / RETRIES))
 
 
@@ -166,7 +180,7 @@ class LeaseState:
     def remaining_s(self) -> float:
         """Seconds for which it lives for certain; 0 when it was lost or has been revoked."""
         keep_alive = self._keep_alive
-        if self._ended or keep_alive.lost:
+        if keep_alive.lost:
             return 0.0
         return max(0.0, keep_alive.deadline - monotonic())
 
@@ -184,10 +198,12 @@ class LeaseState:
         """
         if self.alive:
             return
-        if self._ended:
-            raise errors.LeaseLostError(wire.NOT_FOUND, f"sampan: lease {self.id:x} was revoked")
         self._keep_alive.lose()
         raise self._keep_alive.error()
+
+    def give_up(self, why: str) -> None:
+        """Renew it no more, so that what it holds ends with it: within its time to live."""
+        self._keep_alive.lose(why)
 
     @contextmanager
     def when_lost(self, call: Callable[[], object]) -> Iterator[None]:
@@ -222,13 +238,18 @@ class Lease(LeaseState):
         super().__init__(granted)
         self._client = client
         self._loop = loop
+        self._dispatcher = dispatcher
         self._lost = threading.Event()
         self._keep_alive = KeepAlive(loop, dispatcher, granted, asked_at, self._lost.set)
-        loop.call_threadsafe(self._keep_alive.start)
+        if not loop.call_threadsafe(self._keep_alive.start):
+            self._keep_alive.on_closed()
 
     def wait_lost(self, timeout_s: float | None = None) -> errors.LeaseLostError | None:
-        """Wait until it is lost; returns why, None when it is not within `timeout_s`."""
-        give_up_at = float("inf") if timeout_s is None else monotonic() + timeout_s
+        """Wait until it is lost or revoked, or the client closed; returns why, None when it is not
+        within `timeout_s`."""
+        if self._dispatcher.forked and self._dispatcher.refusal is not None:
+            raise self._dispatcher.refusal.copy()  # the thread that would tell is the parent's
+        give_up_at = float("inf") if timeout_s is None else monotonic() + check_timeout(timeout_s)
         while not self._lost.is_set():
             now = monotonic()
             if now >= self._keep_alive.deadline:
@@ -246,6 +267,7 @@ class Lease(LeaseState):
             errors.SampanError: it could not be; it ends by itself when its time is over.
         """
         self._ended = True
+        self._keep_alive.lose(REVOKED)
         self._loop.call_threadsafe(self._keep_alive.stop)
         try:
             self._client.lease_revoke(self.id, timeout_s=timeout_s)

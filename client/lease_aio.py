@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from . import errors
-from .lease import KeepAlive, LeaseState
+from .lease import REVOKED, KeepAlive, LeaseState
 
 if TYPE_CHECKING:
     from ._dispatch import Dispatcher
@@ -35,7 +35,7 @@ class AsyncLease(LeaseState):
         self._keep_alive.start()
 
     async def wait_lost(self) -> errors.LeaseLostError:
-        """Wait until it is lost; returns why."""
+        """Wait until it is lost or revoked, or the client closed; returns why."""
         await self._lost.wait()
         return self._keep_alive.error()
 
@@ -46,6 +46,7 @@ class AsyncLease(LeaseState):
             errors.SampanError: it could not be; it ends by itself when its time is over.
         """
         self._ended = True
+        self._keep_alive.lose(REVOKED)
         self._keep_alive.stop()
         try:
             await self._client.lease_revoke(self.id, timeout_s=timeout_s)

@@ -22,8 +22,16 @@ SORT_ORDERS = {"none": 0, "ascend": 1, "descend": 2}
 
 
 def to_bytes(text: Bytes) -> bytes:
-    """`text` as it travels."""
-    return text if isinstance(text, bytes) else text.encode()
+    """`text` as it travels.
+
+    Raises:
+        TypeError: it is neither bytes nor str.
+    """
+    if isinstance(text, bytes):
+        return text
+    if isinstance(text, str):
+        return text.encode()
+    raise TypeError(f"keys and values are bytes or str, not {type(text).__name__}")
 
 
 class PutOptions(TypedDict, total=False):
@@ -105,9 +113,9 @@ def put(key: Bytes, value: Bytes, **options: Unpack[PutOptions]) -> Request:
     if not options:
         return request
     flags = (
-        options.pop("prev_kv", False) * wire.PUT_PREV_KV
-        + options.pop("ignore_value", False) * wire.PUT_IGNORE_VALUE
-        + options.pop("ignore_lease", False) * wire.PUT_IGNORE_LEASE
+        bool(options.pop("prev_kv", False)) * wire.PUT_PREV_KV
+        + bool(options.pop("ignore_value", False)) * wire.PUT_IGNORE_VALUE
+        + bool(options.pop("ignore_lease", False)) * wire.PUT_IGNORE_LEASE
     )
     lease_id = options.pop("lease", 0)
     refuse_rest("put", options)
@@ -122,7 +130,7 @@ def delete(key: Bytes, **options: Unpack[DeleteOptions]) -> Request:
     """
     if not options:
         return ("delete", to_bytes(key))
-    flags = options.pop("prev_kv", False) * wire.DELETE_PREV_KV
+    flags = bool(options.pop("prev_kv", False)) * wire.DELETE_PREV_KV
     bounds = key_range(key, options)
     refuse_rest("delete", options)
     return ("delete", *bounds, flags)
@@ -137,9 +145,9 @@ def get(key: Bytes, **options: Unpack[RangeOptions]) -> Request:
     if not options:
         return ("range", to_bytes(key))
     flags = (
-        options.pop("keys_only", False) * wire.RANGE_KEYS_ONLY
-        + options.pop("count_only", False) * wire.RANGE_COUNT_ONLY
-        + options.pop("no_count", False) * wire.RANGE_NO_COUNT
+        bool(options.pop("keys_only", False)) * wire.RANGE_KEYS_ONLY
+        + bool(options.pop("count_only", False)) * wire.RANGE_COUNT_ONLY
+        + bool(options.pop("no_count", False)) * wire.RANGE_NO_COUNT
     )
     sort_by, sort_order = options.pop("sort_by", None), options.pop("sort_order", None)
     request = (

@@ -1,6 +1,7 @@
 """The blocking client."""
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -47,9 +48,11 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
             client.get("ship").kvs[0].value  # b"sampan"
     """
 
+    _closed = True  # until it is made
+
     def __init__(
         self,
-        endpoints: Sequence[str],
+        endpoints: Iterable[str],
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         exactly_once: bool = True,
@@ -65,12 +68,13 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
         Raises:
             ValueError: no endpoint, one that is not `host:port`, or no timeout.
         """
-        Dispatcher.check_endpoints(endpoints)
+        endpoints = Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
-        self._loop = PollLoop(self._failed)
+        self._loop = PollLoop()
         self._dispatcher = Dispatcher(self._loop, endpoints, exactly_once=exactly_once)
         self._loop.call_soon(self._dispatcher.start)
-        self._loop.start()
+        self._loop.start(self._dispatcher.fail)
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -85,13 +89,19 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
 
     def close(self) -> None:
         """Close the connections. Calls under way in other threads end with an error."""
+        self._closed = True
         if not self._dispatcher.forked:
             self._loop.call_threadsafe(self._dispatcher.close)
             self._loop.stop()
+            self._loop.join()
 
-    def _failed(self, error: BaseException) -> None:
-        """A bug: whoever waits learns of it, and so does whoever calls later."""
-        self._dispatcher.close(f"sampan: the client failed: {error!r}")
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        # No call of another object refers to this one any more, and the thread in the background
+        # never does. It is not waited for: it may be the one that collects garbage here.
+        if not self._closed and self._dispatcher.refusal is None:
+            _warn(f"unclosed client {self!r}", ResourceWarning, source=self)
+            self._loop.call_threadsafe(self._dispatcher.close)
+            self._loop.stop()
 
     def _call(
         self,
@@ -102,7 +112,7 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
     ) -> Any:
         dispatcher = self._dispatcher
         if dispatcher.refusal is not None:
-            raise dispatcher.refusal
+            raise dispatcher.refusal.copy()
         waiter = Waiter()
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         lane = dispatcher.pinned_lane(endpoint, kind) if endpoint else dispatcher.lanes[kind]
@@ -197,7 +207,7 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
 
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         spec = watch.spec(key, **options)
-        return watch_sync.SyncWatch(self._loop, self._dispatcher, spec, timeout_s)
+        return watch_sync.SyncWatch(self, self._loop, self._dispatcher, spec, timeout_s)
 
     def status(
         self, endpoint: str | None = None, *, timeout_s: float | None = None

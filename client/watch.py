@@ -116,10 +116,10 @@ def spec(key: Bytes, **options: Unpack[WatchOptions]) -> WatchSpec:
     flags = (
         wire.FRAGMENT  # the pieces are joined here
         + wire.REQUIRE_LEADER  # a node that is cut off must not keep the watch in silence
-        + options.pop("prev_kv", False) * wire.PREV_KV
-        + options.pop("progress_notify", False) * wire.PROGRESS_NOTIFY
-        + options.pop("no_put", False) * wire.NO_PUT
-        + options.pop("no_delete", False) * wire.NO_DELETE
+        + bool(options.pop("prev_kv", False)) * wire.PREV_KV
+        + bool(options.pop("progress_notify", False)) * wire.PROGRESS_NOTIFY
+        + bool(options.pop("no_put", False)) * wire.NO_PUT
+        + bool(options.pop("no_delete", False)) * wire.NO_DELETE
     )
     start, end = key_range(key, cast("RangeOptions", options))
     if options:

@@ -26,10 +26,12 @@ class AsyncWatch:
     fails; only when no node takes it in time, or what it waits for was compacted, it raises.
     """
 
-    def __init__(self, engine: Callable[[], Engine], spec: WatchSpec, timeout_s: float) -> None:
-        self._engine = engine
+    def __init__(
+        self, find_engine: Callable[[], Engine], spec: WatchSpec, timeout_s: float
+    ) -> None:
+        self._find_engine = find_engine
+        self._engine: Engine | None = None  # since it was started
         self._watch = Watch(spec, self, timeout_s)
-        self._started = False
         self._responses: deque[tuple[WatchResponse, int]] = deque()
         self._unread_bytes = 0
         self._error: errors.SampanError | None = None
@@ -41,10 +43,14 @@ class AsyncWatch:
     # -- for the reader
 
     async def __aenter__(self) -> Self:
-        self._start()
-        while not self.revision and not self._canceled:
-            self._check()
-            await self._change()
+        try:
+            self._start()
+            while not self.revision and not self._canceled:
+                self._check()
+                await self._change()
+        except BaseException:
+            self.cancel()  # nobody will leave a context that was not entered
+            raise
         return self
 
     async def __aexit__(
@@ -73,14 +79,14 @@ class AsyncWatch:
             await self._change()
         response, size = self._responses.popleft()
         self._unread_bytes -= size
-        if self._unread_bytes <= RESUME_BYTES < self._unread_bytes + size:
-            self._engine().drained(self._watch)
+        if self._engine and self._unread_bytes <= RESUME_BYTES < self._unread_bytes + size:
+            self._engine.drained(self._watch)
         return response
 
     def cancel(self) -> None:
         """End the watch; the iteration ends after what has arrived."""
-        if self._started and not self._canceled and self._error is None:
-            self._engine().cancel(self._watch)
+        if self._engine is not None:
+            self._engine.cancel(self._watch)
         self._canceled = True
         self._wake()
 
@@ -88,16 +94,17 @@ class AsyncWatch:
         """Ask for a response without events, which comes when the watch has told of everything up
         to its header's revision."""
         self._start()
-        self._engine().request_progress(self._watch)
+        if self._engine is not None:
+            self._engine.request_progress(self._watch)
 
     def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            self._engine().start(self._watch)
+        if self._engine is None and not self._canceled:
+            self._engine = self._find_engine()
+            self._engine.start(self._watch)
 
     def _check(self) -> None:
         if self._error is not None:
-            raise self._error
+            raise self._error.copy()
 
     async def _change(self) -> None:
         self._waiting = asyncio.get_running_loop().create_future()

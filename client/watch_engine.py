@@ -130,10 +130,12 @@ class Engine:
     # -- what readers ask for
 
     def start(self, watch: Watch) -> None:
-        """Take on a new watch."""
+        """Take on a new watch, unless it was canceled before it got here."""
+        if watch.state is State.ENDED:
+            return
         if self._dispatcher.refusal is not None:
             watch.state = State.ENDED
-            watch.sink.end(self._dispatcher.refusal)
+            watch.sink.end(self._dispatcher.refusal.copy())
             return
         self._watches.add(watch)
         self._seek(watch)
@@ -230,9 +232,9 @@ class Engine:
             self.request_progress(watch)
 
     def on_refused(self, watch: Watch, error: BaseException) -> None:
-        """The node did not take the watch, or did not answer."""
+        """The node did not take the watch, or did not answer, or it cannot travel."""
         if not isinstance(error, errors.SampanError):
-            raise error
+            error = errors.InvalidRequestError(wire.INVALID_ARGUMENT, f"sampan: no watch: {error}")
         if isinstance(error, errors.InvalidRequestError | errors.UnsupportedError):
             if watch.lane is not None:
                 del watch.lane.watches[watch.id]
@@ -291,7 +293,7 @@ class Engine:
     def close(self, error: errors.SampanError) -> None:
         """The client is closed."""
         for watch in list(self._watches):
-            self._fail(watch, type(error)(error.code, error.text))
+            self._fail(watch, error.copy())
 
     def on_push(self, link: Link, reply: Reply, responses: Any) -> None:
         """Responses of watches on a connection.

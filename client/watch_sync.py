@@ -25,8 +25,14 @@ class SyncWatch:
     """
 
     def __init__(
-        self, loop: PollLoop, dispatcher: Dispatcher, spec: WatchSpec, timeout_s: float
+        self,
+        client: object,
+        loop: PollLoop,
+        dispatcher: Dispatcher,
+        spec: WatchSpec,
+        timeout_s: float,
     ) -> None:
+        self._client = client  # which would be closed when nobody referred to it
         self._loop = loop
         self._dispatcher = dispatcher
         self._watch = Watch(spec, self, timeout_s)
@@ -42,11 +48,15 @@ class SyncWatch:
     # -- for the reader
 
     def __enter__(self) -> Self:
-        self._start()
-        with self._changed:
-            while not self.revision and not self._canceled:
-                self._check()
-                self._changed.wait()
+        try:
+            self._start()
+            with self._changed:
+                while not self.revision and not self._canceled:
+                    self._check()
+                    self._changed.wait()
+        except BaseException:
+            self.cancel()  # nobody will leave a context that was not entered
+            raise
         return self
 
     def __exit__(
@@ -83,6 +93,8 @@ class SyncWatch:
 
     def cancel(self) -> None:
         """End the watch; the iteration ends after what has arrived."""
+        if self._dispatcher.forked:
+            return  # it is the parent's, and a thread of the parent's may have held the lock
         with self._changed:
             tell = self._started and not self._canceled and self._error is None
             self._canceled = True
@@ -98,9 +110,12 @@ class SyncWatch:
 
     def _start(self) -> None:
         if self._dispatcher.forked and self._dispatcher.refusal is not None:
-            raise self._dispatcher.refusal  # the thread that would answer is the parent's
-        if not self._started:
-            self._started = True
+            raise self._dispatcher.refusal.copy()  # the thread that would answer is the parent's
+        if self._started:
+            return
+        with self._changed:  # `cancel` either comes first or finds it started
+            self._started = not self._canceled
+        if self._started:
             self._tell(Engine.start)
 
     def _tell(self, call: Callable[[Engine, Watch], None]) -> None:
@@ -112,7 +127,7 @@ class SyncWatch:
 
     def _check(self) -> None:
         if self._error is not None:
-            raise self._error
+            raise self._error.copy()
 
     # -- for the engine, in its thread
 

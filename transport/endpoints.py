@@ -2,12 +2,17 @@
 
 import ipaddress
 import os
+import re
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
 IPC_PATH_BYTES_MAX = 107
 """sockaddr_un's limit on Linux; libzmq refuses more."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What libzmq takes for a host name or an IPv4 address."""
 
 
 class EndpointError(ValueError):
@@ -26,9 +31,19 @@ def parse(endpoint: str) -> tuple[str, int]:
         raise EndpointError(
             f"{endpoint!r} is not HOST:PORT (tcp:// or http:// may stand before it)"
         )
-    if not host or port is None:
+    if not host or port is None or not _is_host(host):
         raise EndpointError(f"{endpoint!r} is not HOST:PORT")
     return host, port
+
+
+def _is_host(text: str) -> bool:
+    if ":" not in text:
+        return _NAME.fullmatch(text) is not None
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def tcp(endpoint: str) -> str:

@@ -9,13 +9,17 @@ import threading
 from collections.abc import Coroutine, Sequence
 from contextvars import ContextVar
 from time import monotonic
-from typing import Any, Protocol, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
 
+from .._dispatch import check_timeout
 from ..ops import Bytes, Compare, RangeOptions, Request
 from ..sync import Client
 from ..types import RangeResponse, TxnResponse
 from ..watch import WatchOptions, WatchResponse
 from ..watch_sync import SyncWatch
+
+if TYPE_CHECKING:
+    from asyncio import CancelledError
 
 T = TypeVar("T")
 
@@ -122,10 +126,13 @@ def finish(recipe: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
 
     Raises:
         TimeoutError: it waited so long.
+        ValueError: `timeout_s` is none.
         RuntimeError: it awaits something else.
     """
-    before = None if timeout_s is None else _deadline.set(monotonic() + timeout_s)
+    before = None
     try:
+        if timeout_s is not None:
+            before = _deadline.set(monotonic() + check_timeout(timeout_s))
         recipe.send(None)
     except StopIteration as end:
         result: T = end.value
@@ -133,5 +140,27 @@ def finish(recipe: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
     finally:
         if before is not None:
             _deadline.reset(before)
-    recipe.close()
+        recipe.close()
     raise RuntimeError("a recipe for threads suspended: it may only await calls of Blocking")
+
+
+async def to_the_end(
+    client: Calls, call: Coroutine[Any, Any, T]
+) -> tuple[T, "CancelledError | None"]:
+    """Await a call whose outcome must be known also by a task that is cancelled meanwhile.
+
+    Returns:
+        What the call returned, and how the task was cancelled: it has to raise that in the end.
+    """
+    if isinstance(client, Blocking):
+        return await call, None
+    import asyncio  # threads do without
+
+    running = asyncio.ensure_future(call)
+    cancelled: asyncio.CancelledError | None = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return running.result(), cancelled

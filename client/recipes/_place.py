@@ -6,14 +6,13 @@ first. Each watches only the one just before it, so that one departure wakes one
 holder to the next, which is what makes it a fencing token.
 """
 
-from contextlib import suppress
 from typing import NoReturn
 
 from ...transport import errors as wire
 from .. import errors, ops
 from ..lease import LeaseState
 from ..ops import Compare, RangeOptions
-from ._calls import Calls
+from ._calls import Calls, to_the_end
 
 FIRST: RangeOptions = {"prefix": True, "sort_by": "create", "sort_order": "ascend", "limit": 1}
 """Who is first in a line, with its value."""
@@ -135,16 +134,40 @@ class Place:
         Raises:
             errors.LockLostError: the key had gone before.
         """
-        if not (await self._client.txn([self.is_held()], [ops.delete(self.key)])).succeeded:
+        try:
+            answer = await self._client.txn([self.is_held()], [ops.delete(self.key)])
+        except BaseException:
+            await self.abandon()
+            raise
+        if not answer.succeeded:
             self._raise_lost(None)
 
     async def abandon(self) -> None:
         """Stop waiting, also when it is not known whether the key was put."""
-        ours = ops.lease(self.key) == self._lease.id
-        with suppress(errors.SampanError):  # else the key goes with its lease
-            await self._client.txn([ours], [ops.delete(self.key)])
+        await withdraw(self._client, self.key, self._lease)
 
     def _raise_lost(self, cause: errors.SampanError | None) -> NoReturn:
         why = f": {cause.text}" if cause is not None else " is gone"
         text = f"sampan: key {self.key.decode(errors='replace')!r}{why}"
         raise self._lost(wire.NOT_FOUND, text) from cause
+
+
+async def withdraw(client: Calls, key: bytes, lease: LeaseState) -> None:
+    """Delete a key if it exists and is the lease's, also when the caller is being cancelled.
+
+    When that fails, the lease is given up. Otherwise the key of somebody who neither waits nor
+    holds would keep all others out for as long as the lease is renewed.
+    """
+    _, cancelled = await to_the_end(client, _delete_or_give_up(client, key, lease))
+    if cancelled is not None:
+        raise cancelled
+
+
+async def _delete_or_give_up(client: Calls, key: bytes, lease: LeaseState) -> None:
+    try:
+        await client.txn([ops.lease(key) == lease.id], [ops.delete(key)])
+    except BaseException as error:
+        name = key.decode(errors="replace")
+        lease.give_up(f"was given up, since {name!r} could not be deleted: {error!r}")
+        if not isinstance(error, errors.SampanError):
+            raise

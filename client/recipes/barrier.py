@@ -9,6 +9,7 @@ from ..lease import Lease, LeaseState
 from ..ops import Bytes, to_bytes
 from ..sync import Client
 from ._calls import Blocking, Calls, finish
+from ._place import withdraw
 
 
 class AsyncBarrier:
@@ -73,7 +74,8 @@ class AsyncDoubleBarrier:
         self._count = count
 
     async def enter(self) -> None:
-        """Wait until all have entered. Cancelled or failed it takes back its own entrance.
+        """Wait until all have entered. Cancelled or failed it takes back its own entrance; if even
+        that fails, it gives up the lease.
 
         Raises:
             errors.BarrierFullError: `count` others are inside.
@@ -91,9 +93,7 @@ class AsyncDoubleBarrier:
                 raise errors.BarrierFullError(wire.FAILED_PRECONDITION, text)
             await self._follow(inside, answer.header.revision, self._all_inside, self._lease)
         except BaseException:
-            ours = ops.lease(self._key) == self._lease.id
-            with suppress(errors.SampanError):  # else the key goes with its lease
-                await self._client.txn([ours], [ops.delete(self._key)])
+            await withdraw(self._client, self._key, self._lease)
             raise
 
     async def leave(self) -> None:
@@ -117,9 +117,27 @@ class AsyncDoubleBarrier:
         lease: LeaseState | None,
     ) -> None:
         """Follow who is inside, from a revision on, until `done`. Everybody sees the same history,
-        so nobody misses a moment that others saw."""
-        if done(inside):
-            return
+        so nobody misses a moment that others saw, unless it was compacted before."""
+        while not done(inside):
+            try:
+                await self._watch(inside, revision, done, lease)
+                return
+            except errors.WatchCompactedError as error:
+                revision = error.compact_revision  # what is left of history begins here
+            with suppress(errors.CompactedError):  # again: the next watch tells where it begins now
+                inside = await self._inside_at(revision)
+
+    async def _inside_at(self, revision: int) -> set[bytes]:
+        line = await self._client.get(self._line, prefix=True, keys_only=True, revision=revision)
+        return {kv.key for kv in line.kvs}
+
+    async def _watch(
+        self,
+        inside: set[bytes],
+        revision: int,
+        done: Callable[[set[bytes]], bool],
+        lease: LeaseState | None,
+    ) -> None:
         watch = self._client.watch(self._line, prefix=True, start_revision=revision + 1)
         with ExitStack() as stack:
             stack.callback(watch.cancel)

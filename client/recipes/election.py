@@ -81,7 +81,8 @@ class AsyncElection:
     async def campaign(self, value: Bytes) -> int:
         """Stand, wait until elected, and return the token.
 
-        Cancelled or failed it withdraws. Who leads already proclaims the value.
+        Cancelled or failed it withdraws; if even that fails, it gives up the lease. Who leads
+        already proclaims the value.
 
         Args:
             value: what the others see of the leader.

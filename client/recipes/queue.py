@@ -8,10 +8,10 @@ first. The first item is then the first key, which is found without sorting.
 import secrets
 
 from .. import errors
-from ..ops import Bytes, RangeOptions, delete, get, mod_revision, put, to_bytes
+from ..ops import Bytes, RangeOptions, create_revision, delete, get, mod_revision, put, to_bytes
 from ..sync import Client
 from ..types import KeyValue
-from ._calls import Blocking, Calls, finish
+from ._calls import Blocking, Calls, finish, to_the_end
 
 PRIORITY_MAX = (1 << 64) - 1
 FIRST_KEY: RangeOptions = {"prefix": True, "limit": 1}
@@ -24,7 +24,13 @@ async def _enqueue(client: Calls, prefix: bytes, value: Bytes) -> None:
 
 
 async def _claim(client: Calls, kv: KeyValue) -> bool:
-    answer = await client.txn([mod_revision(kv.key) == kv.mod_revision], [delete(kv.key)])
+    claim = client.txn([mod_revision(kv.key) == kv.mod_revision], [delete(kv.key)])
+    answer, cancelled = await to_the_end(client, claim)
+    if cancelled is not None:
+        if answer.succeeded:  # nobody gets it: back to where it was
+            back = client.txn([create_revision(kv.key) == 0], [put(kv.key, kv.value)])
+            await to_the_end(client, back)
+        raise cancelled
     return answer.succeeded
 
 
@@ -69,7 +75,8 @@ class AsyncPriorityQueue:
         await _enqueue(self._client, b"%s%016x/" % (self._line, priority), value)
 
     async def dequeue(self) -> bytes:
-        """Take the first item; waits for one. No two get the same.
+        """Take the first item; waits for one. No two get the same. Cancelled it puts back what it
+        took.
 
         Raises:
             errors.UnknownOutcomeError: an item may have been taken, and is lost then.
@@ -94,7 +101,8 @@ class AsyncQueue:
         await _enqueue(self._client, self._line, value)
 
     async def dequeue(self) -> bytes:
-        """Take the first item; waits for one. No two get the same.
+        """Take the first item; waits for one. No two get the same. Cancelled it puts back what it
+        took.
 
         Raises:
             errors.UnknownOutcomeError: an item may have been taken, and is lost then.

@@ -138,7 +138,10 @@ def test_endpoints_as_users_write_them(node, scheme, name):
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("endpoints", [[], ["host"], ["https://h:1"], ["h:0x1"], "h:1"])
+@pytest.mark.parametrize(
+    "endpoints",
+    [[], iter([]), ["host"], ["https://h:1"], ["h:0x1"], "h:1", ["h:1", "a b:1"], ["*:1"]],
+)
 def test_endpoints_that_are_none(endpoints):
     with pytest.raises(ValueError, match=r"endpoint|HOST:PORT"):
         AsyncClient(endpoints)
@@ -406,11 +409,52 @@ def test_what_cannot_travel_fails_alone(node):
             return_exceptions=True,
         )
         assert isinstance(bad, TypeError)
+        assert "integers of at most 64 bits" in str(bad)
         assert (good.header.revision, also_good.header.revision) == (2, 3)
         with pytest.raises(TypeError):
             await client.txn([], [("put", object(), b"")])
 
     run([node], scenario, timeout_s=LONG_S)
+
+
+@pytest.mark.parametrize("text", [None, 7, bytearray(b"k"), memoryview(b"k"), ["k"]])
+def test_keys_and_values_that_are_none(node, text):
+    async def scenario(client):
+        for call in (client.get, client.delete, lambda text: client.put("k", text), ops.version):
+            with pytest.raises(TypeError, match="keys and values are bytes or str, not "):
+                await call(text)
+
+    run([node], scenario)
+    assert node.messages == []
+
+
+def test_a_flag_is_true_or_false(node):
+    assert ops.put("k", "v", prev_kv=2) == ("put", b"k", b"v", 0, 1)
+    assert ops.delete("k", prev_kv=[]) == ("delete", b"k", b"", 0)
+
+
+def test_another_loop_is_refused_and_nothing_is_sent(node):
+    async def main(client):
+        await client.put("k", "v")
+
+    client = AsyncClient([node.endpoint])
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        first.run(main(client))
+        for call in (client.put, lambda key, _: client.aclose(), watch(client)):
+            with pytest.raises(RuntimeError, match="another event loop"):
+                second.run(call("other", "loop"))
+        first.run(main(client))
+        first.run(client.aclose())
+        with pytest.raises(errors.ClientClosedError):
+            second.run(main(client))
+    assert node.requests("write") == [["put", b"k", b"v"]] * 2
+
+
+def watch(client):
+    async def first(key, _):
+        await anext(client.watch(key))
+
+    return first
 
 
 @pytest.mark.parametrize("timeout_s", [-1, float("nan"), float("inf")])

@@ -1,6 +1,7 @@
 """Nodes that die, stop, come back or follow another leader, as an AsyncClient's user sees it."""
 
 import asyncio
+import errno
 import os
 import subprocess
 import sys
@@ -8,7 +9,9 @@ import textwrap
 import threading
 
 import pytest
+import zmq
 from sampan.client import AsyncClient, _dispatch, errors
+from sampan.transport import sockets
 
 from .fake_node import STOPPED, FakeNode
 from .scenario import LONG_S, run, silent
@@ -162,6 +165,28 @@ def test_a_node_that_comes_back_is_used_again(node):
             assert again.messages[0][0][4] == 0, "received_bytes begins anew"
 
     run([node], scenario, timeout_s=LONG_S)
+
+
+@pytest.mark.parametrize("what", ["client_dealer", "get_monitor_socket"])
+def test_a_connection_that_cannot_be_begun_is_tried_again(node, other, monkeypatch, what):
+    """As when the process has no descriptors left for a moment."""
+    owner = sockets if what == "client_dealer" else zmq.Socket
+    make, failed = getattr(owner, what), []
+
+    def fail_once(*arguments):
+        if not failed:
+            failed.append(arguments)
+            raise zmq.ZMQError(errno.EMFILE)
+        return make(*arguments)
+
+    monkeypatch.setattr(owner, what, fail_once)
+
+    async def scenario(client):
+        for each in (node, other):
+            await client.status(each.endpoint)
+
+    run([node, other], scenario, timeout_s=LONG_S)
+    assert failed
 
 
 def test_closing_ends_calls_under_way(node):

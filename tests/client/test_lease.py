@@ -6,11 +6,12 @@ the tests' own and a real one.
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 from sampan.client import AsyncClient, Client, errors, lease
-from sampan.client.lease import KeepAlive
+from sampan.client.lease import KeepAlive, Lease
 from sampan.transport import errors as wire
 
 from .fake_node import NO_LEADER, SILENCE
@@ -48,6 +49,7 @@ class Dispatcher:
     def __init__(self, loop):
         self.loop = loop
         self.lanes = {"write": "the lane for writes"}
+        self.refusal, self.forked, self.on_close = None, False, set()
         self.asked = []  # (time, timeout)
         self.futures = []
 
@@ -244,6 +246,49 @@ def test_a_task_that_holds_it_is_told_when_it_was_revoked_elsewhere(real, often)
             await held.revoke()  # has ended before
 
     asyncio.run(main())
+
+
+def test_waiting_for_its_end_ends_when_it_is_revoked_or_the_client_is_closed(node):
+    node.behave = keeps
+    for end, why in ((Lease.revoke, "was revoked"), (None, "the client was closed")):
+        with Client([node.endpoint]) as client, ThreadPoolExecutor(1) as pool:
+            held = client.lease(60)
+            waiting = pool.submit(held.wait_lost)
+            end(held) if end else client.close()
+            assert why in str(waiting.result(30))
+            assert not held.alive
+            with pytest.raises(errors.LeaseLostError, match=why):
+                held.check()
+
+    async def main():
+        async with AsyncClient([node.endpoint]) as client:
+            revoked, closed = await client.lease(60), await client.lease(60)
+            waiting = [asyncio.ensure_future(each.wait_lost()) for each in (revoked, closed)]
+            await revoked.revoke()
+            assert "was revoked" in str(await waiting[0])
+            assert closed.alive
+            await client.aclose()
+            assert "the client was closed" in str(await waiting[1])
+
+    asyncio.run(main())
+
+
+def test_a_lease_of_a_client_that_was_closed_meanwhile_is_lost(node):
+    node.behave = keeps
+    with Client([node.endpoint]) as client:
+        granted = client.lease_grant(60)
+        arguments = (client, client._loop, client._dispatcher, granted, lease.monotonic())
+    assert "the client was closed" in str(Lease(*arguments).wait_lost())
+
+
+def keeps(header, requests):
+    """A node that knows of leases."""
+    results = {
+        "lease_grant": [0, 1, 7, 60],
+        "lease_keep_alive": [0, 1, 7, 60],
+        "lease_revoke": [0, 2],
+    }
+    return [results[requests[0][0]]] if requests[0][0] in results else None
 
 
 def grants(header, requests):

@@ -193,6 +193,16 @@ def test_who_waits_learns_that_its_lease_ended(client, lease, often):
             waiting.result()
 
 
+def test_who_waits_learns_that_its_lease_was_revoked(client, lease):
+    waits = client.lease(TTL_S)
+    with Lock(client, NAME, lease), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(Lock(client, NAME, waits).lock)
+        wait_lined_up(client, 2)
+        waits.revoke()
+        with pytest.raises(errors.LockLostError, match="was revoked"):
+            waiting.result()
+
+
 def test_a_failure_in_the_block_is_what_is_raised(client, lease):
     def fail():
         with Lock(client, NAME, lease) as lock:

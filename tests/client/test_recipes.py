@@ -84,6 +84,41 @@ class CompactedOnce:
         pass
 
 
+class SlowToTell:
+    """A client that tells of transactions, which are applied, only when `tell` is set."""
+
+    def __init__(self, client):
+        self._client = client
+        self.applied, self.tell = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    async def txn(self, *branches):
+        answer = await self._client.txn(*branches)
+        self.applied.set()
+        await self.tell.wait()
+        return answer
+
+
+class CompactedMeanwhile:
+    """A client before whose first watch something happens, and the history of it is compacted."""
+
+    def __init__(self, client, happens):
+        self._client = client
+        self._happens = happens
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def watch(self, key, **options):
+        happens, self._happens = self._happens, None
+        if happens is not None:
+            happens()
+            self._client.compact(self._client.put("r/now", "").header.revision)
+        return self._client.watch(key, **options)
+
+
 class TestWhenWhatIsWaitedForWasCompacted:
     def test_a_lock(self, client, leases):
         holder = Lock(client, "r/lock", leases[0])
@@ -101,6 +136,15 @@ class TestWhenWhatIsWaitedForWasCompacted:
         queue = Queue(client, "r/queue")
         later = CompactedOnce(client, lambda: queue.enqueue("item"))
         assert Queue(later, "r/queue").dequeue() == b"item"
+
+    def test_a_double_barrier(self, client, leases):
+        second = DoubleBarrier(client, "r/double", leases[1], 2)
+
+        meanwhile = CompactedMeanwhile(client, second.enter)
+        first = DoubleBarrier(meanwhile, "r/double", leases[0], 2)
+        first.enter()
+        meanwhile._happens = second.leave
+        first.leave()
 
     def test_who_observes_an_election(self, client, leases):
         election = Election(client, "r/election", leases[0])
@@ -235,6 +279,34 @@ class TestQueue:
 
         assert sorted(map(int, run_tasks(real, scenario))) == list(range(30))
         assert client.get("r/", prefix=True).count == 0
+
+    def test_who_is_cancelled_while_it_takes_an_item_puts_it_back(self, real, client):
+        async def scenario(tasks):
+            slow = SlowToTell(tasks)
+            queue = AsyncQueue(slow, "r/queue")
+            for value in ("first", "second"):
+                await AsyncQueue(tasks, "r/queue").enqueue(value)
+            before = (await tasks.get("r/queue", prefix=True)).kvs
+            taking = asyncio.ensure_future(queue.dequeue())
+            await slow.applied.wait()
+            assert (await tasks.get("r/queue", prefix=True)).count == 1
+            taking.cancel()
+            await asyncio.sleep(0)
+            taking.cancel()
+            await asyncio.sleep(0)
+            slow.tell.set()
+            with pytest.raises(asyncio.CancelledError):
+                await taking
+            after = (await tasks.get("r/queue", prefix=True)).kvs
+            assert [(kv.key, kv.value) for kv in after] == [(kv.key, kv.value) for kv in before]
+            assert await queue.dequeue() == b"first"
+
+        run_tasks(real, scenario)
+
+    @pytest.mark.parametrize("timeout_s", [float("nan"), -1.0])
+    def test_timeouts_that_are_none(self, client, timeout_s):
+        with pytest.raises(ValueError, match="timeout_s"):
+            Queue(client, "r/queue").dequeue(timeout_s=timeout_s)
 
     def test_priorities(self, real, client):
         queue = PriorityQueue(client, "r/priority")

@@ -78,8 +78,22 @@ def test_closing_ends_the_calls_of_other_threads(node):
     client.close()
     with pytest.raises(errors.ClientClosedError):
         client.put("k", "v")
-    with pytest.raises(errors.ClientClosedError):
+    with pytest.raises(errors.ClientClosedError) as first:
         client.status()
+    with pytest.raises(errors.ClientClosedError) as second:
+        client.status()
+    assert first.value is not second.value, "each has its own traceback"
+
+
+def test_a_deadline_in_a_month(node):
+    with Client([node.endpoint], timeout_s=31 * 24 * 3600.0) as client:
+        client.put("k", "v")
+        client.get("k")
+
+
+def test_endpoints_that_can_be_listed_only_once(node):
+    with Client(each for each in [node.endpoint]) as client:
+        client.put("k", "v")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -1,17 +1,22 @@
 """Watches when nodes fail, refuse, fall silent or forget: they deliver, resume or raise."""
 
 import asyncio
+from fractions import Fraction
 
 import pytest
-from sampan.client import watch_engine
+from sampan.client import AsyncClient, Client, watch_engine
 from sampan.client.errors import (
+    ClientClosedError,
+    InvalidRequestError,
     NoLeaderError,
     ReadTimeoutError,
     UnreachableError,
     WatchCanceledError,
     WatchCompactedError,
 )
+from sampan.client.recipes import Queue
 from sampan.config import limits
+from sampan.transport.watches import FRAGMENT, PREV_KV, REQUIRE_LEADER
 
 from .fake_node import NO_LEADER, SILENCE, FakeNode
 from .scenario import LONG_S, run
@@ -239,3 +244,98 @@ def test_progress_that_was_asked_for_is_asked_again_elsewhere():
                 assert (response.is_progress, response.header.revision) == (True, 7)
 
         run([one, two], scenario)
+
+
+def watches(client):
+    """Those that a client's engine has."""
+    engine = client._dispatcher.watches
+    return set() if engine is None else engine._watches
+
+
+def test_a_watch_whose_context_is_not_entered_is_none(node):
+    node.behave = only_watches(lambda requests: SILENCE)
+
+    async def scenario(client):
+        entering = asyncio.ensure_future(client.watch("k", timeout_s=LONG_S).__aenter__())
+        await asyncio.to_thread(node.wait_for, created)
+        entering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        assert not watches(client)
+
+    run([node], scenario)
+    with Client([node.endpoint]) as client:
+        watch = client.watch("k", timeout_s=LONG_S)
+
+        def interrupt():
+            raise KeyboardInterrupt
+
+        watch._changed.wait = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            watch.__enter__()
+        client.get("what was asked for before is done")
+        assert not watches(client)
+
+
+def test_a_watch_that_is_canceled_before_it_began_never_begins(node):
+    async def scenario(client):
+        watch = client.watch("k")
+        watch.cancel()
+        watch.request_progress()
+        assert [response async for response in watch] == []
+        async with watch:
+            pass
+        assert not watches(client)
+
+    run([node], scenario)
+    with Client([node.endpoint]) as client:
+        watch = client.watch("k")
+        watch.cancel()
+        assert next(watch, None) is None
+        with pytest.raises(TimeoutError):
+            Queue(client, "q").dequeue(timeout_s=0)
+        client.get("what was asked for before is done")
+        assert not watches(client)
+    assert node.store.watches == 0
+
+
+def test_a_watch_that_is_canceled_on_its_way_to_the_engine(node):
+    async def scenario(client):
+        watch = client.watch("k")
+        engine = client._engine()
+        engine.cancel(watch._watch)
+        engine.start(watch._watch)
+        assert not watches(client)
+
+    run([node], scenario)
+
+
+def test_what_cannot_travel_ends_the_watch_and_nothing_else(node):
+    with Client([node.endpoint]) as client:
+        with pytest.raises(InvalidRequestError, match="cannot travel: Fraction"):
+            next(client.watch("k", start_revision=Fraction(1)))
+        with client.watch("k", prev_kv=2**70):
+            client.put("k", "v")
+    flags = [request[4] for request in node.requests("watch") if request[0] == "create"]
+    assert flags == [PREV_KV + FRAGMENT + REQUIRE_LEADER]
+
+
+def test_a_watch_of_a_closed_client_says_so_each_time(node):
+    async def ends(watch):
+        raised = []
+        for _ in range(3):
+            with pytest.raises(ClientClosedError) as caught:
+                await anext(watch)
+            raised.append(caught.value)
+        assert len(set(map(id, raised))) == 3, "each with its own traceback"
+
+    async def main():
+        async with AsyncClient([node.endpoint]) as used, used.watch("k") as began:
+            unused = AsyncClient([node.endpoint])
+            await unused.aclose()
+            await ends(unused.watch("k"))
+            await used.aclose()
+            await ends(began)
+            await ends(used.watch("k"))
+
+    asyncio.run(main())

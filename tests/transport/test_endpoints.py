@@ -15,6 +15,8 @@ from sampan.transport.endpoints import EndpointError
         ("http://10.0.0.1:2379", ("10.0.0.1", 2379)),
         ("http://10.0.0.1:2379/", ("10.0.0.1", 2379)),
         ("[::1]:80", ("::1", 80)),
+        ("[fe80::1%eth0]:80", ("fe80::1%eth0", 80)),
+        ("node_1.a-b:80", ("node_1.a-b", 80)),
     ],
 )
 def test_parse(text, expected):
@@ -24,7 +26,7 @@ def test_parse(text, expected):
 @pytest.mark.parametrize(
     "text",
     ["", "host", ":1", "host:", "host:port", "host:99999", "host:-1", "ftp://h:1", "h:1/path",
-     "h:1?q", "[::1:80", "http://"],
+     "h:1?q", "[::1:80", "http://", "a b:1", "*:1", "-h:1", "h\u00f6st:1", "[::x]:1", "h;g:1"],
 )  # fmt: skip
 def test_what_is_no_address(text):
     with pytest.raises(EndpointError, match="not HOST:PORT"):

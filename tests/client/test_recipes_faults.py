@@ -1,0 +1,107 @@
+"""Those who give up while nobody answers: what they leave in the line ends with their lease."""
+
+import asyncio
+import threading
+
+import pytest
+from sampan.client import Client, errors
+from sampan.client.recipes import AsyncLock, DoubleBarrier, Election, Lock
+
+from .fake_node import SILENCE
+from .scenario import LONG_S, run
+
+TIMEOUT_S = 0.3
+KEY = [b"line/7", 1, 1, 1, 7, b""]
+
+
+def answers(node, *, transactions):
+    """Have a node know of leases, and answer transactions with `transactions`, in turn."""
+    left = list(transactions)
+
+    def behave(header, requests):
+        if requests[0][0].startswith("lease_"):
+            return [[0, 1, 7, 60]]
+        if header[2] == "maintenance":
+            return None
+        return left.pop(0) if left else SILENCE
+
+    node.behave = behave
+
+
+def check_given_up(lease):
+    with pytest.raises(errors.LeaseLostError, match="was given up, since 'line/7' could not be"):
+        lease.check()
+    assert not lease.alive
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda client, lease: Lock(client, "line", lease).try_lock(),
+        lambda client, lease: Lock(client, "line", lease).lock(),
+        lambda client, lease: Election(client, "line", lease).campaign("me"),
+        lambda client, lease: DoubleBarrier(client, "line", lease, 2).enter(),
+    ],
+    ids=["try_lock", "lock", "campaign", "enter"],
+)
+def test_a_lease_is_given_up_with_a_place_that_cannot_be_taken_back(node, wait):
+    answers(node, transactions=[])
+    with Client([node.endpoint], timeout_s=TIMEOUT_S) as client:
+        lease = client.lease(60, timeout_s=30)
+        with pytest.raises(errors.RequestTimeoutError):
+            wait(client, lease)
+        check_given_up(lease)
+
+
+def test_a_place_that_could_be_taken_back_costs_no_lease(node):
+    answers(node, transactions=[SILENCE, [[0, 9, True, [[0, 9, 1]]]]])
+    with Client([node.endpoint], timeout_s=TIMEOUT_S) as client:
+        lease = client.lease(60, timeout_s=30)
+        with pytest.raises(errors.RequestTimeoutError):
+            Lock(client, "line", lease).lock()
+        lease.check()
+
+
+@pytest.mark.parametrize("leave", ["unlock", "try_lock"])
+def test_who_cannot_leave_gives_the_lease_up_too(node, leave):
+    others = [b"line/1", 1, 1, 1, 1, b""]
+    first = KEY if leave == "unlock" else others
+    found = [0, 9, 1, False, [first]]
+    answers(node, transactions=[[[0, 9, True, [[0, 9], found]]]])
+    with Client([node.endpoint], timeout_s=TIMEOUT_S) as client:
+        lease = client.lease(60, timeout_s=30)
+        lock = Lock(client, "line", lease)
+        if leave == "unlock":
+            first[1] = 9
+            lock.lock()
+        with pytest.raises(errors.RequestTimeoutError):
+            getattr(lock, leave)()
+        check_given_up(lease)
+
+
+def test_a_task_that_is_cancelled_again_still_takes_its_place_back(node):
+    cancelled_twice = threading.Event()
+    silent = [SILENCE]
+
+    def fails(header, requests):
+        if silent:
+            return silent.pop()
+        cancelled_twice.wait()
+        return [[13, "failed", "unknown"]]
+
+    async def scenario(client):
+        lease = await client.lease(60)
+        node.behave = fails
+        locking = asyncio.ensure_future(AsyncLock(client, "line", lease).lock())
+        await asyncio.to_thread(node.wait_for, lambda fake: len(fake.requests("write")) == 2)
+        locking.cancel()
+        await asyncio.to_thread(node.wait_for, lambda fake: len(fake.requests("write")) == 3)
+        locking.cancel()
+        await asyncio.sleep(0)
+        cancelled_twice.set()
+        with pytest.raises(asyncio.CancelledError):
+            await locking
+        check_given_up(lease)
+
+    answers(node, transactions=[])
+    run([node], scenario, timeout_s=LONG_S, exactly_once=False)
