@@ -4,6 +4,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,8 @@ def free_port() -> int:
 
 @contextmanager
 def real_node(directory: Path, **options: object) -> Iterator[str]:
-    """Its client endpoint, from its first answer on; `options` are keys of its configuration."""
+    """Its client endpoint, once it answers and has announced itself; `options` are keys of its
+    configuration."""
     endpoint = f"127.0.0.1:{free_port()}"
     member = {"id": 1, "name": "a", "client": endpoint, "peer": f"127.0.0.1:{free_port()}"}
     cluster = {"cluster": "one", "data_dir": str(directory), "members": [member]}
@@ -37,6 +39,10 @@ def real_node(directory: Path, **options: object) -> Iterator[str]:
     try:
         with Client([endpoint], timeout_s=START_S) as client:
             client.get("a leader answers this")
+            give_up = time.monotonic() + START_S
+            while not client.member_list().members[0].client_urls:  # it has announced itself
+                assert time.monotonic() < give_up, "the node never told its client address"
+                time.sleep(0.01)
         yield endpoint
     finally:
         process.terminate()
