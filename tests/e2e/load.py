@@ -12,6 +12,8 @@ from .cluster import WAIT_S, wait_for
 from .history import ACKED, INFINITY, NOT_APPLIED, UNKNOWN, Op, check
 
 PREFIX = b"load/"
+STATES_READ = 50
+"""As of so many revisions, about, the state is compared with the history."""
 
 
 class Load:
@@ -139,21 +141,26 @@ class Load:
 
 
 async def read_log(endpoints):
-    """revision -> [(key, value or None)] of everything under PREFIX, read back from the store."""
+    """revision -> [(key, value or None)] of everything under PREFIX, read back from the store: its
+    history, which states as of some revisions have to agree with."""
     async with AsyncClient(endpoints, timeout_s=WAIT_S) as client:
         last = (await client.get(PREFIX)).header.revision
-        states = [{}]
-        for begin in range(2, last + 1, 500):
-            some = range(begin, min(begin + 500, last + 1))
-            answers = await asyncio.gather(
-                *(client.get(PREFIX, prefix=True, revision=r) for r in some)
-            )
-            states += [{kv.key: kv.value for kv in answer.kvs} for answer in answers]
-    log = {}
-    for revision, (before, after) in enumerate(pairwise(states), 2):
-        log[revision] = [
-            (key, after.get(key)) for key in before.keys() | after.keys()
-            if before.get(key) != after.get(key)
-        ]  # fmt: skip
-    log.setdefault(last, [])
+        log = {revision: [] for revision in range(2, last + 1)}
+        async with client.watch(b"\0", from_key=True, start_revision=2) as watch:
+            while last > 1:
+                events = (await anext(watch)).events
+                for event in events:
+                    if event.kv.key.startswith(PREFIX) and event.kv.mod_revision <= last:
+                        value = event.kv.value if event.type == "PUT" else None
+                        log[event.kv.mod_revision].append((event.kv.key, value))
+                if events and events[-1].kv.mod_revision >= last:
+                    break
+        checked = {*range(2, last, max(1, last // STATES_READ)), last}
+        state = {}
+        for revision, changes in log.items():
+            state.update(changes)
+            if revision in checked:
+                found = (await client.get(PREFIX, prefix=True, revision=revision)).kvs
+                there = {key: value for key, value in state.items() if value is not None}
+                assert {kv.key: kv.value for kv in found} == there, f"at revision {revision}"
     return log
