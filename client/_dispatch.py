@@ -95,6 +95,7 @@ class Dispatcher:
         lanes: where calls queue, by kind.
         refusal: why no call is taken any more, None while they are.
         forked: this is a copy in a child process.
+        flushing: its loop is about to send what was queued.
         on_close: what to call when it is closed.
         watches: whom pushes are for, once there is a watch.
         watch_lanes: where its requests queue.
@@ -128,7 +129,7 @@ class Dispatcher:
         self._session = Session() if exactly_once else None
         self._opening = Lane(KIND_WRITE)
         self._again: list[Message] = []  # numbered writes that wait to be sent again
-        self._flushing = False
+        self.flushing = False
         self._retries: list[tuple[float, int, Lane, Call]] = []
         self._retry_count = 0
         self._sweep_at = float("inf")
@@ -220,8 +221,8 @@ class Dispatcher:
         deadline = self._loop.time() + timeout_s
         lane.queue.append(_new_call(Call, (future, request, size, deadline, 0, None)))
         lane.size += size
-        if not self._flushing:
-            self._flushing = True
+        if not self.flushing:
+            self.flushing = True
             self._loop.call_soon(self._flush)
         if deadline < self._sweep_at:
             self._arm(deadline)
@@ -231,7 +232,7 @@ class Dispatcher:
         return [*lanes, self._opening, *self._pinned.values(), *self.watch_lanes]
 
     def _flush(self) -> None:
-        self._flushing = False
+        self.flushing = False
         if self.refusal is not None:
             return
         if self._again:
@@ -338,8 +339,8 @@ class Dispatcher:
         return None
 
     def _flush_soon(self) -> None:
-        if not self._flushing:
-            self._flushing = True
+        if not self.flushing:
+            self.flushing = True
             self._loop.call_soon(self._flush)
 
     # ---- what links tell ------------------------------------------------------------------------

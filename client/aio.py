@@ -50,8 +50,6 @@ class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls):
             (await client.get("ship")).kvs[0].value  # b"sampan"
     """
 
-    _dispatcher: Dispatcher | None = None  # until it is needed
-
     def __init__(
         self,
         endpoints: Iterable[str],
@@ -70,6 +68,8 @@ class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls):
         Raises:
             ValueError: no endpoint, one that is not `host:port`, or no timeout.
         """
+        self._dispatcher: Dispatcher | None = None  # until it is needed
+        self._thread = 0
         self._endpoints = Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
         self._exactly_once = exactly_once
@@ -132,8 +132,13 @@ class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls):
         self, kind: str, request: Request, timeout_s: float | None, endpoint: str | None = None
     ) -> "asyncio.Future[Any]":
         dispatcher = self._dispatcher
-        # Whose loop runs is asked of the loop: get_running_loop makes a system call in Python 3.11.
-        if dispatcher is None or get_ident() != self._thread or not self._loop.is_running():
+        # Whose loop runs is asked of the loop, and once a turn: get_running_loop makes a system
+        # call in Python 3.11, and all this costs as much as what follows.
+        if (
+            dispatcher is None
+            or get_ident() != self._thread
+            or not (dispatcher.flushing or self._loop.is_running())
+        ):
             dispatcher = self._start()
         future = self._loop.create_future()
         lane = dispatcher.pinned_lane(endpoint, kind) if endpoint else dispatcher.lanes[kind]

@@ -46,18 +46,11 @@ def _refuse_ext(code: int, data: bytes) -> NoReturn:
     raise CodecError(f"ext type {code} is not part of the protocol")
 
 
-_OPTIONS: dict[str, Any] = {
-    "use_list": False,
-    "raw": False,
-    "strict_map_key": True,
-    "ext_hook": _refuse_ext,
-    "max_map_len": 1_024,
-    "max_str_len": 64 * limits.KIB,
-    "max_bin_len": limits.PEER_FRAME_BYTES_MAX,
-    "max_ext_len": 0,
-}
-_HEADS_MAX = 16
-"""Bytes that may be heads of long arrays; more of them in a body and it is decoded with care."""
+MAP_MAX, TEXT_MAX = 1_024, 64 * limits.KIB
+"""Pairs of a map; bytes of a str."""
+_FEW, _HEADS_MAX = 512, 16
+"""Requests, and bytes that may be heads of long arrays: more of both in a body and it is decoded
+with care."""
 _MALFORMED = (ValueError, TypeError, RecursionError, msgpack.OutOfData)
 
 
@@ -67,7 +60,18 @@ def unpack(data: bytes | memoryview, *, array_max: int = limits.BODY_REQUESTS_MA
     Arrays become tuples, so an empty one costs nothing and none can be changed. Raises CodecError.
     """
     try:
-        return msgpack.unpackb(data, max_array_len=min(array_max, len(data)), **_OPTIONS)
+        return msgpack.unpackb(
+            data,
+            use_list=False,
+            raw=False,
+            strict_map_key=True,
+            ext_hook=_refuse_ext,
+            max_array_len=min(array_max, len(data)),
+            max_map_len=MAP_MAX,
+            max_str_len=TEXT_MAX,
+            max_bin_len=limits.PEER_FRAME_BYTES_MAX,
+            max_ext_len=0,
+        )
     except _MALFORMED as error:
         raise CodecError(f"not msgpack of this protocol: {error}") from error
 
@@ -83,23 +87,33 @@ def unpack_requests(body: bytes) -> Any:
     """Decode a client's body: an array of BODY_REQUESTS_MAX requests, whose own arrays are short.
 
     Memory for an array is taken when its head is read, whatever follows: three bytes take 80 kB,
-    and a thousand heads in a row keep a node busy for 0.2 s. So where there may be many, in
-    requests or in their values, requests are decoded one by one, which takes half as long again.
+    and a thousand heads in a row keep a node busy for 0.2 s. So no array may be much longer than
+    that of the requests; and where those are many, and so, perhaps, are heads (in requests or in
+    their values), requests are decoded one by one, which takes half as long again.
 
     Raises CodecError.
     """
-    if body.count(b"\xdc") + body.count(b"\xdd") <= _HEADS_MAX:
-        return unpack(body)
-    head = 1 if body[0] >> 4 == 9 else {0xDC: 3, 0xDD: 5}.get(body[0], 0)
-    count = body[0] & 15 if head == 1 else int.from_bytes(body[1:head], "big")
+    kind = body[0] if body else 0
+    head = 1 if kind >> 4 == 9 else {0xDC: 3, 0xDD: 5}.get(kind, 0)
+    count = kind & 15 if head == 1 else int.from_bytes(body[1:head], "big")
     if not head or count > limits.BODY_REQUESTS_MAX:
         raise CodecError(f"the body is an array of at most {limits.BODY_REQUESTS_MAX} requests")
+    if count <= _FEW:
+        return unpack(body, array_max=max(count, limits.REQUEST_ARRAY_MAX))
+    if body.count(b"\xdc") + body.count(b"\xdd") <= _HEADS_MAX:
+        return unpack(body)
     size = len(body) - head
     unpacker = msgpack.Unpacker(
         read_size=size,
         max_buffer_size=size,
+        use_list=False,
+        raw=False,
+        strict_map_key=True,
+        ext_hook=_refuse_ext,
         max_array_len=limits.REQUEST_ARRAY_MAX,
-        **_OPTIONS,
+        max_map_len=MAP_MAX,
+        max_str_len=TEXT_MAX,
+        max_ext_len=0,
     )
     try:
         unpacker.feed(memoryview(body)[head:])
