@@ -83,7 +83,7 @@ class Place:
             answer = await self._client.txn([], [older, ops.get(self.key)])
             before, mine = (response.kvs for response in answer.responses)
             if not mine or mine[0].create_revision != self.revision:
-                self._raise_lost(None)
+                self._raise_gone()
             if not before:
                 break
             await self._wait_deleted(before[0].key, answer.header.revision + 1)
@@ -126,7 +126,7 @@ class Place:
         """
         put = ops.put(self.key, value, lease=self._lease.id)
         if not (await self._client.txn([self.is_held()], [put])).succeeded:
-            self._raise_lost(None)
+            self._raise_gone()
 
     async def leave(self) -> None:
         """Make room for the next.
@@ -140,11 +140,15 @@ class Place:
             await self.abandon()
             raise
         if not answer.succeeded:
-            self._raise_lost(None)
+            self._raise_gone()
 
     async def abandon(self) -> None:
         """Stop waiting, also when it is not known whether the key was put."""
         await withdraw(self._client, self.key, self._lease)
+
+    def _raise_gone(self) -> NoReturn:
+        self.check()  # a lease that has ended took the key with it
+        self._raise_lost(None)
 
     def _raise_lost(self, cause: errors.SampanError | None) -> NoReturn:
         why = f": {cause.text}" if cause is not None else " is gone"

@@ -193,6 +193,14 @@ def test_who_waits_learns_that_its_lease_ended(client, lease, often):
             waiting.result()
 
 
+def test_a_key_that_went_with_its_lease_says_so(client, lease):
+    lock = Lock(client, NAME, lease)
+    lock.lock()
+    lease.revoke()
+    with pytest.raises(errors.LockLostError, match="was revoked"):
+        lock.unlock()
+
+
 def test_who_waits_learns_that_its_lease_was_revoked(client, lease):
     waits = client.lease(TTL_S)
     with Lock(client, NAME, lease), ThreadPoolExecutor(1) as pool:
