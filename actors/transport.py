@@ -52,7 +52,7 @@ class Link:
 
     def __init__(self, endpoint: str, now: float) -> None:
         self.endpoint = endpoint
-        self.made_at = now
+        self.awaited_at = now  # since when it should have something to say
         self.silent = False  # and it was told
         self.incarnation = 0  # the data dir this peer announced through the log
         self.frames: list[bytes] = []  # raft messages of this turn
@@ -74,6 +74,7 @@ class Transport(Actor):
         self._snapshots = snapshots
         self._log = log
         self._links: dict[int, Link] = {}
+        self._leader = 0
         self.counts = {"sent": 0, "received": 0, "refused": 0, "malformed": 0, "overflow": 0}
         self._sender = SnapshotSender(snapshots, self._send_snapshot, self._report_snapshot)
         self._receiver = SnapshotReceiver(snapshots, self._send_snapshot, self._deliver)
@@ -110,8 +111,11 @@ class Transport(Actor):
                 self._links[peer] = Link(endpoint, self.now)
         self.emit("linksc", wanted)
 
-    def on_softstatec(self, _message: Any) -> None:
-        """Nothing here depends on who leads."""
+    def on_softstatec(self, message: Any) -> None:
+        """(term, leader, role). Followers of one leader have nothing to say to each other."""
+        _, self._leader, _ = message
+        for link in self._links.values():
+            link.awaited_at = self.now
 
     # -- to peers
 
@@ -273,8 +277,11 @@ class Transport(Actor):
         """Give up streams that do not move; tell of peers that are silent."""
         self._sender.expire(self.now)
         self._receiver.expire(self.now)
-        for peer, link in self._links.items():
-            if not link.silent and self.now - max(link.heard_at, link.made_at) > SILENCE_S:
+        speakers = self._links
+        if self._leader not in (0, self._settings.member_id):
+            speakers = {p: link for p, link in speakers.items() if p == self._leader}
+        for peer, link in speakers.items():
+            if not link.silent and self.now - max(link.heard_at, link.awaited_at) > SILENCE_S:
                 link.silent = True
                 self._log.warning("peer not heard", peer=peer, endpoint=link.endpoint)
 

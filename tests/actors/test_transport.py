@@ -214,6 +214,20 @@ def test_silent_peers_are_told_of_once_and_when_they_are_back(transport, log):
     assert told()[2:] == [("peer heard", PEER)]
 
 
+def test_only_who_has_something_to_say_is_missed(transport, log):
+    def missed():
+        return [had["peer"] for event, had in log.events if event == "peer not heard"]
+
+    turn(transport, ("softstatec", (2, PEER, "follower")))
+    tick(transport, 200.0)
+    assert missed() == [PEER], "followers do not speak to each other"
+    turn(transport, ("softstatec", (3, ME, "leader")))
+    tick(transport, 200.0 + SILENCE_S)
+    assert missed() == [PEER]
+    tick(transport, 201.0 + SILENCE_S)
+    assert missed() == [PEER, OTHER]
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
