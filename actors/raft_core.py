@@ -86,6 +86,7 @@ class RaftCore(Actor):
         self._settings = settings
         self._held_bytes_max = settings.log_limits.held_bytes_max
         self.timer_s = settings.heartbeat_s  # type: ignore[misc]
+        self._election_s = settings.election_ticks * settings.heartbeat_s
         self._rand = rand
         self._log = log
         self._disk: tuple[Any, ...] | None = None
@@ -318,13 +319,12 @@ class RaftCore(Actor):
     def _needed_after(self) -> int:
         """The index after which a leader's followers need the log, one that is sent a snapshot
         from there on. One that has fallen silent needs nothing, or it would for ever."""
-        election_s = self._settings.election_ticks * self._settings.heartbeat_s
         progress = self._running.status().progress
         return min(
             (
                 progress[peer].pending_snapshot or progress[peer].match
                 for peer, at in self._heard_at.items()
-                if peer in progress and self.now - at < election_s
+                if peer in progress and self.now - at < self._election_s
             ),
             default=self._tail.last_index(),
         )
@@ -370,8 +370,7 @@ class RaftCore(Actor):
 
     def _stalled(self) -> bool:
         """Whether the WAL writer has been silent for more than an election timeout."""
-        election_s = self._settings.election_ticks * self._settings.heartbeat_s
-        return bool(self._appends) and self.now - self._appends[0].sent_at > election_s
+        return bool(self._appends) and self.now - self._appends[0].sent_at > self._election_s
 
     # -- what goes out
 

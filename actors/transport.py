@@ -277,11 +277,10 @@ class Transport(Actor):
         """Give up streams that do not move; tell of peers that are silent."""
         self._sender.expire(self.now)
         self._receiver.expire(self.now)
-        speakers = self._links
-        if self._leader not in (0, self._settings.member_id):
-            speakers = {p: link for p, link in speakers.items() if p == self._leader}
-        for peer, link in speakers.items():
-            if not link.silent and self.now - max(link.heard_at, link.awaited_at) > SILENCE_S:
+        for peer, link in self._links.items():
+            if link.silent or self._leader not in (0, self._settings.member_id, peer):
+                continue
+            if self.now - max(link.heard_at, link.awaited_at) > SILENCE_S:
                 link.silent = True
                 self._log.warning("peer not heard", peer=peer, endpoint=link.endpoint)
 

@@ -97,7 +97,7 @@ class LogStore:
             batch.put(_ID_KEY, _ID.pack(self._id))
             self._write(batch)
             self.sync()
-        self._marked: tuple[int, int, int] | None = None
+        self._marked = None if mark is None else (mark.term, mark.vote, mark.commit)
         self.mark()
 
     @classmethod
@@ -199,6 +199,8 @@ class LogStore:
 
         Raises StorageError.
         """
+        if self.is_marked:
+            return
         durable = self._durable
         log_mark.write(self._mark_path, LogMark(self._id, *durable))
         self._marked = durable
@@ -232,8 +234,7 @@ class LogStore:
 
     def close(self) -> None:
         """Close the database; what was not synced may be lost."""
-        if not self.is_marked:
-            self.mark()
+        self.mark()
         self._db.close()
 
 
