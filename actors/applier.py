@@ -19,17 +19,14 @@ from ..transport import codec, errors
 from . import channels
 from .actor import Actor, Impossible
 from .divergence import Divergence
+from .entries import PUBLISH, own_entry
 from .inspector import Inspector
 from .lessor import READS, Lessor
-from .own_entry import own_entry
 from .quota import Quota
 from .upkeep import Upkeep
 from .watch_feed import WatchFeed
 
 ENTRY_NORMAL = 0
-
-PUBLISH = "publish"
-"""The entry with which a member announces its client endpoints and its data dir."""
 
 REMOVED = (
     "the member has been permanently removed from the cluster; "

@@ -20,11 +20,8 @@ from typing import Any, NamedTuple
 from ..storage.alarms import CORRUPT
 from ..storage.state_store import StateStore
 from ..transport.codec import pack
+from .entries import CLAIM, MARKER
 
-MARKER = "check"
-"""("check", member id): the marker."""
-CLAIM = "claim"
-"""("claim", member id, index of the marker, hash)."""
 CLAIM_RETRY_S = 1.0
 """A claim that was lost for want of a leader is made again."""
 

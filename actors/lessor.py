@@ -15,7 +15,7 @@ from typing import Any
 
 from ..storage.leases import Lease
 from ..storage.state_store import StateStore
-from .own_entry import own_entry
+from .entries import own_entry
 
 EXPIRE_LEASES_MAX = 512
 EXPIRE_KEYS_MAX = 512

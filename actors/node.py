@@ -17,8 +17,8 @@ from ..transport.errors import WireError
 from ..transport.watches import KIND_WATCH, PUSH_ID
 from . import channels
 from .actor import Actor
-from .applier import PUBLISH
 from .client_limits import client_limits
+from .entries import PUBLISH
 from .watch_hub import WatchHub
 
 READ_INDEX_RETRY_S = 0.5

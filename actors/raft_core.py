@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 from ..config import limits
 from ..raft import (
-    ConfChange,
-    ConfChangeV2,
     Config,
     Entry,
     EntryType,
@@ -29,6 +27,7 @@ from ..raft import (
     SnapshotMetadata,
     SnapshotStatus,
     StateType,
+    confchange,
 )
 from ..transport import codec
 from ..transport.codec import CodecError
@@ -40,6 +39,7 @@ from ..transport.raft_messages import (
 )
 from . import channels
 from .actor import Actor, Impossible
+from .entries import check_forwarded
 from .log_tail import LogTail
 
 ROLES = {
@@ -54,8 +54,9 @@ ROLES = {
 # for with every message.
 TYPE_NAMES = {t: t.name for t in MessageType}
 APP, SNAP, HEARTBEAT = MessageType.MsgApp, MessageType.MsgSnap, MessageType.MsgHeartbeat
+PROP, READ_INDEX = MessageType.MsgProp, MessageType.MsgReadIndex
 STORAGE_APPEND, STORAGE_APPLY = MessageType.MsgStorageAppend, MessageType.MsgStorageApply
-TERMLESS = (MessageType.MsgProp, MessageType.MsgReadIndex)
+TERMLESS = (PROP, READ_INDEX)
 """What peers send without a term: what their clients asked."""
 
 
@@ -66,7 +67,7 @@ class CoreSettings(NamedTuple):
     heartbeat_s: float
     election_ticks: int
     bootstrap: tuple[tuple[int, str, str], ...]
-    """(id, name, peer endpoint) of every member of a new cluster; empty on a restart."""
+    """(id, name, peer endpoint) of every member, as configured: those of a new cluster."""
     log_limits: limits.LogLimits = limits.LogLimits()
 
 
@@ -129,7 +130,7 @@ class RaftCore(Actor):
         if self._disk is None or self._state is None:
             return
         (term, vote, commit), start, raw = self._disk
-        applied, applied_term, conf_state, _, installed = self._state
+        applied, applied_term, conf_state, members, installed = self._state
         entries = [Entry(t, i, EntryType(k), d) for t, i, k, d in raw]
         last = entries[-1].index if entries else start[0]
         at = applied - start[0]  # position after the entry that the state ends with
@@ -163,6 +164,18 @@ class RaftCore(Actor):
         self._next_tick = self.now + self._settings.heartbeat_s
         self._tell_soft_state()  # a restarted member knows its term before it hears of anything
         self._log.info("raft started", applied=applied, last=last, term=hard.term)
+        self._tell_of_other_members(members)
+
+    def _tell_of_other_members(self, members: Any) -> None:
+        """What the configuration says of the members holds for the first start of a cluster only;
+        who has changed it since should know."""
+        logged = {m[0]: m[2][0] for m in members}
+        configured = {member: peer for member, _, peer in self._settings.bootstrap}
+        if logged and logged != configured:
+            self._log.warning(
+                "members configured otherwise, the log's count",
+                log=logged, configured=configured,
+            )  # fmt: skip
 
     def _config(self, applied: int) -> Config:
         settings = self._settings
@@ -230,6 +243,9 @@ class RaftCore(Actor):
             try:
                 m = decode_message(frame)
                 self._check_envelope(m, peer, snapshot)
+                if m.type is PROP:
+                    for entry in m.entries:
+                        check_forwarded(entry)
                 if m.type is APP and self._tail.bytes > self._held_bytes_max:
                     # The applier does not keep up. As if it had been lost on the way: the leader
                     # sends it again.
@@ -275,11 +291,7 @@ class RaftCore(Actor):
     def on_confc(self, message: Any) -> None:
         """(index, entry type, data): apply a committed configuration change."""
         index, kind, data = message
-        change: ConfChange | ConfChangeV2
-        if kind == EntryType.EntryConfChange:
-            change = ConfChange.unmarshal(data)
-        else:
-            change = ConfChangeV2.unmarshal(data)
+        change = confchange.decode(kind, data)
         conf_state = self._running.apply_conf_change(change)
         changes = [(c.type.name, c.node_id) for c in change.as_v2().changes]
         answer = (index, conf_state_to_tuple(conf_state), changes, change.context)

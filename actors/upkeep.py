@@ -9,7 +9,7 @@ from typing import Any
 from ..storage.state_store import StateStore
 from .compactor import Compactor
 from .divergence import Divergence
-from .own_entry import own_entry
+from .entries import own_entry
 
 
 class Upkeep:

@@ -5,13 +5,27 @@ Source: etcd-io/raft, confchange/; raft thesis, chapter 4.
 
 from .quorum import MajorityConfig
 from .tracker import Progress, ProgressTracker, TrackerConfig
-from .types import ConfChangeSingle, ConfChangeType, ConfState
+from .types import (
+    ConfChange,
+    ConfChangeSingle,
+    ConfChangeType,
+    ConfChangeV2,
+    ConfState,
+    EntryType,
+)
 
 _Change = tuple[TrackerConfig, dict[int, Progress]]
 
 
 class ConfChangeError(Exception):
     """The change does not fit the configuration; str is etcd's text."""
+
+
+def decode(kind: int, data: bytes) -> ConfChange | ConfChangeV2:
+    """The change in an entry of that type; raises InvalidMessage."""
+    if kind == EntryType.EntryConfChange:
+        return ConfChange.unmarshal(data)
+    return ConfChangeV2.unmarshal(data)
 
 
 class Changer:

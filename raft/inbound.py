@@ -8,9 +8,8 @@ state is changed; the caller drops the message and counts it.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from .confchange import Changer, ConfChangeError, restore
+from .confchange import Changer, ConfChangeError, decode, restore
 from .errors import InvalidMessage, StepLocalMsg, StepPeerNotFound, UnsafeMessage
-from .leader import decode_conf_change
 from .tracker import ProgressTracker
 from .types import (
     LOCAL_APPLY_THREAD,
@@ -121,7 +120,7 @@ def _check_entry(e: Entry) -> None:
         return
     if not isinstance(e.type, EntryType):
         raise InvalidMessage(f"unknown entry type {e.type!r}")
-    decode_conf_change(e)
+    decode(e.type, e.data)
 
 
 def _check_append(_: "Raft", m: Message) -> None:

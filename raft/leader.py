@@ -6,7 +6,7 @@ Source: etcd-io/raft, raft.go.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from .confchange import ConfChangeError
+from .confchange import ConfChangeError, decode
 from .config import ReadOnlyOption
 from .describe import describe_conf_change
 from .errors import ProposalDropped
@@ -15,10 +15,8 @@ from .replication import bcast_append, bcast_heartbeat, maybe_send_append, tell_
 from .tracker import PROBE, REPLICATE, SNAPSHOT, Progress
 from .types import (
     NONE,
-    ConfChange,
     ConfChangeV2,
     Entry,
-    EntryType,
     Message,
     MessageType,
     has_conf_change,
@@ -77,16 +75,9 @@ def propose(r: "Raft", m: Message) -> None:
     bcast_append(r)
 
 
-def decode_conf_change(e: Entry) -> ConfChange | ConfChangeV2:
-    """The change in an entry's data; raises InvalidMessage."""
-    if e.type == EntryType.EntryConfChange:
-        return ConfChange.unmarshal(e.data)
-    return ConfChangeV2.unmarshal(e.data)
-
-
 def _admit_conf_change(r: "Raft", e: Entry, offset: int) -> Entry:
     """The entry, or an empty one in its place if the change is not possible now."""
-    cc = decode_conf_change(e).as_v2()
+    cc = decode(e.type, e.data).as_v2()
     refusal = "" if r.disable_conf_change_validation else _refusal(r, cc)
     if not refusal:
         r.pending_conf_index = r.log.last_index() + offset

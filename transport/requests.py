@@ -34,7 +34,8 @@ TXN_OPS_MAX = 128
 U64_MAX = 2**64 - 1
 
 
-def _is_u64(value: Any) -> bool:
+def is_u64(value: Any) -> bool:
+    """Whether it is an integer that etcd could hold as an id."""
     return type(value) is int and 0 <= value <= U64_MAX
 
 
@@ -49,7 +50,7 @@ def check_put(request: tuple[Any, ...]) -> WireError | None:
         return errors.EMPTY_KEY
     if len(request) == 3:
         return None
-    if not _is_u64(request[3]):
+    if not is_u64(request[3]):
         return errors.malformed("put: lease is an unsigned integer")
     if len(request) == 4:
         return None
@@ -80,7 +81,7 @@ def check_range(request: tuple[Any, ...]) -> WireError | None:
         return errors.malformed("range takes key and up to ten options")
     if type(request[1]) is not bytes or (len(request) > 2 and type(request[2]) is not bytes):
         return errors.malformed("range: key and range_end are bin")
-    if not all(_is_u64(option) for option in request[3:]):
+    if not all(is_u64(option) for option in request[3:]):
         return errors.malformed("range: options are unsigned integers")
     if len(request) > 5 and (request[5] > 7 or request[5] & 6 == RANGE_COUNT_ONLY | RANGE_NO_COUNT):
         return errors.malformed("range: flags is 0 to 5")
@@ -102,7 +103,7 @@ def check_compare(compare: Any) -> WireError | None:
         return errors.malformed("compare: result is 0 to 3")
     if type(key) is not bytes or (len(compare) > 4 and type(compare[4]) is not bytes):
         return errors.malformed("compare: key and range_end are bin")
-    if type(value) is not bytes if target == COMPARE_VALUE else not _is_u64(value):
+    if type(value) is not bytes if target == COMPARE_VALUE else not is_u64(value):
         return errors.malformed("compare: value is an unsigned integer, or bin for target 3")
     return None if key else errors.EMPTY_KEY
 
@@ -203,7 +204,7 @@ def _any_deleted(puts: set[bytes], deleted: Deleted) -> bool:
 
 def check_lease_grant(request: tuple[Any, ...]) -> WireError | None:
     """`("lease_grant", lease, ttl_s)`; for lease 0 the node chooses an id."""
-    if len(request) != 3 or not _is_u64(request[1]) or not _is_u64(request[2]):
+    if len(request) != 3 or not is_u64(request[1]) or not is_u64(request[2]):
         return errors.malformed("lease_grant takes lease, ttl")
     return None
 
@@ -220,14 +221,14 @@ def complete_lease_grant(
 
 def check_lease(request: tuple[Any, ...]) -> WireError | None:
     """`(name, lease)`."""
-    if len(request) != 2 or not _is_u64(request[1]):
+    if len(request) != 2 or not is_u64(request[1]):
         return errors.malformed(f"{request[0]} takes lease")
     return None
 
 
 def check_lease_time_to_live(request: tuple[Any, ...]) -> WireError | None:
     """`("lease_time_to_live", lease, with_keys=0)`."""
-    if not 2 <= len(request) <= 3 or not _is_u64(request[1]):
+    if not 2 <= len(request) <= 3 or not is_u64(request[1]):
         return errors.malformed("lease_time_to_live takes lease, with_keys")
     if len(request) > 2 and (type(request[2]) is not int or request[2] not in (0, 1)):
         return errors.malformed("lease_time_to_live: with_keys is 0 or 1")
@@ -241,7 +242,7 @@ def check_lease_list(request: tuple[Any, ...]) -> WireError | None:
 
 def check_compact(request: tuple[Any, ...]) -> WireError | None:
     """`("compact", revision)`, and `("compacted", revision)`."""
-    if len(request) != 2 or not _is_u64(request[1]):
+    if len(request) != 2 or not is_u64(request[1]):
         return errors.malformed(f"{request[0]} takes revision")
     return None
 
@@ -253,14 +254,14 @@ def check_hash_kv(request: tuple[Any, ...]) -> WireError | None:
 
 def check_session_open(request: tuple[Any, ...]) -> WireError | None:
     """`("session_open", nonce)`."""
-    if len(request) != 2 or not _is_u64(request[1]):
+    if len(request) != 2 or not is_u64(request[1]):
         return errors.malformed("session_open takes nonce")
     return None
 
 
 def check_alarm_disarm(request: tuple[Any, ...]) -> WireError | None:
     """`("alarm_disarm", member=0, kind=0)`; 0 is any."""
-    if not 1 <= len(request) <= 3 or not all(_is_u64(option) for option in request[1:]):
+    if not 1 <= len(request) <= 3 or not all(is_u64(option) for option in request[1:]):
         return errors.malformed("alarm_disarm takes member, kind")
     return None
 

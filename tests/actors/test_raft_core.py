@@ -24,6 +24,7 @@ NEW_LOG = ((0, 0, 0), (0, 0), ())
 NEW_STATE = (0, 0, ((), (), (), (), False), (), None)
 ONE, THREE = ((1,), (), (), (), False), ((1, 2, 3), (), (), (), False)
 NORMAL = 0
+PUT = pack((2, 1, [pack([("put", b"k", b"v")])]))
 
 
 def settings(members=1, **more):
@@ -103,6 +104,24 @@ def test_a_restart_goes_on_from_its_log_and_bootstraps_nothing(log):
     (status,) = [m[2] for m in turn(core, ("statusc", 1)).on("statusrc")]
     assert (status["commit"], status["raft_index"], status["log_entries"]) == (7, 8, 6)
     assert out.on("softstatec") == [(4, 0, "follower")], "the term is known at once"
+
+
+@pytest.mark.parametrize(
+    ("peers", "told"),
+    [(("n1", "n2", "n3"), False), (("n1", "n2", "n3:9"), True), (("n1", "n2"), True)],
+)
+def test_members_configured_otherwise_than_in_the_log_are_told_of(log, peers, told):
+    members = tuple((n, f"n{n}", (f"n{n}",), (), False, 0) for n in (1, 2, 3))
+    settings = CoreSettings(
+        1, HEARTBEAT_S, ELECTION_TICKS, tuple((n, f"n{n}", p) for n, p in enumerate(peers, 1))
+    )
+    core = RaftCore(settings, lambda n: 0, log)
+    disk = ((2, 1, 5), (0, 0), entries(5))
+    turn(core, ("logc", disk), ("statec", (5, 1, THREE, members, None)))
+    warned = [values for event, values in log.events if event.startswith("members configured")]
+    assert bool(warned) is told
+    if told:
+        assert warned[0]["log"] == {1: "n1", 2: "n2", 3: "n3"}
 
 
 def test_a_state_ahead_of_the_log_makes_the_log_begin_there(log):
@@ -248,7 +267,7 @@ def told_to(out):
 
 def test_a_commit_is_told_at_once_to_a_peer_that_proposed(leading):
     """The others hear of it with the next entries, or a little later."""
-    proposal = message(MessageType.MsgProp, entries=[Entry(data=b"x")])
+    proposal = message(MessageType.MsgProp, entries=[Entry(data=PUT)])
     play(leading, turn(leading, ("recvc", (2, [proposal], ""))))
     assert told_to(acknowledge(leading, 3, 6)) == [(2, 6)]
     assert told_to(wake(leading)) == [(3, 6)]
@@ -306,6 +325,7 @@ def test_a_heartbeat_makes_a_leader_known(follower):
         message(MessageType.MsgApp, term=2**63, index=4, log_term=1),
         message(MessageType.MsgHup, term=3),
         message(MessageType.MsgTimeoutNow),
+        message(MessageType.MsgProp, entries=[Entry(data=b"x")]),
         message(MessageType.MsgStorageAppendResp, term=3, index=4),
         message(
             MessageType.MsgSnap,

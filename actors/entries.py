@@ -1,0 +1,143 @@
+"""What the entries of the log hold, and which of them a peer may forward.
+
+    (member, batch, (body, …))                what clients of a member asked to write; it awaits
+                                              the results under this number
+    (member, batch, (body, …), (stamp, …))    where bodies are numbered: a stamp or None for each
+                                              (storage/sessions.py)
+    (NOBODY, 0, (body,))                      what a member asks for itself: leases to end, alarms
+    ("publish", member, name, (client endpoint, …), incarnation)
+    ("check", member), ("claim", member, index of the marker, hash)       see divergence.py
+    nothing                                   a new leader's first
+
+What is in the log is applied without a further look, or members might differ in what they refuse.
+So one entry that makes no sense would stop all of them, again at each start. A node checks what its
+clients ask, and a leader what a follower forwards.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..raft import ConfChangeType, Entry, EntryType, confchange
+from ..transport import errors, requests
+from ..transport.codec import CodecError, pack, unpack
+from ..transport.requests import is_u64
+
+PUBLISH = "publish"
+"""A member announces its client endpoints and its data dir."""
+MARKER = "check"
+"""A leader asks all members to claim the hash of their history at this entry."""
+CLAIM = "claim"
+"""A member claims the hash it had there."""
+
+NOBODY = 0
+"""In place of the member whose clients wait for an entry's results."""
+
+
+def own_entry(request: tuple[Any, ...]) -> bytes:
+    """An entry of one request whose result nobody waits for. It may get lost: whoever proposes it
+    looks at the state, and proposes it again."""
+    return pack((NOBODY, 0, [pack([request])]))
+
+
+def check_forwarded(entry: Entry) -> None:
+    """Raise CodecError, or the core's InvalidMessage, for an entry that members could not apply."""
+    if entry.type != EntryType.EntryNormal:
+        _check_change(entry)
+        return
+    origin, *rest = _fields(unpack(entry.data))
+    if type(origin) is str:
+        if origin not in _OWN or not _OWN[origin](rest):
+            raise CodecError(f"an entry of kind {origin!r} with {rest!r}")
+    else:
+        _check_writes(origin, rest)
+
+
+def _fields(value: Any) -> tuple[Any, ...]:
+    if type(value) is not tuple or not value:
+        raise CodecError("an array with something in it is missing")
+    return value
+
+
+def _check_change(entry: Entry) -> None:
+    change = confchange.decode(entry.type, entry.data).as_v2()
+    if any(c.type != ConfChangeType.ConfChangeRemoveNode for c in change.changes):
+        member = unpack(change.context)
+        if type(member) is not tuple or list(map(type, member)) != [str, str]:
+            raise CodecError("a new member has a name and an endpoint")
+
+
+def _check_writes(origin: Any, rest: list[Any]) -> None:
+    if not is_u64(origin) or not 2 <= len(rest) <= 3 or not is_u64(rest[0]):
+        raise CodecError("writes have a member, a number, bodies and stamps")
+    bodies = _fields(rest[1])
+    checks = requests.WRITE_CHECKS if origin != NOBODY else _OWN_CHECKS
+    for body in bodies:
+        decoded = _fields(unpack(_bytes(body)))
+        if requests.all_plain_puts(decoded, checks):
+            continue
+        for request in decoded:
+            refusal = requests.check_request(request, checks)
+            if refusal is not None:
+                raise CodecError(refusal.text)
+    if len(rest) == 3 and not (
+        len(_fields(rest[2])) == len(bodies) and all(map(_is_stamp, rest[2]))
+    ):
+        raise CodecError("there is a stamp, or None, for each body")
+
+
+def _bytes(value: Any) -> bytes:
+    if type(value) is not bytes:
+        raise CodecError("a body is bin")
+    return value
+
+
+def _is_stamp(stamp: Any) -> bool:
+    if stamp is None:
+        return True
+    if type(stamp) is not tuple or not 3 <= len(stamp) <= 4 or not all(map(is_u64, stamp[:3])):
+        return False
+    refused = stamp[3] if len(stamp) == 4 else ()
+    return type(refused) is tuple and all(
+        type(each) is tuple and len(each) == 2 and is_u64(each[0]) for each in refused
+    )
+
+
+def _is_publish(rest: list[Any]) -> bool:
+    return (
+        list(map(type, rest)) == [int, str, tuple, int]
+        and is_u64(rest[0])
+        and all(type(endpoint) is str for endpoint in rest[2])
+        and is_u64(rest[3])
+    )
+
+
+_OWN: dict[str, Callable[[list[Any]], bool]] = {
+    PUBLISH: _is_publish,
+    MARKER: lambda rest: len(rest) == 1 and is_u64(rest[0]),
+    CLAIM: lambda rest: len(rest) == 3 and all(map(is_u64, rest)),
+}
+
+
+def _check_expire(request: tuple[Any, ...]) -> errors.WireError | None:
+    """`("lease_expire", ((lease, index of its renewal), …), keys_max)`."""
+    shaped = len(request) == 3 and type(request[1]) is tuple and is_u64(request[2])
+    if shaped and all(
+        type(due) is tuple and len(due) == 2 and all(map(is_u64, due)) for due in request[1]
+    ):
+        return None
+    return errors.malformed("lease_expire takes leases with their renewals, keys_max")
+
+
+def _check_alarm(request: tuple[Any, ...]) -> errors.WireError | None:
+    """`(name, member, kind)`."""
+    if len(request) == 3 and all(map(is_u64, request[1:])):
+        return None
+    return errors.malformed(f"{request[0]} takes member, kind")
+
+
+_OWN_CHECKS: dict[str, requests.Check] = {
+    "lease_expire": _check_expire,
+    "alarm_raise": _check_alarm,
+    "alarm_disarm": _check_alarm,
+    "compact": requests.check_compact,
+}
