@@ -48,7 +48,8 @@ def _configure(arguments: argparse.Namespace) -> ClusterConfig:
     else:
         path = path or model.DEV_CLUSTER
         values, where = model.load(path), str(path)
-    values |= model.from_environment()
+    environment = model.from_environment()
+    overridden = {key: f"{model.ENV_PREFIX}{key.upper()}" for key in environment}
     flags = {
         "data_dir": arguments.data_dir,
         "placement": arguments.placement,
@@ -58,8 +59,9 @@ def _configure(arguments: argparse.Namespace) -> ClusterConfig:
         "client_listen": getattr(arguments, "client_listen", None),
         "peer_listen": getattr(arguments, "peer_listen", None),
     }
-    values |= {key: value for key, value in flags.items() if value is not None}
-    return model.build(values, where)
+    flags = {key: value for key, value in flags.items() if value is not None}
+    overridden |= {key: "--" + key.replace("_", "-") for key in flags}
+    return model.build(values | environment | flags, where, overridden)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -83,6 +85,8 @@ def _run(config: ClusterConfig, command: str) -> int:
     live = command == "up" and sys.stdout.isatty()
     log_path = _log_file(config) if live else ""
     log: Any = logging.setup(config.log_level, log_path, node="-", actor="supervisor")
+    for name in model.unknown_in_environment():
+        log.warning("unrecognized environment variable", variable=name)
     supervisor = Supervisor(config, members, log_path, log)
     table = StatusTable(supervisor, live=live, log_path=log_path)
     if command == "up":

@@ -5,6 +5,7 @@ whole node starts again from its disk, with a growing pause if it keeps dying. T
 the data dirs' locks; its children end by themselves when it is gone.
 """
 
+import errno
 import json
 import multiprocessing
 import os
@@ -45,6 +46,13 @@ RUNTIME_NAME_LIKE = RUNTIME_PREFIX + "12345678"
 """As long as what mkdtemp makes of it."""
 RUNTIME_NOTE, PIDS = "runtime", "pids.json"
 """Files in the data dir, for the next supervisor and for people."""
+
+_BIND_OTHER = "client_listen and peer_listen can name another one"
+_BIND_HINTS = {
+    errno.EADDRINUSE: "is another node running here, or the address in the configuration twice?",
+    errno.EADDRNOTAVAIL: f"this machine has no such address; {_BIND_OTHER}",
+    errno.EACCES: "ports below 1024 need privileges; take a higher one",
+}
 
 STOP_S = 5.0
 """How long an actor may take to stop before it is killed."""
@@ -93,8 +101,8 @@ class NodeSupervisor:
                 probe.listen()  # what is only bound does not keep others from the address
             except OSError as error:
                 raise ConfigError(
-                    f"{self.member.name}: cannot bind {address}: {error.strerror}; is another "
-                    "node running here, or the address in the configuration twice?"
+                    f"{self.member.name}: cannot bind {address}: {error.strerror}; "
+                    f"{_BIND_HINTS.get(error.errno or 0, _BIND_OTHER)}"
                 ) from error
 
     def start_first(self) -> None:

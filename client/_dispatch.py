@@ -555,7 +555,7 @@ class Dispatcher:
         where = lane.link.endpoint if lane.link else ", ".join(self.endpoints)
         text = f"sampan: not sent by its deadline; endpoints: {where}"
         if session is not None and session.error is not None:
-            text += f"; no session: {session.error}"
+            text += "; a session could not be opened: do clients reach a majority of nodes here?"
         return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
 
 

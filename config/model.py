@@ -13,7 +13,7 @@ import os
 import re
 import reprlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -117,7 +117,7 @@ class ClusterConfig:
             kept = 3600 * hours + 60 * minutes + seconds
         if not 0 <= kept <= limits.INTEGER_MAX:
             raise ConfigError(
-                'auto_compaction_retention must be a whole number, or "1h30m10s" when periodic, '
+                'must be a whole number, or "1h30m10s" when periodic, '
                 f"of at most 2^63 - 1 revisions or seconds; got {_shorten.repr(text)}"
             )
         return kept
@@ -199,6 +199,13 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     return found
 
 
+def unknown_in_environment(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Variables that look like keys and are none."""
+    known = {ENV_PREFIX + field.name.upper() for field in fields(ClusterConfig)}
+    known.discard(ENV_PREFIX + "MEMBERS")
+    return sorted(name for name in environ if name.startswith(ENV_PREFIX) and name not in known)
+
+
 def _from_text(text: str, kind: Any, key: str) -> Any:
     if kind is int:
         try:
@@ -213,8 +220,19 @@ def _from_text(text: str, kind: Any, key: str) -> Any:
     return text
 
 
-def build(values: Mapping[str, Any], where: str) -> ClusterConfig:
-    """Check keys, types and relations; `where` names the source in errors."""
+_Label = Callable[[str], str]
+"""How errors call a key."""
+
+
+def build(
+    values: Mapping[str, Any], where: str, overridden: Mapping[str, str] | None = None
+) -> ClusterConfig:
+    """Check keys, types and relations. Errors name the source: `where`, but for the keys in
+    `overridden` what stands there, a variable or a flag."""
+
+    def label(key: str) -> str:
+        return (overridden or {}).get(key) or f"{where}: {key}"
+
     known = {field.name: field for field in fields(ClusterConfig)}
     for key in values:
         if key not in known:
@@ -225,9 +243,11 @@ def build(values: Mapping[str, Any], where: str) -> ClusterConfig:
             raise ConfigError(f"{where}: {key} is missing")
     scalars = {key: value for key, value in values.items() if key != "members"}
     for key, value in scalars.items():
-        _check_value(value, known[key].type, f"{where}: {key}")
+        _check_value(value, known[key].type, label(key))
     config = ClusterConfig(members=_members(values["members"], where), **scalars)
-    _check(config, where)
+    _check(config, label)
+    _check_members(config, where)
+    _check_addresses(config, where, label)
     return config
 
 
@@ -260,9 +280,9 @@ def _members(raw: Any, where: str) -> tuple[Member, ...]:
     return tuple(members)
 
 
-def _check(config: ClusterConfig, where: str) -> None:
+def _check(config: ClusterConfig, label: _Label) -> None:
     def refuse(key: str, why: str) -> None:
-        raise ConfigError(f"{where}: {key} {why}")
+        raise ConfigError(f"{label(key)} {why}")
 
     if not config.cluster:
         refuse("cluster", "must not be empty")
@@ -276,7 +296,7 @@ def _check(config: ClusterConfig, where: str) -> None:
     try:
         config.auto_compaction_keep  # noqa: B018 (parses)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
+        refuse("auto_compaction_retention", str(error))
     if config.corrupt_check_ms < 0:
         refuse("corrupt_check_ms", "must be 0 or more")
     if config.heartbeat_ms < 10:
@@ -294,7 +314,6 @@ def _check(config: ClusterConfig, where: str) -> None:
     for key in ("client_requests_per_s", "client_keys_per_s"):
         if getattr(config, key) < 0:
             refuse(key, "must not be negative; 0 is no bound")
-    _check_members(config, where)
 
 
 def _check_members(config: ClusterConfig, where: str) -> None:
@@ -308,10 +327,9 @@ def _check_members(config: ClusterConfig, where: str) -> None:
         seen = [getattr(member, key) for member in config.members]
         if len(set(seen)) != len(seen):
             raise ConfigError(f"{where}: two members have the same {key}")
-    _check_addresses(config, where)
 
 
-def _check_addresses(config: ClusterConfig, where: str) -> None:
+def _check_addresses(config: ClusterConfig, where: str, label: _Label) -> None:
     taken = set()
     for number, member in enumerate(config.members, 1):
         for key in ("client", "peer"):
@@ -325,11 +343,11 @@ def _check_addresses(config: ClusterConfig, where: str) -> None:
             taken.add(parsed)
     for key in ("client_listen", "peer_listen"):
         if getattr(config, key):
-            _parsed(getattr(config, key), f"{where}: {key}")
+            _parsed(getattr(config, key), label(key))
     for member in config.members:
         client, peer = (_parsed(address, where) for address in config.listen(member))
         if client == peer:
-            raise ConfigError(f"{where}: client_listen and peer_listen are the same address")
+            raise ConfigError(f"{label('client_listen')} and peer_listen are the same address")
 
 
 def _parsed(address: str, label: str) -> tuple[str, int]:

@@ -72,6 +72,25 @@ def test_a_wrong_environment(environment, words):
         model.from_environment(environment)
 
 
+def test_variables_that_are_no_keys_are_found():
+    environ = {"SAMPAN_HEARTBEET_MS": "70", "SAMPAN_MEMBERS": "x", "SAMPAN_DATA_DIR": "/x", "A": ""}
+    assert model.unknown_in_environment(environ) == ["SAMPAN_HEARTBEET_MS", "SAMPAN_MEMBERS"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"heartbeat_ms": 5}, "^SAMPAN_HEARTBEAT_MS must be at least 10"),
+        ({"data_dir": "a\0b"}, "^--data-dir must have no NUL"),
+        ({"auto_compaction_retention": "x"}, "^file: auto_compaction_retention must be a whole"),
+    ],
+)
+def test_an_error_blames_where_the_value_came_from(wrong, words):
+    overridden = {"heartbeat_ms": "SAMPAN_HEARTBEAT_MS", "data_dir": "--data-dir"}
+    with pytest.raises(ConfigError, match=words):
+        build(values(**wrong), "file", overridden)
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
