@@ -109,6 +109,7 @@ class Node(Actor):
         self._windows: dict[bytes, list[int]] = {}  # client -> [bytes sent, bytes received]
         self._questions: dict[int, tuple[Asked, Any, dict[str, Any]]] = {}
         self._publish_at = 0.0
+        self._proposed_at = 0.0
         self._propose_at = 0.0  # not before: raft has just refused a batch
         self._stopping = False
         self.requests = 0
@@ -260,10 +261,27 @@ class Node(Actor):
             self.wake_at = self._watches.wake_at
         if not self._leader:
             return  # etcd's nil propc: held until there is a leader or the deadline has come
-        while self._held and self.now >= self._propose_at:
-            self._propose()
+        if self._held and self.now >= self._propose_at:
+            if self._better_together():
+                at = self._proposed_at + limits.PROPOSAL_HOLD_S
+                self.wake_at = at if self.wake_at is None else min(at, self.wake_at)
+            else:
+                self._propose_held()
         if self._reads and not self._confirming:
             self._ask_read_index()
+
+    def _better_together(self) -> bool:
+        """Whether what is held waits for more: a little, while an entry is under way."""
+        return (
+            bool(self._batches)
+            and self.now < self._proposed_at + limits.PROPOSAL_HOLD_S
+            and sum(len(asked.body) for asked in self._held) < limits.PROPOSAL_HOLD_BYTES
+        )
+
+    def _propose_held(self) -> None:
+        self._proposed_at = self.now
+        while self._held:
+            self._propose()
 
     def _propose(self) -> None:
         asked: list[Asked] = []

@@ -145,6 +145,12 @@ that a follower's write is durable, that the commit index moved. Each would cost
 and on a busy machine wake-ups are what an entry costs: 64 clients' entries are 5 ms apart, and with
 5 ms here the news often left just before its companion came."""
 
+PROPOSAL_HOLD_S, PROPOSAL_HOLD_BYTES = 0.003, 32 * KIB
+"""How long a node holds writes back while an entry of its own is under way, unless there are so many
+already: an entry costs three nodes as much as forty puts. Where requests come one by one and nodes
+share processors, many small entries are what makes all of them wait. It is about the time that an
+entry takes, so who waits for it loses no more than that."""
+
 LOG_MARK_S = 1.0
 """How often what is durable in the log is noted beside it, when that has changed: a small write and
 an fsync, by which an older copy of the log is recognised."""

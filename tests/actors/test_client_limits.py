@@ -68,7 +68,9 @@ def test_a_node_refuses_what_is_too_much(log):
     out = turn(node, ask("write", PUT), ask("read", RANGE), ask("write", PUT))
     ((client, _, body),) = out.on("replyc")
     assert (client, unpack(body)) == (b"c", errors.TOO_MANY_REQUESTS)
-    out = turn(node, ask("maintenance", ("member_list",)), ask("write", PUT, client=b"d"))
+    out = turn(
+        node, ask("maintenance", ("member_list",)), ask("write", PUT, client=b"d"), now=100.1
+    )
     assert [client for client, _, _ in out.on("replyc")] == [b"c"]
     assert len(out.on("propc")) == 1
     assert len(turn(node, ask("write", PUT), now=101.0).on("propc")) == 1

@@ -6,7 +6,7 @@ from sampan.config import limits
 from sampan.transport import errors, requests
 from sampan.transport.codec import pack, unpack
 
-from .helpers import take, tick, turn
+from .helpers import take, tick, turn, wake
 
 SETTINGS = NodeSettings(
     cluster_id=7, member_id=1, name="n1", client_advertise="127.0.0.1:1", incarnation=5,
@@ -30,6 +30,11 @@ def ask(
     body = requests if type(requests) is bytes else pack(requests)
     header = pack((version, message_id, kind, timeout_ms, received, *stamp))
     return "clientc", (client, header, body)
+
+
+def later(node):
+    """When a node does not hold back any more what could go with the next write."""
+    return node.now + limits.PROPOSAL_HOLD_S
 
 
 def replies(emitted):
@@ -65,6 +70,33 @@ def test_all_writes_of_a_turn_become_one_entry_and_everyone_gets_the_own_answer(
     out = turn(node, done(batch_id, [(0, 2), (0, 3)], [(0, 4)]))
     assert replies(out) == [(b"a", 3, ((0, 2), (0, 3))), (b"b", 4, ((0, 4),))]
     assert node.idle
+
+
+def test_writes_that_come_while_an_entry_is_under_way_go_together(node):
+    ((first, _),) = proposed(turn(node, ask("write", [PUT])))
+    assert proposed(turn(node, ask("write", [PUT], message_id=2))) == []
+    assert proposed(turn(node, ask("write", [PUT], message_id=3))) == []
+    out = turn(node, done(first, [(0, 2)]))
+    ((second, bodies),) = proposed(out)
+    assert bodies == [(PUT,), (PUT,)]
+    assert replies(out) == [(b"c", 1, ((0, 2),))]
+    out = turn(node, done(second, [(0, 3)], [(0, 4)]), ask("write", [PUT], message_id=4))
+    assert len(proposed(out)) == 1, "nothing is under way"
+
+
+def test_writes_are_held_back_for_a_bounded_time(node):
+    """The entry under way may be lost."""
+    turn(node, ask("write", [PUT]))
+    assert proposed(turn(node, ask("write", [PUT], message_id=2))) == []
+    assert node.wake_at == later(node)
+    node.now = node.wake_at
+    assert len(proposed(wake(node))) == 1
+
+
+def test_many_writes_wait_for_none_under_way(node):
+    turn(node, ask("write", [PUT]))
+    large = ("put", b"k", b"v" * limits.PROPOSAL_HOLD_BYTES)
+    assert len(proposed(turn(node, ask("write", [large])))) == 1
 
 
 def test_replies_tell_who_answered_and_who_leads(node):
@@ -184,7 +216,7 @@ def test_writes_under_way_are_bounded_in_bytes(node):
 def test_nothing_stays_counted_when_all_has_been_answered(node):
     """Held, dropped, timed out and late: the bounds must open again each time."""
     turn(node, ask("write", [PUT], timeout_ms=100), ask("read", [RANGE], timeout_ms=100))
-    ((batch_id, _),) = proposed(turn(node, ask("write", [PUT], timeout_ms=2000)))
+    ((batch_id, _),) = proposed(turn(node, ask("write", [PUT], timeout_ms=2000), now=later(node)))
     turn(node, ("dropc", batch_id))
     turn(node, ask("write", [PUT], timeout_ms=100), ask("serializable", [RANGE], timeout_ms=100))
     tick(node, 101.0)
@@ -204,7 +236,7 @@ def test_stamps_travel_beside_the_messages_and_only_when_there_are_some(node):
     out = turn(node, ask("write", [PUT]), ask("write", [PUT], stamp=(5, 3, 2)))
     body = pack([PUT])
     assert payloads(out) == [((body, body), (None, (5, 3, 2)))]
-    assert payloads(turn(node, ask("write", [PUT]))) == [((body,),)]
+    assert payloads(turn(node, ask("write", [PUT]), now=later(node))) == [((body,),)]
 
 
 def test_what_was_refused_is_part_of_a_stamped_messages_answer(node):
@@ -239,9 +271,9 @@ def test_what_an_earlier_leader_has_lost_is_unknown_as_soon_as_the_next_one_work
     has been applied."""
     lost, kept = (ask("write", [PUT], message_id=n) for n in (1, 2))
     turn(node, lost)
-    ((kept_id, _),) = proposed(turn(node, kept))
+    ((kept_id, _),) = proposed(turn(node, kept, now=later(node)))
     turn(node, ("softstatec", (2, 3, "follower")))
-    ((new_id, _),) = proposed(turn(node, ask("write", [PUT], message_id=3)))
+    ((new_id, _),) = proposed(turn(node, ask("write", [PUT], message_id=3), now=later(node)))
     out = turn(node, done(kept_id, [(0, 2)]), ("termc", 2))
     assert replies(out) == [(b"c", 2, ((0, 2),)), (b"c", 1, tuple(errors.LEADER_FAILED))]
     assert errors.LEADER_FAILED.outcome == "unknown"
@@ -374,12 +406,12 @@ def test_writes_with_answers_of_any_size_are_bounded_in_one_message(node):
     branches = ([], [("put", b"k", b"v"), ("txn", [], [("range", b"a", b"\0")], [])], [])
     for large in (everything, ("txn", *branches)):
         many = [large] * (limits.LARGE_ANSWERS_MAX + 1)
-        out = turn(node, ask("write", [PUT, *many]))
+        out = turn(node, ask("write", [PUT, *many]), now=later(node))
         ((_, payload),) = out.on("propc")
         (body,) = unpack(payload)[2]
         assert len(unpack(body)) == 1 + limits.LARGE_ANSWERS_MAX
     small = [("delete", b"a", b"\0"), ("txn", [], [PUT], [])] * limits.LARGE_ANSWERS_MAX
-    ((_, payload),) = turn(node, ask("write", small)).on("propc")
+    ((_, payload),) = turn(node, ask("write", small), now=later(node)).on("propc")
     assert len(unpack(unpack(payload)[2][0])) == len(small)
 
 
