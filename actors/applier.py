@@ -351,6 +351,7 @@ class Applier(Actor):
         """("flush" or "reclaim", durable applied index)."""
         _, durable = message
         self._flushing = False
+        self._say_applied()  # before: the log must not be compacted past what the core knows of
         self.emit("durablec", durable)
         self._snapshot_due = self._snapshot_wanted
 

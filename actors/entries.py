@@ -17,8 +17,9 @@ clients ask, and a leader what a follower forwards.
 from collections.abc import Callable
 from typing import Any
 
+from ..config import limits
 from ..raft import ConfChangeType, Entry, EntryType, confchange
-from ..transport import errors, requests
+from ..transport import endpoints, errors, requests
 from ..transport.codec import CodecError, pack, unpack
 from ..transport.requests import is_u64
 
@@ -64,6 +65,10 @@ def _check_change(entry: Entry) -> None:
         member = unpack(change.context)
         if type(member) is not tuple or list(map(type, member)) != [str, str]:
             raise CodecError("a new member has a name and an endpoint")
+        try:
+            endpoints.parse(member[1])
+        except (endpoints.EndpointError, UnicodeError) as error:
+            raise CodecError(f"a new member's endpoint: {error}") from error
 
 
 def _check_writes(origin: Any, rest: list[Any]) -> None:
@@ -98,7 +103,11 @@ def _is_stamp(stamp: Any) -> bool:
         return False
     refused = stamp[3] if len(stamp) == 4 else ()
     return type(refused) is tuple and all(
-        type(each) is tuple and len(each) == 2 and is_u64(each[0]) for each in refused
+        type(each) is tuple
+        and len(each) == 2
+        and is_u64(each[0])
+        and each[0] < limits.BODY_REQUESTS_MAX
+        for each in refused
     )
 
 

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from ..config import limits
 from ..transport import errors, requests
-from ..transport.codec import CodecError, pack, unpack_header, unpack_local, unpack_requests
+from ..transport.codec import CodecError, pack, unpack_header, unpack_requests
 from ..transport.errors import WireError
 from ..transport.watches import KIND_WATCH, PUSH_ID
 from . import channels
 from .actor import Actor
+from .asked import Asked, Batch, take_late, whole_stamp, with_refused
 from .client_limits import client_limits
 from .entries import PUBLISH
 from .watch_hub import WatchHub
@@ -26,6 +27,8 @@ READ_INDEX_RETRY_S = 0.5
 
 BODIES_MAX = limits.BODY_REQUESTS_MAX // 2
 """Messages whose writes share one entry."""
+
+_TOO_MANY_REFUSED = f"more than {limits.REFUSED_MAX} requests of this message are not valid"
 
 _context = struct.Struct("<QQ").pack
 
@@ -46,37 +49,6 @@ class NodeSettings(NamedTuple):
     lease_ttl_min_s: int = 2
     client_requests_per_s: int = 0
     client_keys_per_s: int = 0
-
-
-class Asked(NamedTuple):
-    """One client message that waits for its reply."""
-
-    client: bytes  # empty: has been answered
-    message_id: int
-    kind: str
-    body: bytes
-    refused: dict[int, WireError]  # requests of the message that were not let in, by position
-    deadline: float
-    stamp: tuple[int, int, int] | None = None  # (session, sequence, acknowledged below)
-
-
-class Batch(NamedTuple):
-    """The messages whose requests went into one entry, or behind one read."""
-
-    asked: list[Asked]
-    size: int
-    term: int = 0
-    """In which a write was proposed, as far as the node knew."""
-
-    def take_late(self, now: float) -> list[Asked]:
-        """The messages whose time is up. Their places stay, so that results keep their positions,
-        but nobody is answered there again."""
-        late = []
-        for position, asked in enumerate(self.asked):
-            if asked.client and asked.deadline <= now:
-                late.append(asked)
-                self.asked[position] = asked._replace(client=b"")
-        return late
 
 
 class Node(Actor):
@@ -229,6 +201,9 @@ class Node(Actor):
                 good.append(request)
             else:
                 asked.refused[position] = error
+                if len(asked.refused) > limits.REFUSED_MAX:
+                    self._fail(asked, errors.malformed(_TOO_MANY_REFUSED))
+                    return None
         if not good:
             self._reply(asked, pack([asked.refused[i] for i in range(len(decoded))]))
             return None
@@ -246,12 +221,12 @@ class Node(Actor):
     # -- writes
 
     def _write(self, asked: Asked, decoded: Any) -> None:
-        if self._pending_bytes + len(asked.body) > limits.PENDING_BYTES_MAX:
+        if self._pending_bytes + asked.size > limits.PENDING_BYTES_MAX:
             self._fail(asked, errors.TOO_MANY_REQUESTS)
             return
         admitted = self._admit(asked, decoded, requests.WRITE_CHECKS)
         if admitted is not None:
-            self._pending_bytes += len(admitted.body)
+            self._pending_bytes += admitted.size
             self._held.append(admitted)
 
     def flush(self) -> None:
@@ -275,7 +250,7 @@ class Node(Actor):
         return (
             bool(self._batches)
             and self.now < self._proposed_at + limits.PROPOSAL_HOLD_S
-            and sum(len(asked.body) for asked in self._held) < limits.PROPOSAL_HOLD_BYTES
+            and sum(asked.size for asked in self._held) < limits.PROPOSAL_HOLD_BYTES
         )
 
     def _propose_held(self) -> None:
@@ -291,13 +266,13 @@ class Node(Actor):
         while self._held and size < limits.ENTRY_BYTES_TARGET and len(asked) < BODIES_MAX:
             one = self._held.popleft()
             asked.append(one)
-            size += len(one.body)
+            size += one.size
             stamped = stamped or one.stamp is not None
         batch_id = self._new_id()
         self._batches[batch_id] = Batch(asked, size, self._term)
         payload: tuple[Any, ...] = (self._settings.member_id, batch_id, [a.body for a in asked])
         if stamped:
-            payload = (*payload, [_whole_stamp(a) for a in asked])
+            payload = (*payload, [whole_stamp(a) for a in asked])
         self.emit("propc", (batch_id, pack(payload)))
 
     def on_dropc(self, batch_id: int) -> None:
@@ -327,14 +302,14 @@ class Node(Actor):
     ) -> Asked | None:
         if (
             self._pending_reads >= limits.PENDING_READS_MAX
-            or self._pending_read_bytes + len(asked.body) > limits.PENDING_BYTES_MAX
+            or self._pending_read_bytes + asked.size > limits.PENDING_BYTES_MAX
         ):
             self._fail(asked, errors.TOO_MANY_REQUESTS)
             return None
         admitted = self._admit(asked, decoded, checks)
         if admitted is not None:
             self._pending_reads += 1
-            self._pending_read_bytes += len(admitted.body)
+            self._pending_read_bytes += admitted.size
         return admitted
 
     def _ask_read_index(self) -> None:
@@ -357,14 +332,14 @@ class Node(Actor):
     def _execute(self, asked: list[Asked], index: int) -> None:
         read_id = self._new_id()
         bodies = [a.body for a in asked]
-        self._executing[read_id] = Batch(asked, sum(map(len, bodies)))
+        self._executing[read_id] = Batch(asked, sum(a.size for a in asked))
         self.emit("readc", (read_id, index, bodies))
 
     def _inspect(self, asked: Asked, decoded: Any) -> None:
         admitted = self._admit_read(asked, decoded, requests.INSPECT_CHECKS)
         if admitted is not None:
             read_id = self._new_id()
-            self._executing[read_id] = Batch([admitted], len(admitted.body))
+            self._executing[read_id] = Batch([admitted], admitted.size)
             self.emit("inspectc", (read_id, admitted.deadline, admitted.body))
 
     def _read_ended(self, messages: int, size: int) -> None:
@@ -401,7 +376,7 @@ class Node(Actor):
                 self._fail(asked, errors.TOO_MANY_REQUESTS)
             else:
                 mixed = asked.refused and asked.stamp is None  # a stamp has brought them along
-                self._reply(asked, self._with_refused(asked, body) if mixed else body)
+                self._reply(asked, with_refused(asked, body) if mixed else body)
 
     def on_termc(self, term: int) -> None:
         """A leader's first entry of this term was applied, and so was all of earlier terms that
@@ -418,12 +393,6 @@ class Node(Actor):
         open when the read came; what the reads before this one would bring was not known.)"""
         sent, received = self._windows.get(asked.client, (0, 0))
         return sent > received and sent - received + len(body) > limits.REPLY_WINDOW_BYTES
-
-    @staticmethod
-    def _with_refused(asked: Asked, body: bytes) -> bytes:
-        results = unpack_local(body)  # a range may be longer than what a client may send
-        good, total = iter(results), len(asked.refused) + len(results)
-        return pack([asked.refused.get(i) or next(good) for i in range(total)])
 
     def _reply(self, asked: Asked, body: bytes) -> None:
         if not asked.client:
@@ -487,9 +456,8 @@ class Node(Actor):
                 self._fail(asked, errors.READ_TIMEOUT)
 
     def _expire_held(self) -> None:
-        for asked in [a for a in self._held if a.deadline <= self.now]:
-            self._held.remove(asked)
-            self._pending_bytes -= len(asked.body)
+        for asked in take_late(self._held, self.now):
+            self._pending_bytes -= asked.size
             self._fail(asked, errors.NO_LEADER)
 
     def _expire_batches(self) -> None:
@@ -507,9 +475,8 @@ class Node(Actor):
                 del self._executing[read_id]
                 self._read_ended(len(batch.asked), batch.size)
         for waiting in (self._reads, self._confirming):
-            for asked in [a for a in waiting if a.deadline <= self.now]:
-                waiting.remove(asked)
-                self._read_ended(1, len(asked.body))
+            for asked in take_late(waiting, self.now):
+                self._read_ended(1, asked.size)
                 self._fail(asked, errors.READ_TIMEOUT if self._leader else errors.NO_LEADER)
         late = self.now - self._read_asked_at > READ_INDEX_RETRY_S
         if self._confirming and late and self._leader:
@@ -573,10 +540,3 @@ class Node(Actor):
         for values in answers.values():
             status |= values
         return status
-
-
-def _whole_stamp(asked: Asked) -> tuple[Any, ...] | None:
-    """The stamp with what was not let in, so that the answer that is kept is the whole one."""
-    if asked.stamp is None or not asked.refused:
-        return asked.stamp
-    return (*asked.stamp, sorted(asked.refused.items()))

@@ -318,6 +318,8 @@ class RaftCore(Actor):
 
     def on_durablec(self, applied: int) -> None:
         """The state database survives a crash up to `applied`: the log may be compacted so far."""
+        if self._node is None:
+            return  # the log is still being opened
         tail, bounds = self._tail, self._settings.log_limits
         if len(tail) <= bounds.entries_max and tail.bytes <= bounds.bytes_max:
             return

@@ -123,8 +123,10 @@ class SnapshotSender:
                 self._fail(peer)
 
     def made(self, name: str) -> None:
-        """A newer snapshot exists: remove those that are not being sent."""
-        self._store.prune(keep={name, *(stream.name for stream in self._streams.values())})
+        """A newer snapshot exists: remove those before it that are not being sent. One after it
+        was received, and is about to be installed."""
+        sent = {stream.name for stream in self._streams.values()}
+        self._store.prune(keep=sent | {each for each in self._store.finished() if each >= name})
 
 
 class SnapshotReceiver:

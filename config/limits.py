@@ -34,6 +34,11 @@ HEADER_BYTES_MAX = 256
 HEADER_FIELDS_MAX = 16
 """What stands first in a message of a client or a peer: ten numbers and a word, 100 bytes."""
 
+REFUSED_MAX, REFUSED_BYTES = 2_000, 256
+"""Requests that are not valid in one message, twice what the client library sends in one; beyond,
+none of it is let in. What each takes in memory: where the message has a number they go into the
+log, too."""
+
 LARGE_ANSWERS_MAX = 128
 """Writes in one message that may be answered with many keys (transactions, deletions of ranges with
 prev_kv): as many as operations in a transaction. Reads are bounded by what they read."""
@@ -146,10 +151,10 @@ and on a busy machine wake-ups are what an entry costs: 64 clients' entries are 
 5 ms here the news often left just before its companion came."""
 
 PROPOSAL_HOLD_S, PROPOSAL_HOLD_BYTES = 0.003, 32 * KIB
-"""How long a node holds writes back while an entry of its own is under way, unless there are so many
-already: an entry costs three nodes as much as forty puts. Where requests come one by one and nodes
-share processors, many small entries are what makes all of them wait. It is about the time that an
-entry takes, so who waits for it loses no more than that."""
+"""How long a node holds writes back while an entry of its own is under way, unless there are so
+many already: an entry costs three nodes as much as forty puts. Where requests come one by one and
+nodes share processors, many small entries are what makes all of them wait. It is about the time
+that an entry takes, so who waits for it loses no more than that."""
 
 LOG_MARK_S = 1.0
 """How often what is durable in the log is noted beside it, when that has changed: a small write and

@@ -41,7 +41,7 @@ class Overlay:
             value = self.db.get(key)
             if value is not None:
                 self._read[key] = value
-                self._read_bytes += len(value)
+                self._read_bytes += len(key) + len(value)
                 if self._read_bytes > self.READ_BYTES_MAX:
                     self._forget(list(islice(self._read, len(self._read) // 2 + 1)))
         return value
@@ -50,7 +50,7 @@ class Overlay:
         for key in keys:
             value = self._read.pop(key, None)
             if value is not None:
-                self._read_bytes -= len(value)
+                self._read_bytes -= len(key) + len(value)
 
     def pairs(self, start: bytes, end: bytes, limit: int = 0) -> list[Pair]:
         """The first `limit` pairs (0: all) with `start` <= key < `end`."""

@@ -291,7 +291,7 @@ class Database:
         that is written. RocksDB has allocated it already, writes on where it stopped, and gives a
         file that it closes the size of what is in it.
         """
-        newest = max(self.path.glob("[0-9]*.log"), default=None)
+        newest = max(self.path.glob("[0-9]*.log"), key=torn_log.age, default=None)
         if newest is None:
             return
         ahead = 1 if newest == self._log_file else 2

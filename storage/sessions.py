@@ -83,6 +83,11 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    @property
+    def changed(self) -> int:
+        """How many sessions have to be written at the next commit."""
+        return len(self._dirty)
+
     def open(self, nonce: int) -> int:
         """A new session's id. It is never used again, and with a random `nonce` it is none of
         another cluster, either, which a client may have known under the same address."""

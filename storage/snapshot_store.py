@@ -176,6 +176,7 @@ class SnapshotStore:
             raise SnapshotError(f"cannot install snapshot {name}: {error}") from error
         sync_directory(self._state.parent)
         self.recover()
+        _remove(self._path / name)  # no snapshot any more: its files are the state
         for other in self.finished():
             if _parse_name(other) <= (term, index):
                 _remove(self._path / other)
@@ -356,5 +357,9 @@ def _is_file(file: Any) -> bool:
 
 
 def _remove(directory: Path) -> None:
-    """Remove a directory that nobody needs; one that does not go today goes at the next start."""
-    shutil.rmtree(directory, ignore_errors=True)
+    """Remove a directory, or a link to one, that nobody needs; one that does not go today goes at
+    the next start."""
+    if directory.is_symlink():
+        directory.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -27,7 +27,7 @@ from .mvcc import Result, Versions
 from .overlay import Overlay
 from .records import Event, chunk_body, encode_chunks, pack_key_value, pack_range
 from .rocks import open_state
-from .sessions import Answer, Sessions, Stamp, with_refused
+from .sessions import SESSIONS_MAX, Answer, Sessions, Stamp, with_refused
 from .writer import Writer
 
 COMMIT_KEYS = 1024
@@ -172,6 +172,8 @@ class StateStore:
             self._waiting_keys = len(self._overlay.writes)
             if not self._hot_keys.few or self._waiting_bytes > WAITING_BYTES_MAX:
                 self.commit()
+        elif self.sessions.changed > SESSIONS_MAX:
+            self.commit()
         self._index, self._term = index, term
 
     def _execute(self, requests: Sequence[tuple[Any, ...]]) -> list[Result] | int:

@@ -58,8 +58,14 @@ def cut_torn(folder: Path) -> str:
     return _cut(folder, _tear)
 
 
+def age(log: Path) -> tuple[int, str]:
+    """Orders a database's log files, the oldest first: their numbers have six digits, until they
+    need more."""
+    return len(log.name), log.name
+
+
 def _cut(folder: Path, find: Callable[[bytes], int | None]) -> str:
-    logs = sorted(folder.glob("[0-9]*.log"))
+    logs = sorted(folder.glob("[0-9]*.log"), key=age)
     for position, path in enumerate(logs):
         content = path.read_bytes()
         at = find(content)

@@ -429,3 +429,14 @@ def test_only_the_leader_proposes_an_automatic_compaction(applier, log):
             payloads += tick(applier, applier.now + 1.0).on("proposec")
         bodies = [unpack_local(payload)[2] for payload in payloads]
         assert [unpack_local(body) for (body,) in bodies[:1]] == proposed
+
+
+def test_the_core_hears_what_was_applied_before_what_is_durable(applier):
+    """It compacts its log behind the one, and reads what comes after the other."""
+    turn(applier, committed(*(entry(n, [put(b"k")]) for n in range(1, 60))))
+    assert applier.jobs["flush"]() == 59
+    out = turn(applier, ("donec", ("flush", 59)))
+    assert [m for m in out if m[0] in ("advancec", "durablec")] == [
+        ("advancec", ("applied", 59)),
+        ("durablec", 59),
+    ]

@@ -131,11 +131,13 @@ def test_changes_of_the_members_pass(entry):
         normal((2, 9, (BODIES[0],), ())),
         normal((2, 9, (BODIES[0],), ((1, 2),))),
         normal((2, 9, (BODIES[0],), (STAMPS[1], STAMPS[1]))),
+        normal((2, 9, (BODIES[0],), ((1, 2, 3, ((2**63, errors.EMPTY_KEY),)),))),
         normal((0, 0, ((("session_open", 1),),))),
         normal((0, 0, ((("lease_expire", 7, 1),),))),
         normal((-1, 9, (BODIES[0],))),
         changes((ADD, 4)),
         changes((ADD, 4), context=pack("n4")),
+        changes((ADD, 4), context=pack(("n4", "nowhere"))),
         Entry(type=EntryType.EntryConfChangeV2, data=b"\xff"),
     ],
 )

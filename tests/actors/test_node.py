@@ -248,6 +248,18 @@ def test_what_was_refused_is_part_of_a_stamped_messages_answer(node):
     assert replies(turn(node, done(batch_id, kept))) == [(b"c", 1, tuple(kept))]
 
 
+def test_an_entry_has_a_bound_whatever_its_messages_refused(node):
+    """What is refused in a numbered message goes into the log, beside the little that is not."""
+    many = [None] * limits.REFUSED_MAX + [PUT]
+    out = turn(node, *(ask("write", many, stamp=(5, n, 1), message_id=n) for n in range(1, 30)))
+    assert max(len(payload) for _, payload in out.on("propc")) < 4 * limits.MIB
+    assert status_of(node)["pending_bytes"] > 29 * limits.REFUSED_MAX * 90
+    out = turn(node, ask("write", [None, *many], stamp=(5, 40, 1)), now=later(node))
+    assert out.on("propc") == []
+    ((_, _, error),) = replies(out)
+    assert error[1].startswith("sampan: malformed request: more than 2000 requests")
+
+
 @pytest.mark.parametrize(
     ("kind", "stamp"),
     [
@@ -413,6 +425,13 @@ def test_writes_with_answers_of_any_size_are_bounded_in_one_message(node):
     small = [("delete", b"a", b"\0"), ("txn", [], [PUT], [])] * limits.LARGE_ANSWERS_MAX
     ((_, payload),) = turn(node, ask("write", small), now=later(node)).on("propc")
     assert len(unpack(unpack(payload)[2][0])) == len(small)
+
+
+def test_an_error_of_a_whole_message_beside_a_refused_request(node):
+    out = turn(node, ask("inspect", [("hash_kv",), ("nonsense",)]))
+    ((read_id, _, _),) = out.on("inspectc")
+    out = turn(node, ("resultc", ("read", read_id, [pack(errors.TOO_MANY_REQUESTS)])))
+    assert replies(out) == [(b"c", 1, tuple(errors.TOO_MANY_REQUESTS))]
 
 
 def test_a_long_range_beside_a_refused_request(node):

@@ -439,6 +439,12 @@ def test_ticks_after_a_long_pause_are_bounded(log):
 # -- compaction
 
 
+def test_news_of_a_durable_state_before_the_log_is_open_changes_nothing(log):
+    core = new_core(log)
+    assert turn(core, ("statec", NEW_STATE), ("durablec", 50)) == []
+    assert turn(core, ("logc", NEW_LOG)).on("readyc")
+
+
 def test_the_log_is_compacted_behind_what_is_durable(log):
     bounds = LogLimits(entries_max=64, bytes_max=1 << 20)
     disk = ((2, 0, 100), (0, 0), entries(100))

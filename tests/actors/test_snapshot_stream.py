@@ -194,3 +194,9 @@ def test_made_keeps_what_is_being_sent(wire):
 def test_parse_refuses_what_is_not_a_stream_message(value):
     with pytest.raises(CodecError):
         parse(pack(value))
+
+
+def test_made_keeps_what_was_received_since(wire):
+    """It waits for its installation, and a deposed leader's own snapshot comes late."""
+    wire.sender.made("snap-0000000000000000-0000000000000001")
+    assert wire.source.finished() == [wire.name]

@@ -63,6 +63,40 @@ def test_a_snapshot_travels_and_is_installed(nodes, size):
     assert sorted(os.listdir(follower.path)) == ["installed", "snapshots", "state"]
 
 
+def received(nodes):
+    """The leader's snapshot, complete at the follower, whose state is closed; its name."""
+    leader, follower = nodes
+    name = leader.snapshots.create(leader.state)
+    receiving = follower.snapshots.receive(name, leader.snapshots.manifest(name))
+    for chunk in leader.snapshots.chunks(name, 1000):
+        receiving.write(*chunk)
+    receiving.finish()
+    follower.state.close()
+    return name
+
+
+def test_a_snapshot_can_be_made_where_one_was_installed(nodes):
+    """Nothing was written since, and another member needs it."""
+    _, follower = nodes
+    name = received(nodes)
+    follower.snapshots.install(name)
+    assert os.listdir(follower.path / "snapshots") == []
+    follower.state = StateStore.open(follower.path / "state")
+    assert follower.snapshots.create(follower.state) == name
+
+
+def test_a_state_that_is_a_link_is_replaced(nodes, tmp_path):
+    _, follower = nodes
+    follower.state.close()
+    (follower.path / "state").rename(tmp_path / "elsewhere")
+    (follower.path / "state").symlink_to(tmp_path / "elsewhere")
+    follower.state = StateStore.open(follower.path / "state")
+    follower.snapshots.install(received(nodes))
+    assert not os.path.lexists(follower.path / "state.old")
+    follower.snapshots.recover()
+    follower.state = StateStore.open(follower.path / "state")
+
+
 def test_making_again_is_free_and_newer_ones_prune_older(nodes):
     leader, _ = nodes
     name = leader.snapshots.create(leader.state)

@@ -13,6 +13,7 @@ from sampan.storage.errors import CorruptionError, StorageError
 from sampan.storage.keys import parse_chunk_key, parse_dead_key, parse_kept_key
 from sampan.storage.overlay import Overlay
 from sampan.storage.records import decode_chunk, key_value
+from sampan.storage.sessions import SESSIONS_MAX
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
 from sampan.transport.codec import unpack_local
@@ -431,9 +432,8 @@ def test_values_kept_in_memory_are_bounded_and_never_old(store, monkeypatch):
         for _ in range(2):
             for i in range(100):
                 assert store.range(("range", b"%d" % i))[4][0][5] == value
-        assert (
-            0 < sum(map(len, store._overlay._read.values())) == store._overlay._read_bytes < 5_500
-        )
+        held = sum(len(key) + len(value) for key, value in store._overlay._read.items())
+        assert 0 < held == store._overlay._read_bytes < 5_500
     apply(store, ("delete", b"1", b"2"))
     assert store.range(("range", b"17"))[2:] == (0, False, [])
 
@@ -525,3 +525,24 @@ def test_a_key_that_is_written_again_and_again_without_a_value_is_committed_too(
     for index in range(1, 8):
         store.apply(index, 1, requests)
     assert len(store._versions.recent) < 6000
+
+
+def test_long_keys_count_against_the_bounds_of_memory(store):
+    """A key may have up to a request's size."""
+    many = 40
+    for i in range(many):
+        apply(store, ("put", b"%02d" % i + b"x" * (1 << 20), b""))
+        apply(store, ("put", b"%02d" % i + b"y" * (1 << 20), b"", 0, 1))
+    assert sum(map(len, store._overlay.writes)) < 20 << 20, "a part was committed meanwhile"
+    store.commit()
+    assert sum(map(len, store._writer._heads)) < 1 << 20
+    for i in range(many):
+        assert store.range(("range", b"%02d" % i + b"x" * (1 << 20)))[2] == 1
+        assert store.range(("range", b"%02d" % i + b"x" * (1 << 20)))[2] == 1
+    assert sum(map(len, store._overlay._read)) <= Overlay.READ_BYTES_MAX
+
+
+def test_sessions_that_were_only_opened_are_committed_now_and_then(store):
+    for index in range(1, 25):
+        store.apply(index, 1, [("session_open", 7)] * 1000)
+    assert store.sessions.changed <= SESSIONS_MAX

@@ -4,6 +4,7 @@ import random
 import shutil
 import struct
 from itertools import product
+from pathlib import Path
 
 import pytest
 from sampan.storage import torn_log
@@ -205,3 +206,9 @@ def test_the_log_file_has_its_size_before_its_records(tmp_path):
     assert min(sizes) > LOG_ROOM_BYTES // 2
     store.close()
     assert store.size_bytes() < 59 * 301_000, "closed, the file has the size of what is in it"
+
+
+def test_log_files_are_in_the_order_of_their_numbers():
+    names = ["1000000.log", "000002.log", "999999.log", "1000001.log", "000010.log"]
+    ordered = sorted(map(Path, names), key=torn_log.age)
+    assert [int(path.stem) for path in ordered] == [2, 10, 999999, 1000000, 1000001]

@@ -1,0 +1,70 @@
+"""What clients have asked and wait for."""
+
+from collections import deque
+from typing import Any, NamedTuple
+
+from ..config import limits
+from ..transport.codec import pack, unpack_local
+from ..transport.errors import WireError
+
+
+class Asked(NamedTuple):
+    """One client message that waits for its reply."""
+
+    client: bytes  # empty: has been answered
+    message_id: int
+    kind: str
+    body: bytes
+    refused: dict[int, WireError]  # requests of the message that were not let in, by position
+    deadline: float
+    stamp: tuple[int, int, int] | None = None  # (session, sequence, acknowledged below)
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, and in the log, that count against bounds."""
+        return len(self.body) + limits.REFUSED_BYTES * len(self.refused)
+
+
+class Batch(NamedTuple):
+    """The messages whose requests went into one entry, or behind one read."""
+
+    asked: list[Asked]
+    size: int
+    term: int = 0
+    """In which a write was proposed, as far as the node knew."""
+
+    def take_late(self, now: float) -> list[Asked]:
+        """The messages whose time is up. Their places stay, so that results keep their positions,
+        but nobody is answered there again."""
+        late = []
+        for position, asked in enumerate(self.asked):
+            if asked.client and asked.deadline <= now:
+                late.append(asked)
+                self.asked[position] = asked._replace(client=b"")
+        return late
+
+
+def take_late(waiting: list[Asked] | deque[Asked], now: float) -> list[Asked]:
+    """Those whose time is up; they do not wait any longer."""
+    late = [asked for asked in waiting if asked.deadline <= now]
+    if late:
+        kept = [asked for asked in waiting if asked.deadline > now]
+        waiting.clear()
+        waiting.extend(kept)
+    return late
+
+
+def whole_stamp(asked: Asked) -> tuple[Any, ...] | None:
+    """The stamp with what was not let in, so that the answer that is kept is the whole one."""
+    if asked.stamp is None or not asked.refused:
+        return asked.stamp
+    return (*asked.stamp, sorted(asked.refused.items()))
+
+
+def with_refused(asked: Asked, body: bytes) -> bytes:
+    """The packed answer of a message as it goes out, with what was not let in."""
+    results = unpack_local(body)  # a range may be longer than what a client may send
+    if results and type(results[0]) is int:
+        return body  # an error, of the whole message
+    good, total = iter(results), len(asked.refused) + len(results)
+    return pack([asked.refused.get(i) or next(good) for i in range(total)])
