@@ -102,7 +102,8 @@ class Lessor:
                 if old.renewed != content.renewed:
                     old.deadline, old.renewed = clock + content.ttl_s, content.renewed
                     old.ttl_s = content.ttl_s
-                if old.queued < 0:  # it was proposed, and has not expired
+                # It was proposed and has not expired, or is another lease with the same id.
+                if old.queued < 0 or old.deadline < old.queued:
                     self._push(lease, old)
                 # Otherwise it stays where it is in the heap, and moves when it comes up there.
         if len(self._heap) > 2 * len(self._leases) + 64:

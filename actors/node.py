@@ -483,8 +483,13 @@ class Node(Actor):
             self._ask_read_index()
 
     def stop(self) -> None:
-        """Refuse what comes from now on; what is under way may still be answered."""
+        """Refuse what comes from now on, and what was not proposed; what is under way may still be
+        answered."""
         self._stopping = True
+        while self._held:
+            asked = self._held.popleft()
+            self._pending_bytes -= asked.size
+            self._fail(asked, errors.STOPPED)
 
     @property
     def idle(self) -> bool:

@@ -424,12 +424,7 @@ class Dispatcher:
             self._probe_all()
 
     def _flush_wanted(self) -> bool:
-        if self._again:
-            return True
-        for lane in (*self.lanes.values(), *self.watch_lanes):  # noqa: SIM110 - with every reply
-            if lane.queue:
-                return True
-        return False
+        return bool(self._again) or any(lane.queue for lane in self._all_lanes())
 
     def _abandon(self, message: Message, error: errors.SampanError) -> None:
         if message.lane.kind != KIND_WRITE:

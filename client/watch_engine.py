@@ -12,7 +12,7 @@ A watch is always in one of these states:
 there, under a new id, so that what may still come under the old one is passed over.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import Any, Protocol
@@ -153,7 +153,7 @@ class Engine:
         """Have it tell how far it is as soon as it is up to date."""
         watch.progress_wanted = True
         if watch.state is State.ACTIVE and watch.lane is not None:
-            self._ask(watch.lane, ("progress",), Ignored())
+            self._tell(watch.lane, ("progress",))
 
     def drained(self, watch: Watch) -> None:
         """Its reader has read enough to go on."""
@@ -187,11 +187,25 @@ class Engine:
     def _ask(self, lane: WatchLane, request: tuple[Any, ...], answer: Future) -> None:
         self._dispatcher.queue(lane, answer, request, 64 + size(request), ANSWER_S)
 
+    def _tell(self, lane: WatchLane, request: tuple[Any, ...], attempt: int = 0) -> None:
+        self._ask(lane, request, Told(partial(self._tell_again, lane, request, attempt)))
+
+    def _tell_again(self, lane: WatchLane, request: tuple[Any, ...], attempt: int) -> None:
+        """The node was too busy: say it later, unless the connection has gone, and with it
+        everything that there was to say about it."""
+        connection = lane.watches
+
+        def again() -> None:
+            if lane.watches is connection and self._dispatcher.refusal is None:
+                self._tell(lane, request, attempt + 1)
+
+        self._loop.call_at(self._loop.time() + min(RETRY_S_MIN * 2**attempt, RETRY_S_MAX), again)
+
     def _leave(self, watch: Watch) -> None:
         """Take it from where it is, and tell the node."""
         self._waiting.discard(watch)
         if watch.lane is not None and watch.lane.watches.pop(watch.id, None) is not None:
-            self._ask(watch.lane, ("cancel", watch.id), Ignored())
+            self._tell(watch.lane, ("cancel", watch.id))
         watch.lane = None
 
     def _finish(self, watch: Watch) -> None:
@@ -387,8 +401,11 @@ def engine_of(loop: Loop, dispatcher: Dispatcher) -> Engine:
     return engine if isinstance(engine, Engine) else Engine(loop, dispatcher)
 
 
-class Ignored:
+class Told:
     """The future of a request whose answer tells nothing."""
+
+    def __init__(self, again: Callable[[], None]) -> None:
+        self._again = again
 
     def done(self) -> bool:
         """Never."""
@@ -398,10 +415,12 @@ class Ignored:
         """As expected."""
 
     def set_exception(self, exception: BaseException, /) -> None:
-        """The watch is gone already, or its connection is."""
+        """The node refused; or the watch is gone already, or its connection is."""
+        if isinstance(exception, errors.NotAppliedError):
+            self._again()
 
 
-class Created(Ignored):
+class Created:
     """The future of a create request."""
 
     def __init__(self, engine: Engine, watch: Watch) -> None:
@@ -424,12 +443,16 @@ class Created(Ignored):
             self._engine.on_refused(self._watch, exception)
 
 
-class Acknowledged(Ignored):
+class Acknowledged:
     """The future of an acknowledgement."""
 
     def __init__(self, engine: Engine, lane: WatchLane) -> None:
         self._engine = engine
         self._lane = lane
+
+    def done(self) -> bool:
+        """Never."""
+        return False
 
     def set_result(self, result: Any, /) -> None:
         """How many watches the node knows on this connection."""

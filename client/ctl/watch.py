@@ -5,10 +5,18 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import SampanError, WatchCompactedError
+from ..errors import ClientClosedError, SampanError, WatchCompactedError
 from . import gofmt
-from .commands import EXIT_ERROR, EXIT_INVALID_INPUT, CommandError, Run, bad_arguments
+from .commands import (
+    EXIT_BAD_FEATURE,
+    EXIT_ERROR,
+    EXIT_INVALID_INPUT,
+    CommandError,
+    Run,
+    bad_arguments,
+)
 from .flags import HELP, FlagSet, UsageError, bool_flag, int_flag
+from .printers import Unsupported
 from .txn import split_words
 
 if TYPE_CHECKING:
@@ -122,9 +130,24 @@ class Printing(NamedTuple):
                 self._canceled(error.text)
                 self.printer.watch_canceled(error.header, error.compact_revision)
                 self.run.stdout.flush()
+        except ClientClosedError:
+            return  # the command is over
         except SampanError as error:
             with self.lock:
                 self._canceled(error.text)
+
+    def all_or_end(self, watch: "SyncWatch", call: Call) -> None:
+        """As `all_of`, in a thread beside the one that reads lines: what goes wrong ends the
+        command, as etcdctl does, though that one is reading."""
+        try:
+            self.all_of(watch, call)
+        except (CommandError, Unsupported) as error:
+            code = error.exit_code if isinstance(error, CommandError) else EXIT_BAD_FEATURE
+            if str(error):
+                self.run.stderr.write(os.fsencode(f"Error: {error}\n"))
+            self.run.stdout.flush()
+            self.run.stderr.flush()
+            os._exit(code)
 
     def _canceled(self, reason: str) -> None:
         self.run.stderr.write(f"watch was canceled ({reason})\n".encode())
@@ -193,7 +216,9 @@ def _interactive(run: Run, env_key: str, env_end: str) -> None:
                     _complain(run, f"Invalid command {line} ({error})")
                     continue
                 watches.append(watch)
-                threading.Thread(target=printing.all_of, args=(watch, call), daemon=True).start()
+                thread = threading.Thread(target=printing.all_or_end, args=(watch, call))
+                thread.daemon = True
+                thread.start()
 
 
 def _complain(run: Run, text: str) -> None:
@@ -207,5 +232,7 @@ def _line(words: list[str], env_key: str, env_end: str) -> Call:
         given, args = flag_set.parse(words)
     except UsageError as error:
         bad_arguments(str(error))
+    if given.get("help"):
+        bad_arguments("pflag: help requested")
     flags = {flag.name: flag.default for flag in FLAGS} | given
     return parse(args, words, env_key, env_end)._replace(flags=flags)

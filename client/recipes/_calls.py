@@ -151,6 +151,9 @@ async def to_the_end(
 
     Returns:
         What the call returned, and how the task was cancelled: it has to raise that in the end.
+
+    Raises:
+        CancelledError: the task was cancelled and the call failed, for the reason given as cause.
     """
     if isinstance(client, Blocking):
         return await call, None
@@ -163,4 +166,7 @@ async def to_the_end(
             await asyncio.wait([running])
         except asyncio.CancelledError as error:
             cancelled = error
+    failed = None if running.cancelled() else running.exception()
+    if cancelled is not None and failed is not None:
+        raise cancelled from failed
     return running.result(), cancelled

@@ -86,7 +86,10 @@ class AsyncDoubleBarrier:
         look = ops.get(self._line, prefix=True, keys_only=True)
         self._lease.check()
         try:
-            answer = await self._client.txn([absent], [put, look], [look])
+            try:
+                answer = await self._client.txn([absent], [put, look], [look])
+            except errors.LeaseNotFoundError as error:
+                raise errors.LockLostError(error.code, error.text) from error
             inside = {kv.key for kv in answer.responses[-1].kvs}
             if len(inside) > self._count:
                 text = f"sampan: {self._count} others are in {self._line.decode(errors='replace')}"

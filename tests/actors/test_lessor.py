@@ -225,3 +225,11 @@ class World:
                 assert self.state[lease].renewed == renewed
                 assert self.led_s[lease] >= self.state[lease].ttl_s
                 self._change(lease, None)
+
+
+def test_a_lease_granted_again_ends_by_its_own_time(lessor):
+    """Revoked and granted with the same id in one turn, it looks like one that was renewed."""
+    lessor.take({7: Lease(3600, 1)}, 100.0)
+    lessor.take({7: Lease(2, 3)}, 100.0)
+    assert lessor.due(101.9) == []
+    assert lessor.due(102.1) == [(7, 3)]

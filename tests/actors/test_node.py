@@ -563,3 +563,12 @@ def test_it_announces_itself_until_the_log_has_it(node):
     turn(node, ("membersc", ((1, "n1", ("127.0.0.1:2",), ("127.0.0.1:1",), False, 5),)))
     assert tick(node, 200.0).on("propc") == []
     assert take(node) == []
+
+
+def test_writes_that_wait_when_it_stops_were_certainly_not_applied(node):
+    turn(node, ("softstatec", (2, 0, "follower")))
+    turn(node, ask("write", [PUT]))
+    node.stop()
+    assert replies(take(node)) == [(b"c", 1, tuple(errors.STOPPED))]
+    assert node.idle
+    assert node._pending_bytes == 0

@@ -11,6 +11,7 @@ import threading
 import pytest
 import zmq
 from sampan.client import AsyncClient, _dispatch, errors
+from sampan.client._link import INFLIGHT_MESSAGES_MAX
 from sampan.transport import sockets
 
 from .fake_node import STOPPED, FakeNode
@@ -245,3 +246,25 @@ def test_a_client_says_so_when_it_was_forked(node):
     subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=60, env=os.environ
     )
+
+
+def test_what_is_asked_of_one_node_leaves_as_soon_as_there_is_room(node):
+    goes_on = threading.Event()
+
+    def wait_first(header, requests):
+        goes_on.wait()
+
+    async def scenario(client):
+        await client.status(node.endpoint)
+        node.behave = wait_first
+        reads = []
+        for _ in range(INFLIGHT_MESSAGES_MAX):
+            reads.append(asyncio.ensure_future(client.get("k")))
+            await asyncio.sleep(0.001)
+        status = asyncio.ensure_future(client.status(node.endpoint, timeout_s=10))
+        await asyncio.sleep(0.01)
+        assert not client._dispatcher.links[0].has_room()
+        goes_on.set()
+        await asyncio.gather(*reads, status)
+
+    run([node], scenario, timeout_s=LONG_S)

@@ -179,6 +179,11 @@ class TestBarrier:
 
 
 class TestDoubleBarrier:
+    def test_a_lease_that_was_revoked_elsewhere_is_a_loss(self, client, leases):
+        client.lease_revoke(leases[0].id)
+        with pytest.raises(errors.LeaseLostError):
+            DoubleBarrier(client, "r/double", leases[0], 2).enter(timeout_s=60)
+
     def test_all_enter_together_and_leave_together_and_do_it_again(self, client, leases):
         seen = []
 

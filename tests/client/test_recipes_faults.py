@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 
 import pytest
 from sampan.client import Client, errors
 from sampan.client.recipes import AsyncLock, DoubleBarrier, Election, Lock
+from sampan.client.recipes._calls import to_the_end
 
 from .fake_node import SILENCE
 from .scenario import LONG_S, run
@@ -105,3 +107,27 @@ def test_a_task_that_is_cancelled_again_still_takes_its_place_back(node):
 
     answers(node, transactions=[])
     run([node], scenario, timeout_s=LONG_S, exactly_once=False)
+
+
+def test_a_cancelled_task_is_cancelled_though_its_last_call_fails():
+    async def main():
+        started, go = asyncio.Event(), asyncio.Event()
+
+        async def fails():
+            started.set()
+            await go.wait()
+            raise errors.RequestTimeoutError(4, "too late")
+
+        async def goes_on_after_errors():
+            with suppress(errors.SampanError):
+                await to_the_end(None, fails())
+
+        task = asyncio.create_task(goes_on_after_errors())
+        await started.wait()
+        task.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(main())

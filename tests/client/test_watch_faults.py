@@ -18,7 +18,7 @@ from sampan.client.recipes import Queue
 from sampan.config import limits
 from sampan.transport.watches import FRAGMENT, PREV_KV, REQUIRE_LEADER
 
-from .fake_node import NO_LEADER, SILENCE, FakeNode
+from .fake_node import NO_LEADER, SILENCE, TOO_MANY_REQUESTS, FakeNode
 from .scenario import LONG_S, run
 
 
@@ -339,3 +339,27 @@ def test_a_watch_of_a_closed_client_says_so_each_time(node):
             await ends(used.watch("k"))
 
     asyncio.run(main())
+
+
+def test_what_a_busy_node_refuses_to_hear_is_said_again():
+    """A cancel, or the watch would stay on the node; a question for progress."""
+    with FakeNode() as node:
+
+        async def scenario(client):
+            async with client.watch("k", timeout_s=LONG_S) as watch:
+                refusals = [TOO_MANY_REQUESTS] * 4
+                node.behave = only_watches(
+                    lambda requests: [refusals.pop()] * len(requests) if refusals else None
+                )
+                watch.request_progress()
+                while len(node.requests("watch")) < 4:
+                    await asyncio.sleep(0.001)
+                watch.cancel()
+
+            def answered(name):
+                return [each[0] for each in node.requests("watch")].count(name) > 1
+
+            while refusals or not answered("cancel"):
+                await asyncio.sleep(0.001)
+
+        run([node], scenario)

@@ -134,6 +134,38 @@ def test_lines_of_standard_input(both):
     assert ours == theirs
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("watch -i", b"watch a --rev 2 -- false\n"),
+        ("watch -i", b"watch a --rev 2 -- no-such-program\n"),
+        ("watch -i -w table", b"watch a --rev 2\n"),
+        ("watch -i", b"watch a --help\n"),
+        ("watch -i", b"watch a\n"),
+    ],
+)
+def test_how_lines_of_standard_input_end(both, text, lines):
+    """Those that fail end the command while it waits for more; the last one, at their end."""
+    theirs, ours = (end_of(command, parse(text), lines) for command in both)
+    assert ours == theirs
+
+
+def end_of(command, line, lines):
+    """(what it said of errors, exit code)."""
+    with subprocess.Popen(
+        [*command, *line.args], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, env=environment(line),
+    ) as process:  # fmt: skip
+        process.stdin.write(lines)
+        process.stdin.flush()
+        if lines == b"watch a\n":
+            process.stdin.close()
+        code = process.wait(WAIT_S)
+        said = process.stderr.read()
+    said = [each for each in said.splitlines() if not each.startswith((b"{", b"No help topic"))]
+    return said, code
+
+
 def ends(both, text, monkeypatch):
     """(etcdctl's end, sampanctl's end) of a command line."""
     etcd, sampan = (command[-1] for command in both)
