@@ -48,7 +48,7 @@ def check_forwarded(entry: Entry) -> None:
     origin, *rest = _fields(unpack(entry.data))
     if type(origin) is str:
         if origin not in _OWN or not _OWN[origin](rest):
-            raise CodecError(f"an entry of kind {origin!r} with {rest!r}")
+            raise CodecError(f"not an entry of kind {origin[:16]!r}")
     else:
         _check_writes(origin, rest)
 

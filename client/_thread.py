@@ -127,8 +127,8 @@ class PollLoop:
                 return False
             self._ready.append((callback, args))
             if not self._awake:
+                self._awake = True  # before: what was sent may be read at once, and ends this
                 self._wakeup_write.send(b"w")
-                self._awake = True
             return True
 
     def call_soon(self, callback: Callback, /, *args: Any) -> None:

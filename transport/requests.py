@@ -35,7 +35,7 @@ U64_MAX = 2**64 - 1
 
 
 def is_u64(value: Any) -> bool:
-    """Whether it is an integer that etcd could hold as an id."""
+    """Whether it is an unsigned integer of 64 bits."""
     return type(value) is int and 0 <= value <= U64_MAX
 
 
