@@ -12,6 +12,17 @@ from ..storage.errors import DataDirError
 from .status_table import StatusTable
 from .supervisor import Supervisor
 
+_FLAGS = {
+    "data_dir": "--data-dir",
+    "placement": "--placement",
+    "log_level": "--log-level",
+    "allow_insecure": "--allow-insecure",
+    "node": "--name",
+    "client_listen": "--client-listen",
+    "peer_listen": "--peer-listen",
+}
+"""What sets a key, whatever the file and the environment say."""
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sampan")
@@ -22,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--base-port", type=int, help="their first port (2379), three without --nodes")
     node = commands.add_parser("node", help="start one node of a cluster")
     node.add_argument("--config", type=Path, required=True, help="cluster file, TOML or JSON")
-    node.add_argument("--name", help="which member this machine runs (key: node)")
+    node.add_argument("--name", dest="node", help="which member this machine runs (key: node)")
     node.add_argument("--client-listen", metavar="HOST:PORT", help="bind this for clients")
     node.add_argument("--peer-listen", metavar="HOST:PORT", help="bind this for peers")
     for command in (up, node):
@@ -49,18 +60,10 @@ def _configure(arguments: argparse.Namespace) -> ClusterConfig:
         path = path or model.DEV_CLUSTER
         values, where = model.load(path), str(path)
     environment = model.from_environment()
-    overridden = {key: f"{model.ENV_PREFIX}{key.upper()}" for key in environment}
-    flags = {
-        "data_dir": arguments.data_dir,
-        "placement": arguments.placement,
-        "log_level": arguments.log_level,
-        "allow_insecure": arguments.allow_insecure,
-        "node": getattr(arguments, "name", None),
-        "client_listen": getattr(arguments, "client_listen", None),
-        "peer_listen": getattr(arguments, "peer_listen", None),
-    }
-    flags = {key: value for key, value in flags.items() if value is not None}
-    overridden |= {key: "--" + key.replace("_", "-") for key in flags}
+    overridden = {key: model.variable(key) for key in environment}
+    given = {key: getattr(arguments, key, None) for key in _FLAGS}
+    flags = {key: value for key, value in given.items() if value is not None}
+    overridden |= {key: _FLAGS[key] for key in flags}
     return model.build(values | environment | flags, where, overridden)
 
 

@@ -5,6 +5,7 @@ all linearizable reads behind one ReadIndex, and sends every answer to whoever a
 answered in time gets a typed error that tells whether it may have happened.
 """
 
+import math
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -456,9 +457,13 @@ class Node(Actor):
                 self._fail(asked, errors.READ_TIMEOUT)
 
     def _expire_held(self) -> None:
-        for asked in take_late(self._held, self.now):
+        self._refuse_held(self.now, errors.NO_LEADER)
+
+    def _refuse_held(self, until: float, error: WireError) -> None:
+        """Those whose deadline is by then were not proposed, and will not be."""
+        for asked in take_late(self._held, until):
             self._pending_bytes -= asked.size
-            self._fail(asked, errors.NO_LEADER)
+            self._fail(asked, error)
 
     def _expire_batches(self) -> None:
         for batch_id, batch in list(self._batches.items()):
@@ -486,10 +491,7 @@ class Node(Actor):
         """Refuse what comes from now on, and what was not proposed; what is under way may still be
         answered."""
         self._stopping = True
-        while self._held:
-            asked = self._held.popleft()
-            self._pending_bytes -= asked.size
-            self._fail(asked, errors.STOPPED)
+        self._refuse_held(math.inf, errors.STOPPED)
 
     @property
     def idle(self) -> bool:

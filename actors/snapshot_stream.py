@@ -125,8 +125,7 @@ class SnapshotSender:
     def made(self, name: str) -> None:
         """A newer snapshot exists: remove those before it that are not being sent. One after it
         was received, and is about to be installed."""
-        sent = {stream.name for stream in self._streams.values()}
-        self._store.prune(keep=sent | {each for each in self._store.finished() if each >= name})
+        self._store.prune({stream.name for stream in self._streams.values()}, before=name)
 
 
 class SnapshotReceiver:

@@ -188,22 +188,26 @@ def load(path: Path) -> dict[str, Any]:
     return values
 
 
+def variable(key: str) -> str:
+    """The environment's variable for a key."""
+    return ENV_PREFIX + key.upper()
+
+
+_VARIABLES = {variable(f.name): f for f in fields(ClusterConfig) if f.name != "members"}
+
+
 def from_environment(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """SAMPAN_DATA_DIR and so on: every scalar key in capitals after SAMPAN_."""
-    found: dict[str, Any] = {}
-    for field in fields(ClusterConfig):
-        text = environ.get(ENV_PREFIX + field.name.upper())
-        if text is None or field.name == "members":
-            continue
-        found[field.name] = _from_text(text, field.type, ENV_PREFIX + field.name.upper())
-    return found
+    return {
+        field.name: _from_text(environ[name], field.type, name)
+        for name, field in _VARIABLES.items()
+        if name in environ
+    }
 
 
 def unknown_in_environment(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Variables that look like keys and are none."""
-    known = {ENV_PREFIX + field.name.upper() for field in fields(ClusterConfig)}
-    known.discard(ENV_PREFIX + "MEMBERS")
-    return sorted(name for name in environ if name.startswith(ENV_PREFIX) and name not in known)
+    return sorted(n for n in environ if n.startswith(ENV_PREFIX) and n not in _VARIABLES)
 
 
 def _from_text(text: str, kind: Any, key: str) -> Any:

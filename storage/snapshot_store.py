@@ -17,7 +17,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,10 +134,10 @@ class SnapshotStore:
         for offset in range(0, len(digests), size):
             yield _CHECKSUMS, offset, digests[offset : offset + size]
 
-    def prune(self, keep: set[str]) -> None:
-        """Remove all finished snapshots but these."""
+    def prune(self, keep: Collection[str] = (), *, before: str = "") -> None:
+        """Remove all finished snapshots but these; with `before`, only those older than that."""
         for name in self.finished():
-            if name not in keep:
+            if name not in keep and (not before or name < before):
                 _remove(self._path / name)
 
     def clean(self) -> None:
@@ -177,9 +177,7 @@ class SnapshotStore:
         sync_directory(self._state.parent)
         self.recover()
         _remove(self._path / name)  # no snapshot any more: its files are the state
-        for other in self.finished():
-            if _parse_name(other) <= (term, index):
-                _remove(self._path / other)
+        self.prune(before=name)
 
     def installed(self) -> tuple[int, int] | None:
         """(index, term) of the snapshot that was installed last, or that was about to be; None

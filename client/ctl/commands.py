@@ -13,7 +13,7 @@ from ..ops import DeleteOptions, PutOptions, RangeOptions
 from . import gofmt
 from .flags import bool_flag, int_flag, string_flag
 from .gofmt import GoError
-from .printers import PRINTERS, FieldsPrinter, Health, Printer, SimplePrinter
+from .printers import PRINTERS, FieldsPrinter, Health, Printer, SimplePrinter, Unsupported
 
 if TYPE_CHECKING:
     from ..aio import AsyncClient
@@ -104,6 +104,16 @@ def describe(error: errors.SampanError) -> str:
     """The error in etcdctl's words."""
     late = error.code == wire.DEADLINE_EXCEEDED
     return "context deadline exceeded" if late else error.text
+
+
+def report(error: Exception, stderr: BinaryIO) -> int:
+    """Say why a command ends, if anything is left to say; returns its exit code."""
+    text = describe(error) if isinstance(error, errors.SampanError) else str(error)
+    if text:
+        stderr.write(os.fsencode(f"Error: {text}\n"))
+    if isinstance(error, CommandError):
+        return error.exit_code
+    return EXIT_BAD_FEATURE if isinstance(error, Unsupported) else EXIT_ERROR
 
 
 # ---- put, get, del ------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from ..errors import SampanError
-from .commands import EXIT_BAD_FEATURE, EXIT_ERROR, CommandError, Run, describe
+from .commands import EXIT_ERROR, CommandError, Run, report
 from .flags import HELP, Flag, FlagSet, UsageError, from_environment
 from .gofmt import backquote, quote
 from .help import help_text
@@ -88,20 +88,8 @@ def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO
         values |= from_environment(inherited_flags(command), given, os.environ)
         command.run(Run(values, arguments, stdin, stdout, stderr, rest))
     except (CommandError, UsageError, Unsupported, SampanError) as error:
-        if text := _text(error):
-            stderr.write(os.fsencode(f"Error: {text}\n"))
-        return _exit_code(error)
+        return report(error, stderr)
     return 0
-
-
-def _text(error: Exception) -> str:
-    return describe(error) if isinstance(error, SampanError) else str(error)
-
-
-def _exit_code(error: Exception) -> int:
-    if isinstance(error, CommandError):
-        return error.exit_code
-    return EXIT_BAD_FEATURE if isinstance(error, Unsupported) else EXIT_ERROR
 
 
 def main() -> int:

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ClientClosedError, SampanError, WatchCompactedError
 from . import gofmt
-from .commands import (
-    EXIT_BAD_FEATURE,
-    EXIT_ERROR,
-    EXIT_INVALID_INPUT,
-    CommandError,
-    Run,
-    bad_arguments,
-)
+from .commands import EXIT_ERROR, EXIT_INVALID_INPUT, CommandError, Run, bad_arguments, report
 from .flags import HELP, FlagSet, UsageError, bool_flag, int_flag
 from .printers import Unsupported
 from .txn import split_words
@@ -142,9 +135,7 @@ class Printing(NamedTuple):
         try:
             self.all_of(watch, call)
         except (CommandError, Unsupported) as error:
-            code = error.exit_code if isinstance(error, CommandError) else EXIT_BAD_FEATURE
-            if str(error):
-                self.run.stderr.write(os.fsencode(f"Error: {error}\n"))
+            code = report(error, self.run.stderr)
             self.run.stdout.flush()
             self.run.stderr.flush()
             os._exit(code)

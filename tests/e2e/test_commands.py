@@ -216,6 +216,7 @@ def test_unknown_member(tmp_path):
         "node", "--config", path, "--name", "n9"
     )
     assert "which member is this" in refused("node", "--config", path)
+    assert "--name must be UTF-8" in refused("node", "--config", path, "--name", "\udcff")
 
 
 def test_environment_is_checked_too(tmp_path):
