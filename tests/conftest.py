@@ -1,5 +1,6 @@
 """What holds for the whole suite."""
 
+import os
 import signal
 
 from hypothesis import HealthCheck, settings
@@ -8,6 +9,11 @@ from hypothesis import HealthCheck, settings
 # would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What the programs under test read from their environment is for the tests to say.
+READ_BY_PROGRAMS = ("SAMPAN_", "SAMPANCTL_", "ETCD_", "ETCDCTL_")
+for name in [name for name in os.environ if name.startswith(READ_BY_PROGRAMS)]:
+    del os.environ[name]
 
 # How fast examples are made says something of the machine, not of the test.
 settings.register_profile("sampan", suppress_health_check=[HealthCheck.too_slow], deadline=None)

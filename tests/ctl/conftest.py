@@ -1,4 +1,3 @@
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,6 @@ def run_etcd(directory: Path, *flags: str) -> Iterator[str]:
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={key: value for key, value in os.environ.items() if not key.startswith("ETCD_")},
     )
     try:
         endpoint = client.removeprefix("http://")

@@ -48,12 +48,11 @@ def parse(line: str) -> Line:
 
 
 def etcdctl(endpoint: str, line: Line) -> Ran:
-    environ = {key: value for key, value in os.environ.items() if "CTL_" not in key}
     ran = subprocess.run(
         [ETCDCTL, "--endpoints", endpoint, *line.args],
         input=line.stdin,
         capture_output=True,
-        env=environ | line.environ,
+        env=os.environ | line.environ,
         timeout=60,
     )
     logged = re.sub(rb'^\{"level":.*\n', b"", ran.stderr, flags=re.MULTILINE)

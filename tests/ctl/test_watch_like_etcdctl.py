@@ -74,11 +74,6 @@ def both(etcd, sampan):
     return commands
 
 
-def environment(line):
-    kept = {key: value for key, value in os.environ.items() if "CTL_" not in key}
-    return kept | line.environ
-
-
 def run_to_end(command, words):
     subprocess.run([*command, *words], check=True, capture_output=True, timeout=WAIT_S)
 
@@ -96,7 +91,7 @@ def until(command, line, last, typed=()):
     the pair was printed."""
     with subprocess.Popen(
         [*command, *line.args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
-        stderr=subprocess.DEVNULL, env=environment(line),
+        stderr=subprocess.DEVNULL, env=os.environ | line.environ,
     ) as process:  # fmt: skip
         try:
             stdout = b""
@@ -154,7 +149,7 @@ def end_of(command, line, lines):
     """(what it said of errors, exit code)."""
     with subprocess.Popen(
         [*command, *line.args], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, env=environment(line),
+        stderr=subprocess.PIPE, env=os.environ | line.environ,
     ) as process:  # fmt: skip
         process.stdin.write(lines)
         process.stdin.flush()

@@ -22,7 +22,7 @@ from sampan.client import Client, SampanError
 from sampan.transport import codec, sockets
 
 WAIT_S = 60.0
-ROUNDS = int(os.environ.get("SAMPAN_TEST_ROUNDS", "1"))
+ROUNDS = int(os.environ.get("TEST_ROUNDS", "1"))
 """Repetitions of the tests that kill, for long runs."""
 COMMAND = (sys.executable, "-m", "sampan")
 

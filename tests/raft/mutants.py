@@ -363,7 +363,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again", action="store_true")
     args = parser.parse_args()
-    os.environ["SAMPAN_RAFT_SEEDS"] = "0:2"
+    os.environ["RAFT_SEEDS"] = "0:2"
     os.chdir(RAFT.parent)
     hypothesis.settings.register_profile("mutants", derandomize=True, database=None)
     hypothesis.settings.load_profile("mutants")

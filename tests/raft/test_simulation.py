@@ -1,7 +1,7 @@
 """Raft's properties under loss, reordering, crashes and membership changes.
 
 A failure names its seed: `Simulation(seed, size, asynchronous)` replays it step by step. Set
-SAMPAN_RAFT_SEEDS to "first:count" to look elsewhere, for longer.
+RAFT_SEEDS to "first:count" to look elsewhere, for longer.
 """
 
 import os
@@ -12,7 +12,7 @@ from sampan.tests.raft.invariants import ViolationError, quorums_overlap
 from sampan.tests.raft.simulation import Simulation
 
 STEPS = 600
-FIRST, COUNT = map(int, os.environ.get("SAMPAN_RAFT_SEEDS", "0:260").split(":"))
+FIRST, COUNT = map(int, os.environ.get("RAFT_SEEDS", "0:260").split(":"))
 
 
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])

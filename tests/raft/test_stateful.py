@@ -2,7 +2,7 @@
 
 The group of nodes and the checks are the simulation's. The runs are always the same ones, so that a
 failure comes again by itself; it is printed as the steps that lead to it, and as a blob for
-`reproduce_failure`. Set SAMPAN_RAFT_EXAMPLES to a number to try so many new ones, and to have a
+`reproduce_failure`. Set RAFT_EXAMPLES to a number to try so many new ones, and to have a
 failure shrunk to the steps it needs, which takes minutes.
 """
 
@@ -29,7 +29,7 @@ from sampan.raft import (
 )
 from sampan.tests.raft.simulation import Host, Simulation
 
-EXAMPLES = int(os.environ.get("SAMPAN_RAFT_EXAMPLES", "0"))
+EXAMPLES = int(os.environ.get("RAFT_EXAMPLES", "0"))
 STEPS = 300
 HOSTS = st.integers(0, 6)  # 0 is whoever led last
 PLACES = st.integers(0, 9)

@@ -1,4 +1,4 @@
-"""Transcripts: the project's own, and etcd's if SAMPAN_RAFT_TRANSCRIPTS names their folder.
+"""Transcripts: the project's own, and etcd's if RAFT_TRANSCRIPTS names their folder.
 
 The folders under it are `interaction`, `confchange` and `quorum`, as here under testdata.
 """
@@ -10,7 +10,7 @@ import pytest
 from sampan.tests.raft.transcript import CASES, Directive, _arguments, parse, run
 
 OWN = Path(__file__).parent / "testdata"
-UPSTREAM = os.environ.get("SAMPAN_RAFT_TRANSCRIPTS")
+UPSTREAM = os.environ.get("RAFT_TRANSCRIPTS")
 
 
 def files(folder: Path) -> list:
@@ -32,7 +32,7 @@ def test_own_transcripts(path, kind, rewrite):
     assert text == path.read_text(encoding="utf8")
 
 
-@pytest.mark.skipif(not UPSTREAM, reason="SAMPAN_RAFT_TRANSCRIPTS is not set")
+@pytest.mark.skipif(not UPSTREAM, reason="RAFT_TRANSCRIPTS is not set")
 @pytest.mark.parametrize(("path", "kind"), files(Path(UPSTREAM)) if UPSTREAM else [])
 def test_upstream_transcripts(path, kind):
     for directive, output in run(path, kind)[1]:
