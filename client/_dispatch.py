@@ -54,8 +54,8 @@ AVOID_S = 1.0
 """How long an endpoint that refused or did not answer is passed over: about an election."""
 HELLO_S = 1.0
 """How long, at most, a new client's first requests for the leader wait until the nodes that it has
-reached have said who leads. Through a follower they would wait until that has applied them, which
-takes seconds when it is behind."""
+reached have said who leads, and until that one is reached. Through a follower they would wait until
+that has applied them, which takes seconds when it is behind."""
 HOLD_S = 3.0
 """How long, at most, after the leader's connection broke, nothing is sent to nodes that believe in
 that leader still: they would forward a write to it, and nobody could tell what became of it. They
@@ -312,7 +312,7 @@ class Dispatcher:
         if for_leader and now >= self._hold_until and (link := self._to_leader(now)) is not None:
             return link
         usable = [link for link in self.links if link.ready]
-        if for_leader and now < self._hello_until and not all(link.member_id for link in usable):
+        if for_leader and now < self._hello_until and self._may_meet_leader(usable):
             return None
         usable = [link for link in usable if link.avoid_until <= now] or usable
         if for_leader:
@@ -326,6 +326,12 @@ class Dispatcher:
         if self._home not in usable:
             self._home = usable[0]
         return self._home
+
+    def _may_meet_leader(self, met: list[Link]) -> bool:
+        """Whether a connection that has not said anything yet may be the leader's."""
+        members = [link.member_id for link in met]
+        unmet = len(met) < len(self.links) and self._leader_id not in (0, *members)
+        return unmet or not all(members)
 
     def pick_for_watch(self) -> Link | None:
         """The leader, which has events first, or any node while it is not known or away; None

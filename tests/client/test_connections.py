@@ -91,6 +91,33 @@ def test_the_first_request_waits_until_the_leader_is_known(node, other, kind, mo
     assert node.openings == 0
 
 
+def test_the_first_request_waits_for_a_leader_that_connects_last(node, monkeypatch):
+    monkeypatch.setattr(_dispatch, "HELLO_S", LONG_S)
+    node.leader_id = 2
+    leader = FakeNode(2)
+    leader.kill()
+
+    async def scenario(client):
+        answer = asyncio.ensure_future(client.put("k", "v"))
+        await client.status(node.endpoint)  # so the client knows who leads
+        with FakeNode(2, leader.port):
+            assert (await answer).header.member_id == 2
+
+    run([node, leader], scenario, timeout_s=LONG_S)
+    assert node.requests("write") == []
+    assert node.openings == 0
+
+
+def test_a_leader_that_is_none_of_the_endpoints_is_not_waited_for(node, other, monkeypatch):
+    monkeypatch.setattr(_dispatch, "HELLO_S", LONG_S)
+    node.leader_id = other.leader_id = 3
+
+    async def scenario(client):
+        assert (await client.put("k", "v")).header.member_id in (1, 2)
+
+    run([node, other], scenario, timeout_s=LONG_S / 2)
+
+
 def test_a_node_that_does_not_say_who_leads_is_not_waited_for_long(node, other):
     node.leader_id = other.leader_id = 1
     other.behave = silent
