@@ -105,6 +105,9 @@ class RaftCore(Actor):
         self._snapshot_asked = False
         self._eager = False
         self._commit = 0
+        self._spared = 0  # bytes of entries that spare followers were not sent
+        self._spared_from = 0  # index of the first
+        self._choose_spares = False
         # Peers that asked the leader something: they answer when they hear of the commit.
         self._asked: set[int] = set()  # in this turn
         self._awaits: dict[int, int] = {}  # peer -> the last index when it asked last
@@ -296,6 +299,7 @@ class RaftCore(Actor):
         changes = [(c.type.name, c.node_id) for c in change.as_v2().changes]
         answer = (index, conf_state_to_tuple(conf_state), changes, change.context)
         self.emit("confstatec", answer)
+        self._choose_spares = True
 
     def on_reportc(self, message: Any) -> None:
         """("unreachable", peer), ("snapshot", peer, ok)."""
@@ -407,6 +411,9 @@ class RaftCore(Actor):
             self._tell_soft_state()
         if hard is not None:
             self._commit = hard.commit
+            if self._choose_spares:
+                self._choose_spares = False
+                self._running.choose_spares()
             if self.wake_at is None and self._soft[2] == "leader":
                 self.wake_at = self.now + limits.HOLD_S
         for state in ready.read_states:
@@ -429,6 +436,7 @@ class RaftCore(Actor):
         if soft != self._soft:
             self._soft = soft
             self.emit("softstatec", soft)
+            self._choose_spares = True
             self._log.info("raft state", term=soft[0], leader=soft[1], role=soft[2])
 
     def _send(self, m: Message) -> None:
@@ -446,14 +454,28 @@ class RaftCore(Actor):
         self._awaits.update(dict.fromkeys(self._asked, last))
         self._asked.clear()
         for peer in self._awaits:
-            node.send_commit(peer)
+            node.send_held(peer)
         while node.has_ready():
             self._dispatch(node.ready())
         self._awaits = {peer: i for peer, i in self._awaits.items() if i > self._commit}
 
     def on_wake(self) -> None:
         """No append came along to tell the followers of the commit index: tell them now."""
-        self._running.send_commit()
+        if self._commit < self._spared_from:  # who was sent it does not answer
+            self._choose_spares = True
+        self._send_held()
+
+    def _send_held(self) -> None:
+        self._spared = self._spared_from = 0
+        self._running.send_held()
+
+    def _spare(self, entries: list[Entry]) -> None:
+        self._spared += sum(len(e.data) for e in entries)
+        self._spared_from = self._spared_from or entries[0].index
+        if self._spared > limits.SPARED_BYTES_MAX:
+            self._send_held()
+        elif self.wake_at is None:
+            self.wake_at = self.now + limits.HOLD_S
 
     def _append(self, m: Message, must_sync: bool) -> None:
         if self._installing is not None:
@@ -495,6 +517,8 @@ class RaftCore(Actor):
             self._step_all(local)
             return
         self._tail.append(m.entries)
+        if m.entries and self._soft[2] == "leader":
+            self._spare(m.entries)
         entries = [(e.term, e.index, int(e.type), e.data) for e in m.entries]
         # Without a term the message carries no HardState (raft/rawnode: MsgStorageAppend).
         hard_state = (m.term, m.vote, m.commit) if m.term and must_sync else None

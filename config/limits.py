@@ -150,6 +150,9 @@ that a follower's write is durable, that the commit index moved. Each would cost
 and on a busy machine wake-ups are what an entry costs: 64 clients' entries are 5 ms apart, and with
 5 ms here the news often left just before its companion came."""
 
+SPARED_BYTES_MAX = 32 * KIB
+"""Entries held back from followers that their commit does not need, for HOLD_S at most."""
+
 PROPOSAL_HOLD_S, PROPOSAL_HOLD_BYTES = 0.003, 32 * KIB
 """How long a node holds writes back while an entry of its own is under way, unless there are so
 many already: an entry costs three nodes as much as forty puts. Where requests come one by one and

@@ -218,9 +218,15 @@ check elsewhere: an impossible change stops every node that applies it.
 without it, it goes on leading, without a vote, until another is elected.
 
 `commits_on_request`: a leader whose commit index has moved sends no message for that alone. It goes
-with the next entries or heartbeat, or when the host calls `send_commit`: where entries follow one
+with the next entries or heartbeat, or when the host calls `send_held`: where entries follow one
 another closely this is half as many messages, and the host knows who cannot wait. Of changes of the
 configuration peers hear at once.
+
+`RawNode.choose_spares`: from then on proposals go at once only to as many followers as their commit
+needs, those whose logs reach furthest; the others, spares, get them by `send_held`,
+together. A spare is treated as any follower otherwise: it is sent what it lacks when it answers a
+heartbeat, and up to what it was last sent when it acknowledges. It ends with the role and with the
+configuration. A host that chooses again when commits are late survives the loss of the chosen ones.
 
 `logger`: anything with `debug`, `info`, `warning` and `error`, such as a `logging.Logger`; silence
 by default. `rand`: `rand(n)` gives 0 to n - 1; the operating system's generator by default.

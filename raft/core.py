@@ -59,11 +59,12 @@ class Raft:
         "lead", "lead_transferee", "log", "logger", "max_msg_size",
         "max_uncommitted_size", "msgs", "msgs_after_append", "pending_conf_index",
         "postponed_reads", "pre_vote", "randomized_election_timeout", "read_only", "read_states",
-        "state", "step_down_on_removal", "term", "tracker", "uncommitted_size", "vote",
+        "spares", "state", "step_down_on_removal", "term", "tracker", "uncommitted_size", "vote",
     )  # fmt: skip
     election_elapsed: int
     heartbeat_elapsed: int
     randomized_election_timeout: int
+    spares: dict[int, int]
 
     def __init__(self, config: Config) -> None:
         storage = config.validate()
@@ -195,6 +196,7 @@ class Raft:
         self.pending_conf_index = 0
         self.uncommitted_size = 0
         self.read_only = ReadOnly(self.read_only.option)
+        self.spares = {}
 
     def become_follower(self, term: int) -> None:
         """Follow in `term`, and nobody until a leader is heard from."""
@@ -425,6 +427,7 @@ class Raft:
         """Install a configuration and do what follows from it for a leader."""
         self.tracker.config = config
         self.tracker.progress = progress
+        self.spares = {}
         self.logger.info("%x switched to configuration %s", self.id, config)
         conf_state = self.tracker.conf_state()
         own = progress.get(self.id)

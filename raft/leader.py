@@ -72,7 +72,9 @@ def propose(r: "Raft", m: Message) -> None:
         ]
     if not r.append_entries(entries):
         raise ProposalDropped
-    bcast_append(r)
+    for id_, pr in r.tracker.progress.items():
+        if id_ != r.id and id_ not in r.spares:
+            maybe_send_append(r, id_, pr)
 
 
 def _admit_conf_change(r: "Raft", e: Entry, offset: int) -> Entry:
@@ -164,7 +166,8 @@ def _handle_append_response(r: "Raft", m: Message, pr: Progress) -> None:
         return
     # The window may have room for several messages now.
     last = r.log.unstable.last
-    while pr.next <= last and maybe_send_append(r, m.from_, pr, send_if_empty=False):
+    sent_unasked = r.spares.get(m.from_, last)
+    while pr.next <= sent_unasked and maybe_send_append(r, m.from_, pr, send_if_empty=False):
         pass
     if m.from_ == r.lead_transferee and pr.match == last:
         r.logger.info("%x sent MsgTimeoutNow to %x after received MsgAppResp", r.id, m.from_)

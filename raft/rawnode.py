@@ -9,7 +9,7 @@ from .config import Config
 from .core import Raft
 from .errors import RaftPanic
 from .read_index import ReadState
-from .replication import tell_commit
+from .replication import choose_spares, send_held
 from .tracker import Progress, TrackerConfig
 from .types import (
     LOCAL_APPEND_THREAD,
@@ -218,16 +218,25 @@ class RawNode:
         """
         self._raft.step(Message(MessageType.MsgReadIndex, entries=[Entry(data=ctx)]))
 
-    def send_commit(self, to: int = NONE) -> None:
-        """Tell the peer, or all of them, of a commit index that it does not know of.
-
-        For `commits_on_request`; does nothing unless this node leads.
+    def send_held(self, to: int = NONE) -> None:
+        """Send the peer, or all of them, what was held back: entries from spares, and, with
+        `commits_on_request`, a commit index. Does nothing unless this node leads.
         """
         r = self._raft
         if r.state is StateType.StateLeader:
             for id_, pr in r.tracker.others(r.id):
                 if to in (NONE, id_):
-                    tell_commit(r, id_, pr)
+                    send_held(r, id_, pr)
+
+    def choose_spares(self) -> None:
+        """Hold proposals back from followers that their commit does not need, until `send_held`.
+
+        Those whose logs reach furthest make a majority with this node and get them at once; the
+        others, and learners, are spares until the next choice, change of the configuration or of
+        the role. Does nothing unless this node leads.
+        """
+        if self._raft.state is StateType.StateLeader:
+            choose_spares(self._raft)
 
     def transfer_leadership(self, transferee: int) -> None:
         """Ask the leader to make `transferee` its successor within an election timeout."""

@@ -77,6 +77,32 @@ def bcast_append(r: "Raft") -> None:
             maybe_send_append(r, id_, pr)
 
 
+def choose_spares(r: "Raft") -> None:
+    """Choose the followers that a commit does not need: those whose logs reach least far."""
+    config = r.tracker.config
+    last = r.log.last_index()
+    wanted = len(config.voters[0]) // 2  # with this one a majority
+    spares = {}
+    if not config.is_joint() and r.id in config.voters[0]:
+        for id_, pr in sorted(
+            r.tracker.others(r.id), key=lambda each: (-each[1].match, each[0] in r.spares)
+        ):
+            if wanted and not pr.is_learner:
+                wanted -= 1
+            else:
+                spares[id_] = last
+    r.spares = spares
+
+
+def send_held(r: "Raft", to: int, pr: Progress) -> None:
+    """Send the peer what was held back from it: entries, and the commit index."""
+    if to in r.spares:
+        r.spares[to] = last = r.log.last_index()
+        while pr.next <= last and maybe_send_append(r, to, pr, send_if_empty=False):
+            pass
+    tell_commit(r, to, pr)
+
+
 def tell_commit(r: "Raft", to: int, pr: Progress) -> None:
     """Send the peer the commit index if that may raise its own and is not on its way."""
     if pr.can_bump_commit(r.log.committed):

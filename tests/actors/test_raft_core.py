@@ -3,7 +3,7 @@
 import pytest
 from sampan.actors.actor import Impossible
 from sampan.actors.raft_core import CoreSettings, RaftCore
-from sampan.config.limits import ASKED_S, LogLimits
+from sampan.config.limits import ASKED_S, HOLD_S, SPARED_BYTES_MAX, LogLimits
 from sampan.raft import (
     ConfState,
     Entry,
@@ -285,6 +285,45 @@ def test_a_commit_held_back_is_told_to_a_peer_that_reads(leading):
     assert told_to(wake(leading)) == [], "3, which holds the entry, was told by the heartbeat"
 
 
+def replicated(out):
+    """(peer, indices) of the entries that were sent."""
+    sent = [decode_message(data) for _, data in out.on("sendc")]
+    return [(m.to, [e.index for e in m.entries]) for m in sent if m.entries]
+
+
+def test_a_follower_that_no_commit_needs_gets_entries_later_and_together(leading):
+    for index in (6, 7):
+        assert replicated(play(leading, turn(leading, ("propc", (7, PUT))))) == [(2, [index])]
+        play(leading, acknowledge(leading, 2, index))
+    assert leading.wake_at == leading.now + HOLD_S
+    assert replicated(wake(leading)) == [(3, [6, 7])]
+    assert replicated(play(leading, acknowledge(leading, 3, 7))) == []
+
+
+def test_much_is_held_back_from_nobody(leading):
+    out = play(leading, turn(leading, ("propc", (7, bytes(SPARED_BYTES_MAX + 1)))))
+    assert replicated(out) == [(2, [6]), (3, [6])]
+    half = bytes(SPARED_BYTES_MAX // 2)
+    sent = [replicated(play(leading, turn(leading, ("propc", (7, half))))) for _ in range(3)]
+    assert sent == [[(2, [7])], [(2, [8])], [(2, [9]), (3, [7, 8, 9])]]
+
+
+def test_nothing_is_held_back_from_a_peer_that_proposed(leading):
+    proposal = message(MessageType.MsgProp, from_=3, entries=[Entry(data=PUT)])
+    out = play(leading, turn(leading, ("recvc", (3, [proposal], ""))))
+    assert replicated(out) == [(2, [6]), (3, [6])]
+
+
+def test_the_follower_that_answers_first_is_asked_first(leading):
+    assert replicated(play(leading, turn(leading, ("propc", (7, PUT))))) == [(2, [6])]
+    assert replicated(wake(leading)) == [(3, [6])], "2 is slow, or gone"
+    play(leading, acknowledge(leading, 3, 6))
+    assert replicated(play(leading, turn(leading, ("propc", (7, PUT))))) == [(3, [7])]
+    play(leading, acknowledge(leading, 3, 7))
+    play(leading, wake(leading))
+    assert replicated(play(leading, turn(leading, ("propc", (7, PUT))))) == [(3, [8])]
+
+
 @pytest.mark.parametrize("asks", [("propc", (7, b"payload")), ("readindexc", b"context")])
 def test_a_follower_with_clients_wants_to_know_what_is_durable(follower, asks):
     """It applies nothing before: otherwise it can wait until other news comes along."""
@@ -516,6 +555,7 @@ def sending(behind):
     for _ in range(100):
         play(behind, turn(behind, ("propc", (7, b"x"))))
     play(behind, acknowledge(behind, 2, 305))
+    play(behind, wake(behind))
     return behind
 
 

@@ -41,7 +41,7 @@ ACTIONS = {  # weights
     "deliver": 60, "work": 60, "tick": 50, "propose": 10, "lose": 2, "repeat": 2, "read": 5,
     "change": 5, "crash": 0.8, "restart": 8, "partition": 0.8, "heal": 0.5, "compact": 1.5,
     "transfer": 0.6, "campaign": 0.6, "unreachable": 0.5, "forget": 0.2, "snapshot_report": 0.5,
-    "stall": 0.6, "resume": 2, "delay": 1, "release": 0.7,
+    "stall": 0.6, "resume": 2, "delay": 1, "release": 0.7, "spare": 0.5, "send_held": 2,
 }  # fmt: skip
 
 
@@ -427,6 +427,12 @@ class Simulation:
         if len(steps) == 1 and rng.random() < 0.5:
             change = ConfChange(steps[0].type, steps[0].node_id)
         self.try_propose(lambda: host.raw.propose_conf_change(change))
+
+    def spare(self, host: Host) -> None:
+        host.raw.choose_spares()
+
+    def send_held(self, host: Host) -> None:
+        host.raw.send_held()
 
     def crash(self, host: Host) -> None:
         host.crash()

@@ -475,7 +475,7 @@ def test_049_a_commit_index_that_may_be_lost_is_pushed_again():
 def committing(**options):
     """A leader that committed entry 2, which both followers hold and neither knows committed."""
     node = Node(commits_on_request=True, **options).lead_and_commit()
-    node.raw.send_commit()
+    node.raw.send_held()
     node.drain()
     node.raw.propose(b"x")
     node.drain()
@@ -489,9 +489,9 @@ def committing(**options):
 def test_a_commit_index_on_request_waits_for_the_host(asynchronous):
     node = committing(async_storage_writes=asynchronous)
     assert node.drain() == []
-    node.raw.send_commit(3)
+    node.raw.send_held(3)
     assert [(m.to, m.commit, m.entries) for m in node.drain()] == [(3, 2, [])]
-    node.raw.send_commit()
+    node.raw.send_held()
     assert [(m.to, m.commit) for m in node.drain()] == [(2, 2)], "node 3 was told already"
 
 
@@ -502,7 +502,7 @@ def test_a_commit_index_on_request_goes_with_entries_and_heartbeats():
     node.step(M.MsgAppResp, 2, index=2)
     node.raw.propose(b"y")
     assert [(m.type, m.commit) for m in node.drain()] == [(M.MsgApp, 2)] * 2
-    node.raw.send_commit()
+    node.raw.send_held()
     assert node.drain() == []
 
 
@@ -510,19 +510,154 @@ def test_a_commit_index_on_request_is_a_leaders_to_tell():
     node = committing()
     node.step(M.MsgHeartbeat, 2, term=node.state.term + 1)
     node.drain()
-    node.raw.send_commit()
+    node.raw.send_held()
     assert node.drain() == []
 
 
 def test_a_configuration_change_is_told_without_request():
     """A leader that removes itself is gone when it has applied that."""
     node = Node(commits_on_request=True).lead_and_commit()
-    node.raw.send_commit()
+    node.raw.send_held()
     node.raw.propose_conf_change(ConfChange(ConfChangeType.ConfChangeRemoveNode, 1))
     node.drain()
     node.step(M.MsgAppResp, 2, index=2)
     node.step(M.MsgAppResp, 3, index=2)
     assert [(m.to, m.commit) for m in node.drain()] == [(2, 2), (3, 2)]
+
+
+def sparing(**options):
+    """A leader whose spare is node 3; everyone knows everything."""
+    node = Node(**options).lead_and_commit()
+    node.step(M.MsgAppResp, 3, index=1)
+    node.raw.send_held()
+    node.drain()
+    node.raw.choose_spares()
+    return node
+
+
+def to_spare(node):
+    return [(m.index, m.commit, len(m.entries)) for m in node.drain() if m.to == 3]
+
+
+def test_a_spare_gets_proposals_in_one_message_when_the_host_says_so():
+    node = sparing(commits_on_request=True)
+    for data in (b"x", b"y"):
+        node.raw.propose(data)
+    assert [(m.to, m.index) for m in node.drain()] == [(2, 1), (2, 2)]
+    node.step(M.MsgAppResp, 2, index=2)
+    assert node.state.committed == 2, "a spare is not needed for that"
+    assert node.drain() == []
+    node.raw.send_held()
+    sent = [(m.to, m.index, m.commit, len(m.entries)) for m in node.drain()]
+    assert sent == [(2, 3, 2, 0), (3, 1, 2, 2)]
+    node.raw.send_held()
+    assert node.drain() == []
+
+
+def test_a_spare_that_acknowledges_is_sent_nothing_that_is_held():
+    node = sparing(commits_on_request=True)
+    node.raw.propose(b"x")
+    node.raw.send_held(3)
+    node.raw.propose(b"y")
+    assert to_spare(node) == [(1, 1, 1)]
+    node.step(M.MsgAppResp, 3, index=2)
+    assert to_spare(node) == []
+    node.raw.send_held(2)
+    assert to_spare(node) == []
+    node.raw.send_held(3)
+    assert to_spare(node) == [(2, 2, 1)]
+
+
+def test_a_spare_with_a_full_window_gets_the_rest_as_it_acknowledges():
+    node = sparing(max_inflight_msgs=1, max_size_per_msg=0, commits_on_request=True)
+    for data in (b"x", b"y"):
+        node.raw.propose(data)
+    node.raw.send_held(3)
+    node.raw.propose(b"held since")
+    assert to_spare(node) == [(1, 1, 1)]
+    node.step(M.MsgAppResp, 3, index=2)
+    assert to_spare(node) == [(2, 2, 1)]
+    node.step(M.MsgAppResp, 3, index=3)
+    assert to_spare(node) == []
+
+
+def test_a_spare_gets_what_it_lacks_when_it_answers_a_heartbeat():
+    node = sparing()
+    node.raw.propose(b"x")
+    assert to_spare(node) == []
+    node.step(M.MsgHeartbeatResp, 3)
+    assert to_spare(node) == [(1, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("voters", "learners", "acknowledged", "eager"),
+    [
+        ((1,), (2,), {}, []),
+        ((1, 2), (), {}, [2]),
+        ((1, 2, 3), (), {}, [2]),
+        ((1, 2, 3), (), {2: 1, 3: 2}, [3]),
+        ((1, 2, 3), (4,), {2: 1, 3: 1, 4: 2}, [2]),
+        ((1, 2, 3, 4), (), {2: 1, 3: 1, 4: 2}, [2, 4]),
+        ((1, 2, 3, 4, 5), (), {2: 1, 3: 2, 4: 1, 5: 2}, [3, 5]),
+    ],
+)
+def test_those_who_have_most_make_a_majority_and_the_others_are_spares(
+    voters, learners, acknowledged, eager
+):
+    node = Node(voters=voters, learners=learners, commits_on_request=True).lead()
+    node.raw.propose(b"x")
+    node.drain()
+    for peer in {*voters, *learners} - {1}:
+        node.step(M.MsgAppResp, peer, index=acknowledged.get(peer, 1))
+    node.drain()
+    node.raw.choose_spares()
+    node.raw.propose(b"y")
+    assert [m.to for m in node.drain() if m.entries] == eager
+
+
+def test_a_choice_without_a_difference_changes_nothing():
+    node = sparing()
+    for eager, index in ((3, 2), (3, 3)):
+        node.raw.propose(b"x")
+        node.raw.send_held()
+        for peer in (3,) if index == 2 else (2, 3):
+            node.step(M.MsgAppResp, peer, index=index)
+        node.drain()
+        node.raw.choose_spares()
+        node.raw.propose(b"y")
+        assert [m.to for m in node.drain() if m.entries][:1] == [eager]
+        node.raw.send_held()
+        node.drain()
+
+
+def test_spares_end_with_the_role_and_the_configuration():
+    node = sparing()
+    node.raw.propose_conf_change(ConfChange(ConfChangeType.ConfChangeAddNode, 4))
+    node.raw.send_held()
+    node.drain()
+    node.step(M.MsgAppResp, 2, index=2)
+    node.drain()  # and applies it
+    node.raw.propose(b"x")
+    assert 3 in [m.to for m in node.drain() if m.entries]
+    node.raw.choose_spares()
+    node.step(M.MsgHeartbeat, 2, term=node.state.term + 1)
+    node.raw.choose_spares()
+    node.raw.send_held()
+    assert [m.type for m in node.drain()] == [M.MsgHeartbeatResp]
+    node.lead_and_commit()
+    node.raw.propose(b"x")
+    assert {m.to for m in node.drain() if m.entries} == {2, 3, 4}
+
+
+def test_nobody_is_spared_while_two_majorities_are_needed():
+    node = Node(voters=(1, 2, 3), outgoing=(1, 4, 5)).lead()
+    node.raw.choose_spares()
+    for peer in (2, 3, 4, 5):
+        node.step(M.MsgAppResp, peer, index=1)
+    node.drain()
+    node.raw.choose_spares()
+    node.raw.propose(b"x")
+    assert [m.to for m in node.drain() if m.entries] == [2, 3, 4, 5]
 
 
 def test_050_learners_receive_but_do_not_count():
