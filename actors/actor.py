@@ -18,6 +18,8 @@ class Actor:
     name: ClassVar[str]
     timer_s: ClassVar[float] = 0.1
     """How often `on_timer` is called."""
+    slow_jobs: ClassVar[tuple[str, ...]] = ()
+    """Jobs that take minutes: each runs beside the others."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -41,6 +41,7 @@ class Applier(Actor):
     """Owns the state database."""
 
     name = channels.APPLIER
+    slow_jobs = ("reclaim",)
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class Applier(Actor):
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
         self._flushing = False
+        self._reclaiming = False
         self._snapshot_wanted = False
         self._snapshot_due = False  # wanted, and the flush before it is done
         self._feed = WatchFeed(lambda message: self.emit("eventc", message))
@@ -149,8 +151,6 @@ class Applier(Actor):
             self._maybe_flush_state()
             if self._waiting_conf or self._bytes_unsaid > limits.APPLIED_UNSAID_BYTES_MAX:
                 self._say_applied()
-            if self.wake_at is None:
-                self._wake_for_background()
         if self._feed.busy:
             self._feed.tell(self._state)
         if self._new_term:
@@ -160,6 +160,8 @@ class Applier(Actor):
             self._serve_reads()
         if self._snapshot_wanted:
             self._maybe_make_snapshot()
+        if self.wake_at is None:
+            self._wake_for_background()
 
     def on_wake(self) -> None:
         """Tell the core how far entries were applied, then work on what nobody must wait for."""
@@ -169,7 +171,6 @@ class Applier(Actor):
         finished = self._inspector.advance(self._state, self.now)
         if finished is not None:
             self.emit("resultc", ("read", finished[0], [finished[1]]))
-        self._wake_for_background()
 
     def _compact(self) -> None:
         """Forget some history: more when more is written meanwhile, or it would grow for ever."""
@@ -182,12 +183,16 @@ class Applier(Actor):
         self._compact_at = self.now + limits.COMPACT_PAUSE_S
 
     def _wake_for_background(self) -> None:
+        due = [] if self.wake_at is None else [self.wake_at]
         if self._inspector.pending:
-            self.wake_at = self.now + limits.INSPECT_PAUSE_S
-        elif self._applied_unsaid:
-            self.wake_at = self.now + limits.APPLIED_HOLD_S
-        elif self._state.compacting:
-            self.wake_at = max(self.now, self._compact_at)
+            due.append(self.now + limits.INSPECT_PAUSE_S)
+        if self._applied_unsaid:
+            due.append(self.now + limits.APPLIED_HOLD_S)
+        if self._state.compacting:
+            due.append(max(self.now, self._compact_at))
+        if self._reads and self._reads[0][0] <= self._state.applied_index:
+            due.append(max(self.now, self._read_after))
+        self.wake_at = min(due, default=None)
 
     def _say_applied(self) -> None:
         if self._applied_unsaid:
@@ -199,8 +204,8 @@ class Applier(Actor):
         while self._todo and not self._waiting_conf:
             item = self._todo[0]
             if item[0] == "install":
-                if self._flushing:
-                    return  # the flush's thread is using the database that is to be replaced
+                if self._flushing or self._reclaiming:
+                    return  # their threads are using the database that is to be replaced
                 self._todo.popleft()
                 self._install(*item[1:])
                 continue
@@ -292,7 +297,8 @@ class Applier(Actor):
         reads, room = self._reads, limits.READ_TURN_BYTES
         while reads and reads[0][0] <= self._state.applied_index:
             if room <= 0:
-                self.wake_at = self._read_after = self.now + limits.READ_PAUSE_S
+                self._read_after = self.now + limits.READ_PAUSE_S
+                self._wake_for_background()
                 return
             _, read_id, bodies = heapq.heappop(reads)
             results = []
@@ -340,16 +346,19 @@ class Applier(Actor):
             return
         self._begin_flush()
 
-    def _begin_flush(self, job: str = "flush") -> None:
+    def _begin_flush(self) -> None:
         self._flushing = True
         self._state.commit()  # here: the flush's thread may not
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
-        self.emit("jobc", job)
+        self.emit("jobc", "flush")
 
     def on_donec(self, message: Any) -> None:
-        """("flush" or "reclaim", durable applied index)."""
-        _, durable = message
+        """("flush", durable applied index) or ("reclaim", None)."""
+        job, durable = message
+        if job == "reclaim":
+            self._reclaiming = False
+            return
         self._flushing = False
         self._say_applied()  # before: the log must not be compacted past what the core knows of
         self.emit("durablec", durable)
@@ -413,8 +422,10 @@ class Applier(Actor):
         if request is not None:
             self._log.warning("quota", request=request[0], quota_bytes=self._quota.bytes)
             self.emit("proposec", own_entry(request))
-        if not self._flushing and self._quota.should_reclaim(self._state):
-            self._begin_flush("reclaim")
+        if not self._reclaiming and self._quota.should_reclaim(self._state):
+            self._reclaiming = True
+            self._state.commit()  # here: the thread may not
+            self.emit("jobc", "reclaim")
 
     def _take_leases(self) -> None:
         changed = self._state.leases.changed

@@ -73,7 +73,12 @@ class Host:
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
-        self._threads = {a.name: JobThread(self._wake) for a in actors if a.jobs}
+        self._threads = {
+            (a.name, job): JobThread(self._wake)
+            for a in actors
+            if a.jobs
+            for job in ("", *a.slow_jobs)  # most jobs of an actor share one
+        }
         self._sync_s = 0.0  # how long the last fsync took
         self._routes = {name: self._route_of(name) for name in CHANNELS}
         self._local_routes = {name: self._local_route_of(name) for name in CHANNELS}
@@ -176,7 +181,7 @@ class Host:
     def _take_wakeups(self) -> None:
         with suppress(BlockingIOError):
             self._wake_in.recv(4096)
-        for name, thread in self._threads.items():
+        for (name, _), thread in self._threads.items():
             self._queues[name].extend(("donec", done) for done in thread.take())
 
     def _deliver(self, messages: list[tuple[str, Any]]) -> None:
@@ -246,9 +251,10 @@ class Host:
             done = (name, self._timed_sync(actor.jobs[name]))
             self._queues[actor.name].append(("donec", done))
         elif name == "sync":
-            self._threads[actor.name].put(name, partial(self._timed_sync, actor.jobs[name]))
+            self._threads[actor.name, ""].put(name, partial(self._timed_sync, actor.jobs[name]))
         else:
-            self._threads[actor.name].put(name, actor.jobs[name])
+            thread = self._threads[actor.name, name if name in actor.slow_jobs else ""]
+            thread.put(name, actor.jobs[name])
 
     def _timed_sync(self, sync: Callable[[], Any]) -> Any:
         began = time.monotonic()

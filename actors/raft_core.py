@@ -99,9 +99,8 @@ class RaftCore(Actor):
         self._appends: deque[_Append] = deque()
         self._applies: deque[tuple[int, list[Message]]] = deque()
         self._installing: Message | None = None
-        self._held: deque[tuple[Message, bool]] = (
-            deque()
-        )  # appends behind a snapshot that is being installed
+        self._resetting = 0  # number of the write that makes the log begin behind a snapshot
+        self._held: deque[tuple[Message, bool]] = deque()  # appends behind these two
         self._snapshot_asked = False
         self._eager = False
         self._commit = 0
@@ -149,6 +148,7 @@ class RaftCore(Actor):
                 )
             start, entries, last = (applied, applied_term), [], applied
             self._seq += 1
+            self._resetting = self._seq
             self.emit("readyc", ("append", self._seq, (), None, start, True, (), True))
             self._appends.append(_Append(self._seq, self.now, []))
         if applied < start[0]:
@@ -285,6 +285,9 @@ class RaftCore(Actor):
         if what == "durable":
             while self._appends and self._appends[0].seq <= upto:
                 self._step_all(self._appends.popleft().responses)
+            if 0 < self._resetting <= upto:
+                self._resetting = 0
+                self._go_on()
         elif what == "applied":
             while self._applies and self._applies[0][0] <= upto:
                 self._step_all(self._applies.popleft()[1])
@@ -478,12 +481,13 @@ class RaftCore(Actor):
             self.wake_at = self.now + limits.HOLD_S
 
     def _append(self, m: Message, must_sync: bool) -> None:
-        if self._installing is not None:
+        if self._installing is not None or self._resetting:
             self._held.append((m, must_sync))
             return
         if m.snapshot is not None and m.snapshot.metadata.index:
             # The state goes first: killed in between, the next start finds the state ahead of the
-            # log and resets the log; the other order would need the snapshot again.
+            # log and resets the log; the other order would need the snapshot again. Only one may be
+            # so far ahead: `installed` names one.
             self._installing = m
             meta = m.snapshot.metadata
             name = m.snapshot.data.decode()
@@ -498,6 +502,9 @@ class RaftCore(Actor):
         meta = m.snapshot.metadata
         self._tail.reset(meta.index, meta.term)
         self._write(m, (meta.index, meta.term), must_sync=True)
+        self._resetting = self._seq
+
+    def _go_on(self) -> None:
         while self._held and self._installing is None:
             self._append(*self._held.popleft())
 

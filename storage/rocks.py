@@ -61,6 +61,11 @@ BLOB_BYTES_MIN = 16 * 1024
 """Values as large go into files of their own (RocksDB's blobs), which compactions need not rewrite.
 They are mostly chunks of history, which are never overwritten. Most records are smaller and
 stay where a range finds them side by side."""
+L0_SLOWDOWN_FILES, L0_STOP_FILES = 24, 40
+"""Flushed files that wait for their compaction until writes slow down, and until they stop."""
+L0_FILES_WHILE_COMPACTING = 1_000
+"""Both, while everything is compacted: at 32 MiB each that is half an hour of 20 MB/s."""
+
 BLOB_GARBAGE_MAX, BLOB_GARBAGE_MIN = 0.5, 0.25
 """Shares of garbage in these files at which they begin to be rewritten, and no longer are."""
 
@@ -145,8 +150,8 @@ def open_state(path: Path) -> "Database":
     options.set_max_write_buffer_number(3)  # applying goes on while one is flushed
     # Half as many compactions of what is rewritten most; gets pass the files by their filters.
     options.set_level_zero_file_num_compaction_trigger(8)
-    options.set_level_zero_slowdown_writes_trigger(24)
-    options.set_level_zero_stop_writes_trigger(40)
+    options.set_level_zero_slowdown_writes_trigger(L0_SLOWDOWN_FILES)
+    options.set_level_zero_stop_writes_trigger(L0_STOP_FILES)
     # LZ4 halves text, but not in level 0: a flush that compresses costs every put 0.3 µs, for files
     # that the next compaction rewrites.
     lz4 = DBCompressionType.lz4()
@@ -195,6 +200,7 @@ class Database:
         self.path = path
         self._log_file = Path()
         self._collecting = False
+        self._compacting = False
         with _storage_errors("cannot open", path):
             # Of a database that exists, rocksdict would otherwise take the options that lie beside
             # it, in which there is neither the cache nor the filters.
@@ -336,9 +342,21 @@ class Database:
         options = CompactOptions()
         options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
         with _storage_errors("cannot compact", self.path):
+            self._compacting = True
+            # No other compaction runs beside this one, so that flushed files pile up in level 0: it
+            # must not slow down those who write, which lets no other thread run.
+            self._set_l0_triggers(L0_FILES_WHILE_COMPACTING, L0_FILES_WHILE_COMPACTING)
             self._collect_blobs(True)
-            self._db.compact_range(None, None, options)
-            self._collect_blobs(False)
+            try:
+                self._db.compact_range(None, None, options)
+            finally:
+                self._collect_blobs(False)
+                self._set_l0_triggers(L0_SLOWDOWN_FILES, L0_STOP_FILES)
+                self._compacting = False
+
+    def _set_l0_triggers(self, slowdown: int, stop: int) -> None:
+        triggers = {"level0_slowdown_writes_trigger": slowdown, "level0_stop_writes_trigger": stop}
+        self._db.set_options({name: str(files) for name, files in triggers.items()})
 
     def collect(self) -> None:
         """Let large values' files be rewritten while there is much garbage in them. To be called
@@ -352,7 +370,7 @@ class Database:
             garbage = self._db.property_int_value("rocksdb.live-blob-file-garbage-size") or 0
             bound = BLOB_GARBAGE_MIN if self._collecting else BLOB_GARBAGE_MAX
             wanted = garbage > bound * size
-            if wanted != self._collecting:
+            if wanted != self._collecting and not self._compacting:
                 self._collect_blobs(wanted)
 
     def _collect_blobs(self, wanted: bool) -> None:

@@ -3,7 +3,7 @@
     snapshots/snap-TERM-INDEX/          finished; both numbers in 16 hexadecimal digits
       manifest                          format, index, term, (file name, size) of all files
       files/                            a RocksDB checkpoint of the state at INDEX
-    snapshots/*.making *.receiving *.old    unfinished or superseded, removed by `clean`
+    snapshots/*.making *.receiving *.old    unfinished or superseded
     state.new  state.old                an install under way, finished by `recover`
     installed                           index and term of the snapshot that was installed last
 
@@ -141,15 +141,14 @@ class SnapshotStore:
                 _remove(self._path / name)
 
     def clean(self) -> None:
-        """Remove what interrupted making, receiving and installing left.
+        """Remove all snapshots: those that were not finished, and finished ones, which nobody
+        remembers.
 
         For one process, at its start: nothing may be under way.
         """
         if self._path.is_dir():
-            finished = self.finished()
             for child in self._path.iterdir():
-                if child.name not in finished:
-                    _remove(child)
+                _remove(child)
 
     # -- receiving -----------------------------------------------------------------------------
 

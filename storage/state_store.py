@@ -390,12 +390,10 @@ class StateStore:
         """Bytes that the database takes, on disk and in memory on its way there."""
         return self._db.size_bytes() + self._db.memory_bytes()
 
-    def reclaim(self) -> int:
-        """As `flush`, and give the space of what was removed back to the disk, which takes minutes
-        if there is much."""
-        index = self.flush()
+    def reclaim(self) -> None:
+        """Give the space of what was removed back to the disk, which takes minutes if there is
+        much. May run beside everything else; lets other threads run."""
         self._db.compact()
-        return index
 
     def close(self) -> None:
         """Close the database. What was not flushed comes back from the raft log."""

@@ -5,6 +5,7 @@ from sampan.actors.actor import Impossible
 from sampan.actors.applier import REMOVED, Applier
 from sampan.actors.compactor import Periodic
 from sampan.actors.divergence import Divergence
+from sampan.actors.quota import Quota
 from sampan.actors.upkeep import Upkeep
 from sampan.config import limits
 from sampan.config.limits import LogLimits
@@ -254,6 +255,69 @@ def flushed(applier, *messages):
     return turn(applier, ("donec", ("flush", applier.jobs["flush"]())), *messages)
 
 
+@pytest.mark.parametrize("what", ["hash", "history"])
+def test_work_that_can_wait_goes_on_after_a_flush(applier, what, monkeypatch):
+    """Also when nothing else happens any more."""
+    monkeypatch.setattr(hashing, "SLICE_BYTES", 1000)
+    filled = [entry(n, [put(b"%d" % k, b"v" * 100) for k in range(50)]) for n in range(1, 31)]
+    turn(applier, committed(*filled))
+    if what == "hash":
+        turn(applier, ask(7, ("hash_kv",)))
+    else:
+        turn(applier, committed(entry(31, [("compact", 1400)])))
+    at = applier._state.applied_index
+    assert applier._inspector.pending or applier._state.compacting
+    turn(applier, committed(entry(at + 1), entry(at + 2)))
+    flushed(applier)
+    while applier.wake_at is not None:
+        wake(applier)
+    assert not applier._inspector.pending
+    assert not applier._state.compacting
+
+
+def test_reads_that_wait_for_room_are_not_forgotten_over_a_flush(applier, monkeypatch):
+    monkeypatch.setattr(limits, "READ_TURN_BYTES", 10)
+    turn(applier, committed(*(entry(n, [put(b"a")]) for n in range(1, BOUNDS.flush_entries + 1))))
+    reads = [("readc", (n, 1, [pack([("range", b"a")])])) for n in (5, 6)]
+    out = turn(applier, *reads)
+    assert [read_id for read_id, _ in results(out, "read")] == [5]
+    began = applier.now
+    flushed(applier)
+    while not results(wake(applier), "read"):
+        pass
+    assert applier.now == began + limits.READ_PAUSE_S
+
+
+@pytest.fixture
+def crowded(applier, tmp_path):
+    """A member with an alarm for want of space and something to give back."""
+    applier._quota = Quota(ME, 1000, auto_disarm=True)
+    turn(applier, committed(entry(1, [put(b"a", bytes(2000))])))
+    (raised,) = tick(applier, 100.0).on("proposec")
+    turn(applier, committed((1, 2, NORMAL, raised)))
+    turn(applier, committed(entry(3, [("delete", b"a")], [("compact", 3)])))
+    while applier.wake_at is not None:
+        wake(applier)
+    assert tick(applier, 200.0).on("jobc") == ["reclaim"]
+    return applier
+
+
+def test_the_state_is_flushed_while_space_is_given_back(crowded):
+    """Otherwise the log would grow without bound for minutes."""
+    out = turn(crowded, committed(*(entry(n) for n in range(4, BOUNDS.flush_entries + 4))))
+    assert out.on("jobc") == ["flush"]
+    assert flushed(crowded).on("durablec") != []
+    assert tick(crowded, 300.0).on("jobc") == []
+    assert turn(crowded, ("donec", ("reclaim", crowded.jobs["reclaim"]()))).on("durablec") == []
+
+
+def test_an_install_waits_until_space_was_given_back(crowded, tmp_path):
+    name = made_elsewhere(tmp_path, ())
+    assert turn(crowded, ("applyc", ("install", name, 49, 3))).on("advancec") == []
+    out = turn(crowded, ("donec", ("reclaim", crowded.jobs["reclaim"]())))
+    assert out.on("advancec")[-1] == ("installed", 49)
+
+
 def test_a_snapshot_is_made_after_a_flush(applier, tmp_path):
     turn(applier, committed(entry(1, [put(b"a")])))
     assert turn(applier, ("snapshotc", None)).on("jobc") == ["flush"]
@@ -273,9 +337,9 @@ def test_a_snapshot_is_not_made_between_apply_and_commit(applier):
     assert [index for _, index, _, _ in out.on("snapreadyc")] == [2]
 
 
-def test_an_installed_snapshot_replaces_the_state(applier, tmp_path, log):
+def made_elsewhere(tmp_path, members):
+    """A snapshot of another member at index 49, received; its name."""
     source = StateStore.open(tmp_path / "other" / "state")
-    members = ((ME, "n1", ("127.0.0.1:1",), (), False, 0),)
     source.apply_conf_state(1, 1, ((1,), (), (), (), False), members)
     for index in range(2, 50):
         source.apply(index, 3, [put(b"key%d" % index)])
@@ -286,7 +350,12 @@ def test_an_installed_snapshot_replaces_the_state(applier, tmp_path, log):
     source.close()
     (tmp_path / "snapshots").mkdir()
     (tmp_path / "other" / "snapshots" / name).rename(tmp_path / "snapshots" / name)
+    return name
 
+
+def test_an_installed_snapshot_replaces_the_state(applier, tmp_path):
+    members = ((ME, "n1", ("127.0.0.1:1",), (), False, 0),)
+    name = made_elsewhere(tmp_path, members)
     turn(applier, committed(entry(1, [put(b"old")])))
     read = ("readc", (5, 49, [pack([("range", b"old"), ("range", b"key49")])]))
     out = turn(applier, read, ("applyc", ("install", name, 49, 3)))

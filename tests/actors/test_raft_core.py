@@ -418,20 +418,6 @@ def test_an_answer_to_a_peer_waits_for_the_disk(follower):
     ), "the vote travels with the write that it waits for"
 
 
-def test_a_snapshot_is_installed_before_the_log_is_reset(follower):
-    name = "snap-0000000000000003-0000000000000064"
-    snapshot = Snapshot(name.encode(), SnapshotMetadata(ConfState(voters=[1, 2, 3]), 100, 3))
-    frame = message(MessageType.MsgSnap, term=3, snapshot=snapshot)
-    later = message(MessageType.MsgHeartbeat, term=3, commit=4)
-    out = play(follower, turn(follower, ("recvc", (2, [frame], name)), ("recvc", (2, [later], ""))))
-    assert out.on("applyc") == [("install", name, 100, 3)]
-    assert [m for m in out.on("readyc") if m[4] is not None] == []
-    out = play(follower, turn(follower, ("advancec", ("installed", 100))))
-    assert [m[4] for m in out.on("readyc") if m[4] is not None] == [(100, 3)]
-    (status,) = [m[2] for m in turn(follower, ("statusc", 1)).on("statusrc")]
-    assert (status["commit"], status["raft_index"]) == (100, 100)
-
-
 # -- a silent disk
 
 

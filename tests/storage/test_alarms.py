@@ -131,5 +131,5 @@ def test_reclaiming_gives_space_back(store):
     while store.compact_step(1000):
         pass
     store.commit()
-    assert store.reclaim() == store.applied_index
+    store.reclaim()
     assert store.space_bytes() < before

@@ -125,3 +125,30 @@ def test_a_compaction_of_everything_leaves_no_garbage(tmp_path):
     database.flush()
     assert len(blob_files(tmp_path / "state")) == 2, "the next flush moves nothing"
     database.close()
+
+
+class Recorded:
+    """An open database and what is asked of it."""
+
+    def __init__(self, database):
+        self.inner, self.calls = database, []
+
+    def __getattr__(self, name):
+        def call(*args):
+            self.calls.append((name, *args))
+            return getattr(self.inner, name)(*args)
+
+        return call
+
+
+def test_nobody_is_slowed_down_by_files_that_a_compaction_of_everything_keeps_waiting(tmp_path):
+    database = open_state(tmp_path / "state")
+    recorded = database._db = Recorded(database._db)
+    database.compact()
+    names = [name for name, *_ in recorded.calls]
+    at = names.index("compact_range")
+    slowdown = "level0_slowdown_writes_trigger"
+    told = [(position, args[0][slowdown]) for position, (name, *args) in enumerate(recorded.calls)
+            if name == "set_options" and slowdown in args[0]]  # fmt: skip
+    assert [(position < at, files) for position, files in told] == [(True, "1000"), (False, "24")]
+    database.close()
