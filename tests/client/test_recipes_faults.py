@@ -55,6 +55,43 @@ def test_a_lease_is_given_up_with_a_place_that_cannot_be_taken_back(node, wait):
         check_given_up(lease)
 
 
+TAKE = [
+    lambda client, lease: Lock(client, "line", lease).lock(),
+    lambda client, lease: Lock(client, "line", lease).try_lock(),
+    lambda client, lease: Election(client, "line", lease).campaign("me"),
+]
+TAKE_IDS = ["lock", "try_lock", "campaign"]
+
+
+@pytest.mark.parametrize("take", TAKE, ids=TAKE_IDS)
+def test_who_comes_first_after_its_lease_was_lost_gets_nothing(node, take):
+    """Somebody else may have been first since."""
+    answers(node, transactions=[[[0, 9, True, [[0, 9], [0, 9, 0, False, []]]]]] * 2)
+    with Client([node.endpoint], timeout_s=LONG_S) as client:
+        lease = client.lease(60)
+        answer = node.behave
+
+        def lost_meanwhile(header, requests):
+            lease.give_up("was lost")
+            return answer(header, requests)
+
+        node.behave = lost_meanwhile
+        with pytest.raises(errors.LockLostError, match="was lost"):
+            take(client, lease)
+
+
+@pytest.mark.parametrize("take", TAKE, ids=TAKE_IDS)
+def test_who_has_lost_its_lease_does_not_line_up(node, take):
+    answers(node, transactions=[[[0, 9, True, [[0, 9, 0]]]]] * 2)
+    with Client([node.endpoint], timeout_s=LONG_S) as client:
+        lease = client.lease(60)
+        lease.give_up("was lost")
+        with pytest.raises(errors.LockLostError, match="was lost"):
+            take(client, lease)
+    written = [op for name, *rest in node.requests("write") if name == "txn" for op in rest[1]]
+    assert [op[0] for op in written if op[0] != "delete"] == []
+
+
 def test_a_place_that_could_be_taken_back_costs_no_lease(node):
     answers(node, transactions=[SILENCE, [[0, 9, True, [[0, 9, 1]]]]])
     with Client([node.endpoint], timeout_s=TIMEOUT_S) as client:

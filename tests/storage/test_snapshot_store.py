@@ -6,7 +6,7 @@ import stat
 
 import pytest
 from sampan.storage.errors import CorruptionError, SnapshotError
-from sampan.storage.snapshot_store import SnapshotStore, snapshot_name
+from sampan.storage.snapshot_store import SYNC_BYTES, SnapshotStore, snapshot_name
 from sampan.storage.state_store import StateStore
 from sampan.transport.codec import pack, unpack
 
@@ -61,6 +61,49 @@ def test_a_snapshot_travels_and_is_installed(nodes, size):
     assert follower.content() == sent
     assert follower.snapshots.finished() == []
     assert sorted(os.listdir(follower.path)) == ["installed", "snapshots", "state"]
+
+
+def test_a_received_snapshot_is_on_the_disk_before_its_name_is(nodes, disk_calls):
+    leader, follower = nodes
+    leader.snapshots.create(leader.state)
+    disk_calls.clear()
+    transfer(leader, follower)
+    snapshots = follower.path / "snapshots"
+    receiving, target = snapshots / f"{NAME}.receiving", snapshots / NAME
+    named = disk_calls.index(("rename", receiving, target))
+    synced = {path for call, path, *_ in disk_calls[:named] if call == "sync"}
+    received_files = {receiving / "files" / file.name for file in (target / "files").iterdir()}
+    assert synced >= {*received_files, receiving / "files", receiving}
+    assert disk_calls[named + 1 :] == [("sync", snapshots)]
+
+
+def test_each_step_of_an_install_is_on_the_disk_before_the_next(nodes, disk_calls):
+    _, follower = nodes
+    name = received(nodes)
+    disk_calls.clear()
+    follower.snapshots.install(name)
+    follower.state = StateStore.open(follower.path / "state")
+    synced = ("sync", follower.path)
+    steps = [call[2].name if call[0] == "rename" else call for call in disk_calls]
+    assert steps == [
+        ("sync", follower.path / "installed.tmp"), "installed", synced,
+        "state.new", synced, "state.old", "state", synced,
+    ]  # fmt: skip
+
+
+def test_a_long_file_goes_to_the_disk_while_it_arrives(tmp_path, disk_calls):
+    """Or all who wait for the disk would wait for the whole of it in the end."""
+    (tmp_path / "snapshots").mkdir()
+    store = SnapshotStore(tmp_path / "snapshots")
+    chunk = bytes(SYNC_BYTES // 2)
+    manifest = (1, 200, 1, (("CURRENT", 6 * len(chunk)),))
+    receiving = store.receive(NAME, pack(manifest))
+    synced_after = []
+    for number in range(6):
+        receiving.write("CURRENT", number * len(chunk), chunk)
+        synced_after.append(len(disk_calls))
+    assert synced_after == [0, 1, 1, 2, 2, 3]
+    receiving.abandon()
 
 
 def received(nodes):
