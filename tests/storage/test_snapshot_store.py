@@ -5,6 +5,7 @@ import os
 import stat
 
 import pytest
+from sampan.storage import snapshot_store
 from sampan.storage.errors import CorruptionError, SnapshotError
 from sampan.storage.snapshot_store import SYNC_BYTES, SnapshotStore, snapshot_name
 from sampan.storage.state_store import StateStore
@@ -118,6 +119,16 @@ def received(nodes):
     return name
 
 
+def test_an_install_removes_the_snapshots_before_it(nodes):
+    _, follower = nodes
+    older = follower.snapshots.create(follower.state)
+    name = received(nodes)
+    assert follower.snapshots.finished() == [older, name]
+    follower.snapshots.install(name)
+    assert follower.snapshots.finished() == []
+    follower.state = StateStore.open(follower.path / "state")
+
+
 def test_a_snapshot_can_be_made_where_one_was_installed(nodes):
     """Nothing was written since, and another member needs it."""
     _, follower = nodes
@@ -229,6 +240,22 @@ def test_a_bad_name_or_manifest_touches_nothing(tmp_path, name, manifest):
     with pytest.raises(SnapshotError):
         store.receive(NAME, b"\xc1")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_manifest_of_more_files_than_any_state_has_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshot_store, "FILES_MAX", 5)
+    store = SnapshotStore(tmp_path)
+    files = [("CURRENT", 3), *((f"{n}.sst", 3) for n in range(5))]
+    store.receive(NAME, pack((1, 200, 1, files[:5]))).abandon()
+    with pytest.raises(SnapshotError, match="manifest"):
+        store.receive(NAME, pack((1, 200, 1, files)))
+
+
+def test_a_chunk_longer_than_its_file_is_refused(tmp_path):
+    receiving = SnapshotStore(tmp_path).receive(NAME, pack(GOOD))
+    with pytest.raises(SnapshotError, match="chunk of CURRENT at 0, expected"):
+        receiving.write("CURRENT", 0, b"abcd")
+    receiving.abandon()
 
 
 def test_received_files_are_private_and_never_follow_links(tmp_path):
