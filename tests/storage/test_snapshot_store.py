@@ -73,8 +73,8 @@ def test_a_received_snapshot_is_on_the_disk_before_its_name_is(nodes, disk_calls
     receiving, target = snapshots / f"{NAME}.receiving", snapshots / NAME
     named = disk_calls.index(("rename", receiving, target))
     synced = {path for call, path, *_ in disk_calls[:named] if call == "sync"}
-    received_files = {receiving / "files" / file.name for file in (target / "files").iterdir()}
-    assert synced >= {*received_files, receiving / "files", receiving}
+    files = {receiving / "files" / file.name for file in (target / "files").iterdir()}
+    assert synced == {*files, receiving / "files", receiving / "manifest.tmp", receiving}
     assert disk_calls[named + 1 :] == [("sync", snapshots)]
 
 
