@@ -312,10 +312,9 @@ def test_the_state_is_flushed_while_space_is_given_back(crowded):
 
 
 def test_an_install_waits_until_space_was_given_back(crowded, tmp_path):
-    name = made_elsewhere(tmp_path, ())
-    assert turn(crowded, ("applyc", ("install", name, 49, 3))).on("advancec") == []
+    assert turn(crowded, install(tmp_path, put(b"a"))).on("advancec") == []
     out = turn(crowded, ("donec", ("reclaim", crowded.jobs["reclaim"]())))
-    assert out.on("advancec")[-1] == ("installed", 49)
+    assert out.on("advancec")[-1] == ("installed", 2)
 
 
 def test_a_snapshot_is_made_after_a_flush(applier, tmp_path):
@@ -337,34 +336,48 @@ def test_a_snapshot_is_not_made_between_apply_and_commit(applier):
     assert [index for _, index, _, _ in out.on("snapreadyc")] == [2]
 
 
-def made_elsewhere(tmp_path, members):
-    """A snapshot of another member at index 49, received; its name."""
+def install(tmp_path, *requests, members=()):
+    """The word to install a snapshot of another member, whose state `requests` led to."""
     source = StateStore.open(tmp_path / "other" / "state")
     source.apply_conf_state(1, 1, ((1,), (), (), (), False), members)
-    for index in range(2, 50):
-        source.apply(index, 3, [put(b"key%d" % index)])
+    for index, request in enumerate(requests, 2):
+        source.apply(index, 3, [request])
     source.commit()
     source.flush()
     store = SnapshotStore(tmp_path / "other" / "snapshots")
-    name = store.create(source)
+    name, index = store.create(source), source.applied_index
     source.close()
     (tmp_path / "snapshots").mkdir()
     (tmp_path / "other" / "snapshots" / name).rename(tmp_path / "snapshots" / name)
-    return name
+    return "applyc", ("install", name, index, 3)
 
 
 def test_an_installed_snapshot_replaces_the_state(applier, tmp_path):
     members = ((ME, "n1", ("127.0.0.1:1",), (), False, 0),)
-    name = made_elsewhere(tmp_path, members)
+    word = install(tmp_path, *(put(b"key%d" % n) for n in range(2, 50)), members=members)
     turn(applier, committed(entry(1, [put(b"old")])))
     read = ("readc", (5, 49, [pack([("range", b"old"), ("range", b"key49")])]))
-    out = turn(applier, read, ("applyc", ("install", name, 49, 3)))
+    out = turn(applier, read, word)
     assert out.on("advancec") == [("installed", 49)]
     assert out.on("durablec") == [49]
     assert out.on("membersc") == [members]
     ((_, ((old, new),)),) = results(out, "read")
     assert (old[2], new[2]) == (0, 1)
     assert results(turn(applier, committed(entry(50, [put(b"a")], term=3)))) != []
+
+
+def test_a_snapshot_is_not_installed_while_a_flush_uses_the_state(applier, tmp_path):
+    turn(applier, committed(entry(1, [put(b"old")])))
+    assert turn(applier, ("snapshotc", None)).on("jobc") == ["flush"]
+    word = install(tmp_path, *(put(b"%d" % n) for n in range(8)))
+    assert ("installed", 9) not in turn(applier, word).on("advancec")
+    assert ("installed", 9) in flushed(applier).on("advancec")
+
+
+def test_watches_learn_that_a_snapshot_replaced_the_state(applier, tmp_path):
+    turn(applier, ("watchc", ("request", 1, [(b"k", b"", False)])))
+    word = install(tmp_path, *[put(b"k")] * 5, ("compact", 6), put(b"k"))
+    assert turn(applier, word).on("eventc") == [("gap", 7)]
 
 
 def test_what_was_flushed_survives_and_the_rest_comes_again(open_applier):

@@ -8,6 +8,7 @@ from sampan.storage.state_store import StateStore
 from sampan.transport.codec import pack, unpack, unpack_local
 
 from .helpers import take, tick, turn
+from .test_applier import install
 
 ME, OTHER = 1, 2
 
@@ -123,3 +124,12 @@ def test_after_a_restart_leases_have_their_full_time(open_applier):
     lead(applier, now=16.0)
     assert tick(applier, now=25.9).on("proposec") == []
     assert len(tick(applier, now=26.0).on("proposec")) == 1
+
+
+def test_leases_of_an_installed_snapshot_end(open_applier, tmp_path):
+    applier = open_applier(now=0.0)
+    turn(applier, install(tmp_path, ("lease_grant", 7, 10), ("put", b"k", b"", 7)), now=5.0)
+    lead(applier, now=5.0)
+    assert tick(applier, now=14.9).on("proposec") == []
+    (entry,) = tick(applier, now=16.0).on("proposec")
+    assert unpack(unpack(entry)[2][0])[0][:2] == ("lease_expire", ((7, 2),))

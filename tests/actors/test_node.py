@@ -225,6 +225,13 @@ def test_nothing_stays_counted_when_all_has_been_answered(node):
     assert {name: n for name, n in status.items() if name.startswith("pending") and n} == {}
 
 
+def test_a_lease_is_granted_for_the_shortest_time_at_least(log):
+    node = Node(SETTINGS._replace(lease_ttl_min_s=5), log)
+    turn(node, ("softstatec", (1, 2, "follower")))
+    ((_, ((grant,),)),) = proposed(turn(node, ask("write", [("lease_grant", 7, 1)])))
+    assert grant == ("lease_grant", 7, 5)
+
+
 # -- writes of a session
 
 
@@ -364,6 +371,11 @@ def test_reads_that_are_not_answered_in_time(node):
     ]
 
 
+def test_a_read_that_found_no_leader_in_time_says_so(node):
+    turn(node, ("softstatec", (2, 0, "follower")), ask("read", [RANGE], timeout_ms=500))
+    assert replies(tick(node, 101.0)) == [(b"c", 1, tuple(errors.NO_LEADER))]
+
+
 def test_reads_under_way_are_bounded_in_bytes(node):
     """They wait as long as there is no leader, and a message may be large."""
     turn(node, ("softstatec", (2, 0, "follower")))
@@ -449,6 +461,12 @@ def test_a_client_cannot_claim_to_have_received_more_than_was_sent(node):
     turn(node, ask("serializable", [RANGE], received=0))
     turn(node, ask("serializable", [RANGE], received=2**63))
     assert node._windows[b"c"][1] <= node._windows[b"c"][0]
+
+
+def test_a_client_that_a_reply_did_not_reach_watches_no_more(node):
+    ((_, number, ranges),) = turn(node, ask("watch", [("create", b"k")])).on("watchc")
+    turn(node, ("eventc", ("taken", number, 5, 0)))
+    assert turn(node, ("gonec", b"c")).on("watchc") == [("forget", ranges)]
 
 
 # -- bad messages

@@ -136,6 +136,58 @@ def test_a_stream_without_answers_is_given_up(wire):
     assert wire.reports == [(RECEIVER, False)]
 
 
+def test_a_stream_that_moves_may_take_as_long_as_it_needs(wire):
+    """Both ends count from the last message, not from the first."""
+    now, pause = 0.0, 0.4 * limits.SNAPSHOT_TIMEOUT_S
+    wire.begin(now)
+    while wire.to_receiver:
+        now += pause
+        wire.receiver.take(SENDER, parse(wire.to_receiver.pop(0)), now)
+        while wire.to_sender:
+            wire.sender.take(RECEIVER, parse(wire.to_sender.pop(0)), now)
+        wire.sender.expire(now + pause)
+        wire.receiver.expire(now + 4 * pause)
+    assert wire.reports == [(RECEIVER, True)]
+
+
+def test_an_answer_about_an_earlier_stream_ends_no_other(wire):
+    wire.begin()
+    wire.sender.take(RECEIVER, ("fail", "snap-0000000000000001-0000000000000001", "late"), 0.0)
+    assert wire.reports == []
+
+
+def test_an_acknowledgement_of_what_was_not_sent_opens_no_window(wire):
+    wire.begin()
+    wire.sender.take(RECEIVER, ("ack", wire.name, 10**9), 0.0)
+    assert len(wire.to_receiver) == 1 + 2 * limits.SNAPSHOT_WINDOW_CHUNKS
+
+
+def test_chunks_of_another_peer_do_not_disturb_a_stream(wire):
+    wire.begin()
+    wire.run(steps=1)
+    wire.receiver.take(9, parse(wire.to_receiver[0]), 0.0)
+    assert parse(wire.to_sender.pop())[0] == "fail"
+    wire.run()
+    assert wire.reports == [(RECEIVER, True)]
+
+
+def test_a_stream_that_begins_anew_leaves_no_file_open(wire, tmp_path):
+    def open_files():
+        numbers = os.listdir("/proc/self/fd")
+        paths = [os.path.realpath(f"/proc/self/fd/{number}") for number in numbers]
+        return [path for path in paths if path.startswith(f"{tmp_path}/b/snapshots/")]
+
+    wire.begin()
+    while not open_files():
+        assert wire.to_receiver
+        wire.run(steps=1)
+    wire.to_receiver.clear()
+    wire.to_sender.clear()
+    wire.begin()
+    wire.run(steps=1)
+    assert open_files() == []
+
+
 def test_a_receiver_gives_up_and_removes_what_came(wire, tmp_path):
     wire.begin()
     wire.run(steps=5)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,8 @@ from sampan.actors import process, supervisor
 from sampan.actors.processors import Share
 from sampan.config.model import ConfigError, build
 from sampan.config.model import local_cluster as members
+
+from ..client.real_node import free_port
 
 
 class Child:
@@ -88,6 +91,28 @@ def test_a_node_that_cannot_start_again_for_now_waits_as_a_dead_actor_does(
     end_pause(node)
     assert len(node.sentinels) == 5
     assert node.restart_at is None
+
+
+def test_a_node_that_dies_again_and_again_waits_longer_up_to_a_bound(node):
+    pauses = []
+    for _ in range(9):
+        node.start()
+        die(node)
+        pauses.append(node._pause_s)
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+    node.start()
+    node._started_at -= supervisor.HEALTHY_AFTER_S + 1
+    die(node)
+    assert node._pause_s == 0.0, "it lived long enough to be tried at once"
+
+
+def test_one_address_twice_is_found_before_anything_starts(node, monkeypatch):
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setattr(type(node._config), "listen", lambda *_: [address])
+    with ExitStack() as probes:
+        node.check_addresses(probes)
+        with pytest.raises(ConfigError, match="another node"):
+            node.check_addresses(probes)
 
 
 def test_a_node_that_must_not_start_again_does_not(node):

@@ -136,6 +136,20 @@ def test_a_client_that_does_not_read_gets_no_more_than_its_window(node):
     node.check(whole=True)
 
 
+def test_a_node_that_does_not_take_events_is_not_sent_more_than_so_many(node, monkeypatch):
+    """They would wait in its memory; it reads them from history when it comes to them."""
+    monkeypatch.setattr(limits, "WATCH_FEED_BYTES", 10_000)
+    node.ask(0, create())
+    both(node)
+    for _ in range(50):
+        puts(node, 1, size=1_000)
+        node.applier_turn()
+    sizes = [message[3] for message in node.to_node if message[0] == "live"]
+    assert 10_000 < sum(sizes) < 10_000 + 2 * sizes[0]
+    node.settle()
+    node.check(whole=True)
+
+
 def test_a_large_reply_that_was_not_reported_yet_stalls_nobody(node):
     node.ask(0, create())
     both(node)

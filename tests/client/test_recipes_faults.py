@@ -8,6 +8,7 @@ import pytest
 from sampan.client import Client, errors
 from sampan.client.recipes import AsyncLock, DoubleBarrier, Election, Lock
 from sampan.client.recipes._calls import to_the_end
+from sampan.client.recipes._place import Place
 
 from .fake_node import SILENCE
 from .scenario import LONG_S, run
@@ -53,6 +54,72 @@ def test_a_lease_is_given_up_with_a_place_that_cannot_be_taken_back(node, wait):
         with pytest.raises(errors.RequestTimeoutError):
             wait(client, lease)
         check_given_up(lease)
+
+
+TAKE = [
+    lambda client, lease: Lock(client, "line", lease).lock(),
+    lambda client, lease: Lock(client, "line", lease).try_lock(),
+    lambda client, lease: Election(client, "line", lease).campaign("me"),
+]
+TAKE_IDS = ["lock", "try_lock", "campaign"]
+
+
+def first_in_line(header, requests):
+    """Behaviour of a node where whoever lines up is the first, and whoever leaves had a place."""
+    name, *rest = requests[0]
+    if name.startswith("lease_"):
+        return [[0, 1, 7, 60]]
+    if name != "txn":
+        return None
+    lines_up = rest[1][0][0] == "put"
+    return [[0, 9, True, [[0, 9], [0, 9, 0, False, []]] if lines_up else [[0, 9, 1]]]]
+
+
+def lose_when_asked(node, lease):
+    """Have a lease end while the node answers whatever is asked next."""
+    answer = node.behave
+
+    def behave(header, requests):
+        lease.give_up("was lost")
+        return answer(header, requests)
+
+    node.behave = behave
+
+
+@pytest.mark.parametrize("take", TAKE, ids=TAKE_IDS)
+def test_who_comes_first_after_its_lease_was_lost_gets_nothing(node, take):
+    """Somebody else may have been first since."""
+    node.behave = first_in_line
+    with Client([node.endpoint], timeout_s=LONG_S) as client:
+        lease = client.lease(60)
+        lose_when_asked(node, lease)
+        with pytest.raises(errors.LockLostError, match="was lost"):
+            take(client, lease)
+
+
+def test_who_becomes_first_after_its_lease_was_lost_is_told_so(node):
+    async def scenario(client):
+        lease = await client.lease(60)
+        place = Place(client, KEY[0], b"line/", lease, errors.LockLostError)
+        place.revision = KEY[1]
+        lose_when_asked(node, lease)
+        with pytest.raises(errors.LockLostError, match="was lost"):
+            await place.wait_first()
+
+    answers(node, transactions=[[[0, 9, True, [[0, 9, 0, False, []], [0, 9, 1, False, [KEY]]]]]])
+    run([node], scenario, timeout_s=LONG_S)
+
+
+@pytest.mark.parametrize("take", TAKE, ids=TAKE_IDS)
+def test_who_has_lost_its_lease_does_not_line_up(node, take):
+    node.behave = first_in_line
+    with Client([node.endpoint], timeout_s=LONG_S) as client:
+        lease = client.lease(60)
+        lease.give_up("was lost")
+        with pytest.raises(errors.LockLostError, match="was lost"):
+            take(client, lease)
+    asked = [rest[1][0][0] for name, *rest in node.requests("write") if name == "txn"]
+    assert "put" not in asked
 
 
 def test_a_place_that_could_be_taken_back_costs_no_lease(node):

@@ -84,6 +84,24 @@ def test_a_watch_of_what_comes_goes_on_from_its_creation():
         run([one, two], scenario)
 
 
+def test_a_watch_goes_on_after_the_progress_that_it_was_told():
+    """What was before may be compacted by then."""
+    with FakeNode(1) as one, FakeNode(2) as two:
+        for node in (one, two):
+            node.push = on_create(("progress", 7))
+
+        async def scenario(client):
+            watch = client.watch("k", start_revision=4, timeout_s=LONG_S)
+            assert (await anext(watch)).is_progress
+            first, second = (one, two) if created(one) else (two, one)
+            second.push = on_create(("events", 8, False, [event(8)]))
+            first.kill()
+            assert revisions(await anext(watch)) == [8]
+            assert [start for start, _ in created(second)] == [8]
+
+        run([one, two], scenario)
+
+
 def test_half_a_response_is_told_again_as_a_whole():
     with FakeNode(1) as one, FakeNode(2) as two:
         for node in (one, two):

@@ -61,6 +61,13 @@ def test_the_environment_names_every_scalar_key():
 
 
 @pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("1", True), ("False", False), ("0", False)]
+)
+def test_a_variable_that_says_true_or_false(text, value):
+    assert model.from_environment({"SAMPAN_ALLOW_INSECURE": text}) == {"allow_insecure": value}
+
+
+@pytest.mark.parametrize(
     ("environment", "words"),
     [
         ({"SAMPAN_HEARTBEAT_MS": "soon"}, "SAMPAN_HEARTBEAT_MS: expected a whole number"),

@@ -120,6 +120,13 @@ def test_a_refusal_is_remembered_for_a_message_that_comes_again(full):
     assert full.revision == 2
 
 
+def test_what_only_memory_holds_so_far_takes_space(store):
+    before = store.space_bytes()
+    run(store, *[("put", b"%d" % k, bytes(10_000)) for k in range(50)])
+    store.commit()
+    assert store.space_bytes() > before + 50 * 10_000
+
+
 def test_reclaiming_gives_space_back(store):
     for i in range(20):
         run(store, *[("put", b"%d" % k, bytes([i]) * 5000) for k in range(50)])

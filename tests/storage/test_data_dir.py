@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from sampan.storage.data_dir import DataDir
+from sampan.storage.data_dir import DataDir, write_durably
 from sampan.storage.errors import (
     DataDirAccessError,
     DataDirForeignError,
@@ -32,6 +32,12 @@ def test_a_missing_directory_is_created_private_and_complete(path):
         path / "snapshots",
     }
     data_dir.close()
+
+
+def test_a_file_is_on_the_disk_before_its_name_is(tmp_path, disk_calls):
+    file, temporary = tmp_path / "file", tmp_path / "file.tmp"
+    write_durably(file, b"data")
+    assert disk_calls == [("sync", temporary), ("rename", temporary, file), ("sync", tmp_path)]
 
 
 def test_reopening_keeps_the_incarnation_and_wiping_changes_it(path, tmp_path):

@@ -114,6 +114,12 @@ def test_only_what_is_durable_is_marked(tmp_path):
     store.close()
 
 
+def test_a_mark_is_on_the_disk_when_it_was_written(path, disk_calls):
+    mark = path.with_name("log-mark")
+    log_mark.write(mark, log_mark.read(mark)._replace(term=9))
+    assert disk_calls == [("sync", mark)]
+
+
 def test_a_crash_before_the_first_mark(tmp_path):
     LogStore.open(tmp_path / "log").close()
     (tmp_path / "log-mark").unlink()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -169,6 +170,17 @@ def test_a_log_in_use_cannot_be_opened_again_and_can_after_close(tmp_path):
     with pytest.raises(StorageError):
         log.save([entry(2)], None)
     LogStore.open(tmp_path / "log").close()
+
+
+def test_a_sync_makes_rocksdb_wait_for_the_disk(tmp_path, monkeypatch):
+    log = LogStore.open(tmp_path / "log")
+    log.save([entry(1)], None)
+    flushes = []
+    with monkeypatch.context() as patch:
+        patch.setattr(log._db, "_db", SimpleNamespace(flush_wal=flushes.append))
+        log.sync()
+    assert flushes == [True]
+    log.close()
 
 
 def test_saving_goes_on_while_another_thread_syncs(tmp_path):

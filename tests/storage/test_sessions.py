@@ -193,6 +193,17 @@ def test_sessions_end_when_all_answers_are_too_much(store, monkeypatch):
     assert store.write((busy, 8, 1), PUT)[0][1] == 10
 
 
+def test_answers_of_plain_puts_count_among_all(store, monkeypatch):
+    """They are kept without being packed, at once when they are claimed."""
+    monkeypatch.setattr(sessions, "SESSIONS_BYTES_MAX", 8 * sessions._OVERHEAD)
+    idle, busy = store.open_session(), store.open_session()
+    store.write((idle, 1, 1), PUT)
+    for sequence in range(1, 9):
+        store.write((busy, sequence, 1), PUT)
+    assert store.write((busy, 8, 1), PUT) == ((0, 10),)
+    assert store.write((idle, 1, 1), PUT) == EXPIRED
+
+
 def test_refused_requests_have_their_places_in_the_answer_that_is_kept(store):
     session = store.open_session()
     refused = ((0, errors.EMPTY_KEY), (2, errors.REQUEST_TOO_LARGE))

@@ -5,8 +5,9 @@ import os
 import stat
 
 import pytest
+from sampan.storage import snapshot_store
 from sampan.storage.errors import CorruptionError, SnapshotError
-from sampan.storage.snapshot_store import SnapshotStore, snapshot_name
+from sampan.storage.snapshot_store import SYNC_BYTES, SnapshotStore, snapshot_name
 from sampan.storage.state_store import StateStore
 from sampan.transport.codec import pack, unpack
 
@@ -63,6 +64,49 @@ def test_a_snapshot_travels_and_is_installed(nodes, size):
     assert sorted(os.listdir(follower.path)) == ["installed", "snapshots", "state"]
 
 
+def test_a_received_snapshot_is_on_the_disk_before_its_name_is(nodes, disk_calls):
+    leader, follower = nodes
+    leader.snapshots.create(leader.state)
+    disk_calls.clear()
+    transfer(leader, follower)
+    snapshots = follower.path / "snapshots"
+    receiving, target = snapshots / f"{NAME}.receiving", snapshots / NAME
+    named = disk_calls.index(("rename", receiving, target))
+    synced = {path for call, path, *_ in disk_calls[:named] if call == "sync"}
+    files = {receiving / "files" / file.name for file in (target / "files").iterdir()}
+    assert synced == {*files, receiving / "files", receiving / "manifest.tmp", receiving}
+    assert disk_calls[named + 1 :] == [("sync", snapshots)]
+
+
+def test_each_step_of_an_install_is_on_the_disk_before_the_next(nodes, disk_calls):
+    _, follower = nodes
+    name = received(nodes)
+    disk_calls.clear()
+    follower.snapshots.install(name)
+    follower.state = StateStore.open(follower.path / "state")
+    synced = ("sync", follower.path)
+    steps = [call[2].name if call[0] == "rename" else call for call in disk_calls]
+    assert steps == [
+        ("sync", follower.path / "installed.tmp"), "installed", synced,
+        "state.new", synced, "state.old", "state", synced,
+    ]  # fmt: skip
+
+
+def test_a_long_file_goes_to_the_disk_while_it_arrives(tmp_path, disk_calls):
+    """Or all who wait for the disk would wait for the whole of it in the end."""
+    (tmp_path / "snapshots").mkdir()
+    store = SnapshotStore(tmp_path / "snapshots")
+    chunk = bytes(SYNC_BYTES // 2)
+    manifest = (1, 200, 1, (("CURRENT", 6 * len(chunk)),))
+    receiving = store.receive(NAME, pack(manifest))
+    synced_after = []
+    for number in range(6):
+        receiving.write("CURRENT", number * len(chunk), chunk)
+        synced_after.append(len(disk_calls))
+    assert synced_after == [0, 1, 1, 2, 2, 3]
+    receiving.abandon()
+
+
 def received(nodes):
     """The leader's snapshot, complete at the follower, whose state is closed; its name."""
     leader, follower = nodes
@@ -73,6 +117,16 @@ def received(nodes):
     receiving.finish()
     follower.state.close()
     return name
+
+
+def test_an_install_removes_the_snapshots_before_it(nodes):
+    _, follower = nodes
+    older = follower.snapshots.create(follower.state)
+    name = received(nodes)
+    assert follower.snapshots.finished() == [older, name]
+    follower.snapshots.install(name)
+    assert follower.snapshots.finished() == []
+    follower.state = StateStore.open(follower.path / "state")
 
 
 def test_a_snapshot_can_be_made_where_one_was_installed(nodes):
@@ -186,6 +240,22 @@ def test_a_bad_name_or_manifest_touches_nothing(tmp_path, name, manifest):
     with pytest.raises(SnapshotError):
         store.receive(NAME, b"\xc1")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_manifest_of_more_files_than_any_state_has_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshot_store, "FILES_MAX", 5)
+    store = SnapshotStore(tmp_path)
+    files = [("CURRENT", 3), *((f"{n}.sst", 3) for n in range(5))]
+    store.receive(NAME, pack((1, 200, 1, files[:5]))).abandon()
+    with pytest.raises(SnapshotError, match="manifest"):
+        store.receive(NAME, pack((1, 200, 1, files)))
+
+
+def test_a_chunk_longer_than_its_file_is_refused(tmp_path):
+    receiving = SnapshotStore(tmp_path).receive(NAME, pack(GOOD))
+    with pytest.raises(SnapshotError, match="chunk of CURRENT at 0, expected"):
+        receiving.write("CURRENT", 0, b"abcd")
+    receiving.abandon()
 
 
 def test_received_files_are_private_and_never_follow_links(tmp_path):

@@ -1,0 +1,38 @@
+"""How much a node holds for its clients, and whom it may refuse when that is too little."""
+
+import pytest
+from sampan.actors.node import Node
+from sampan.config import limits
+from sampan.transport import errors
+from sampan.transport.codec import pack
+
+from .helpers import turn
+from .test_node import RANGE, SETTINGS, ask, replies
+
+
+@pytest.fixture
+def node(log):
+    return Node(SETTINGS, log)
+
+
+def test_the_answer_of_an_applied_write_is_sent_whatever_its_size(node):
+    """Only a read may be told that it did not happen."""
+    gone = pack([(0, 2, 1, [(b"k", 2, 2, 1, 0, bytes(40 << 20))])])
+    delete = [("delete", b"k", b"", 1)]
+    leader = ("softstatec", (1, 2, "follower"))
+    out = turn(node, leader, *(ask("write", delete, message_id=n) for n in (1, 2)))
+    ((batch_id, _),) = out.on("propc")
+    out = turn(node, ("resultc", ("write", batch_id, [gone, gone])))
+    assert [body for _, _, body in out.on("replyc")] == [gone, gone]
+
+
+def test_reads_under_way_are_bounded_in_number(node, monkeypatch):
+    monkeypatch.setattr(limits, "PENDING_READS_MAX", 3)
+    out = turn(node, *(ask("read", [RANGE], message_id=n) for n in range(4)))
+    assert replies(out) == [(b"c", 3, tuple(errors.TOO_MANY_REQUESTS))]
+
+
+def test_windows_of_clients_that_come_and_go_are_forgotten(node, monkeypatch):
+    monkeypatch.setattr(limits, "CLIENTS_MAX", 10)
+    turn(node, *(ask("serializable", [RANGE], client=b"%d" % n) for n in range(100)))
+    assert list(node._windows) == [b"%d" % n for n in range(90, 100)]
