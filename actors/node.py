@@ -116,7 +116,11 @@ class Node(Actor):
             return
         client, header, body = message
         try:
-            version, message_id, kind, timeout_ms, received, stamp = self._header(header)
+            version, message_id, *fields = self._opening(header)
+            if version != requests.PROTOCOL_VERSION:
+                self._fail(Asked(client, message_id, "", b"", {}, 0.0), errors.UNSUPPORTED_VERSION)
+                return
+            kind, timeout_ms, received, stamp = self._fields(*fields)
         except (CodecError, TypeError, ValueError):
             self.dropped += 1  # nothing in it can be trusted, not even whom to answer
             return
@@ -126,8 +130,6 @@ class Node(Actor):
         take = self._kinds.get(kind) if type(kind) is str else None
         if self._stopping:
             self._fail(asked, errors.STOPPED)
-        elif version != requests.PROTOCOL_VERSION:
-            self._fail(asked, errors.UNSUPPORTED_VERSION)
         elif take is None:
             self._fail(asked, errors.UNKNOWN_KIND)
         elif not self._window_open(client, received):
@@ -138,18 +140,25 @@ class Node(Actor):
             self._take(asked, take)
 
     @staticmethod
-    def _header(header: bytes) -> tuple[int, int, Any, int, int, Any]:
-        version, message_id, kind, *rest = unpack_header(header)
-        numbers = (version, message_id, *rest)
-        if set(map(type, numbers)) != {int} or not 0 <= min(numbers) <= max(numbers) < 2**64:
+    def _opening(header: bytes) -> tuple[Any, ...]:
+        """The header, of which every version has the first two fields."""
+        fields = unpack_header(header)
+        if type(fields) is not tuple or not all(map(requests.is_u64, fields[:2])):
+            raise CodecError("not a request header")
+        return fields
+
+    @staticmethod
+    def _fields(kind: Any, *rest: Any) -> tuple[Any, int, int, Any]:
+        """What follows in this version."""
+        if not all(map(requests.is_u64, rest)):
             raise CodecError("not a request header")
         if len(rest) <= 2:
             timeout_ms, received = (*rest, 0, 0)[:2]
-            return version, message_id, kind, timeout_ms, received, None
+            return kind, timeout_ms, received, None
         timeout_ms, received, session, sequence, acknowledged_below = rest
         if kind != requests.KIND_WRITE or not session or not acknowledged_below <= sequence:
             raise CodecError("not a stamp of a write")
-        return version, message_id, kind, timeout_ms, received, tuple(rest[2:])
+        return kind, timeout_ms, received, rest[2:]
 
     def _take(self, asked: Asked, take: Callable[[Asked, Any], None]) -> None:
         try:

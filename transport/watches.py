@@ -53,7 +53,7 @@ def check_create(request: tuple[Any, ...]) -> WireError | None:
     if type(key) is not bytes or type(range_end) is not bytes:
         return errors.malformed("create: key and range_end are bin")
     if not all(type(number) is int and 0 <= number <= U63_MAX for number in numbers):
-        return errors.malformed("create: start_revision, flags and watch_id are unsigned integers")
+        return errors.malformed("create: start_revision, flags and watch_id are 0 to 2^63 - 1")
     if len(numbers) > 1 and numbers[1] > FLAGS_MAX:
         return errors.malformed(f"create: flags is 0 to {FLAGS_MAX}")
     if range_end not in (b"", b"\x00") and key >= range_end:

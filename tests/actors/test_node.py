@@ -487,6 +487,12 @@ def test_a_client_that_a_reply_did_not_reach_watches_no_more(node):
         (b"c", pack((1, True, "write")), pack([PUT])),
         (b"c", pack((1, 1, "write", 0, 0, 0)), pack([PUT])),
         (b"c", pack((1, 1, "write", "soon")), pack([PUT])),
+        (b"c", pack((1, 1, "write", 0, 0, 0, 0, 0, 1)), pack([PUT])),
+        (b"c", pack((2,)), pack([PUT])),
+        (b"c", pack((2, -1)), pack([PUT])),
+        (b"c", pack((2, 2.5, "write")), pack([PUT])),
+        (b"c", pack((-2, 1, "write")), pack([PUT])),
+        (b"c", pack(b"\2\1\1"), pack([PUT])),
         (b"c", pack({"version": 1}), pack([PUT])),
         (b"c", pack(1.5), pack([PUT])),
     ],
@@ -494,6 +500,16 @@ def test_a_client_that_a_reply_did_not_reach_watches_no_more(node):
 def test_a_header_that_makes_no_sense_is_dropped_and_counted(node, frames):
     assert turn(node, ("clientc", frames)) == []
     assert node.dropped == 1
+
+
+@pytest.mark.parametrize(
+    "rest", [(), (5, "x"), ("read", 1000, 0, 0, 0, 0, 1), ("read", 1, 0, 5, 0), ([], {}, None, 1.5)]
+)
+def test_another_version_is_refused_whatever_its_headers_look_like(node, rest):
+    """Else a client that would speak an older one, too, waits for an answer in vain."""
+    out = turn(node, ("clientc", (b"c", pack((2, 2**64 - 1, *rest)), b"\xc1")))
+    assert replies(out) == [(b"c", 2**64 - 1, tuple(errors.UNSUPPORTED_VERSION))]
+    assert node.dropped == 0
 
 
 @pytest.mark.parametrize(
