@@ -376,17 +376,6 @@ def test_a_read_that_found_no_leader_in_time_says_so(node):
     assert replies(tick(node, 101.0)) == [(b"c", 1, tuple(errors.NO_LEADER))]
 
 
-def test_reads_under_way_are_bounded_in_bytes(node):
-    """They wait as long as there is no leader, and a message may be large."""
-    turn(node, ("softstatec", (2, 0, "follower")))
-    body = pack([("range", bytes([1]) * 1_000_000)])
-    count = limits.PENDING_BYTES_MAX // len(body)
-    for n in range(count):
-        assert turn(node, ask("read", body, message_id=n)) == []
-    out = turn(node, ask("read", body))
-    assert replies(out) == [(b"c", 1, tuple(errors.TOO_MANY_REQUESTS))]
-
-
 def test_writes_are_not_reads(node):
     for kind, request in (("read", PUT), ("serializable", PUT), ("write", RANGE)):
         ((_, _, results),) = replies(turn(node, ask(kind, [request])))

@@ -26,6 +26,17 @@ def test_the_answer_of_an_applied_write_is_sent_whatever_its_size(node):
     assert [body for _, _, body in out.on("replyc")] == [gone, gone]
 
 
+def test_reads_under_way_are_bounded_in_bytes(node):
+    """They wait as long as there is no leader, and a message may be large."""
+    turn(node, ("softstatec", (2, 0, "follower")))
+    body = pack([("range", bytes([1]) * 1_000_000)])
+    count = limits.PENDING_BYTES_MAX // len(body)
+    for n in range(count):
+        assert turn(node, ask("read", body, message_id=n)) == []
+    out = turn(node, ask("read", body))
+    assert replies(out) == [(b"c", 1, tuple(errors.TOO_MANY_REQUESTS))]
+
+
 def test_reads_under_way_are_bounded_in_number(node, monkeypatch):
     monkeypatch.setattr(limits, "PENDING_READS_MAX", 3)
     out = turn(node, *(ask("read", [RANGE], message_id=n) for n in range(4)))
