@@ -85,13 +85,13 @@ def _run(config: ClusterConfig, command: str) -> int:
         members = [config.member(config.node)]
     else:
         members = list(config.members)
-    live = command == "up" and sys.stdout.isatty()
+    live = command == "up" and sys.stdout is not None and sys.stdout.isatty()
     log_path = _log_file(config) if live else ""
     log: Any = logging.setup(config.log_level, log_path, node="-", actor="supervisor")
     for name in model.unknown_in_environment():
         log.warning("unrecognized environment variable", variable=name)
     supervisor = Supervisor(config, members, log_path, log)
-    table = StatusTable(supervisor, live=live, log_path=log_path)
+    table = StatusTable(supervisor, live=live, log_path=log_path, log=log)
     if command == "up":
         return supervisor.run(table.show, tick_s=0.5 if live else 2.0)
     return supervisor.run(lambda: None, tick_s=60.0)

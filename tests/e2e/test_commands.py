@@ -364,6 +364,32 @@ def test_ctrl_c_while_processes_start_is_for_their_supervisor(make_cluster, inte
     cluster.stop()
 
 
+# -- output
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_up_runs_on_without_anybody_to_show_its_state_to(tmp_path, closed):
+    """`sampan up | head -1`, and `sampan up >&-`."""
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
+    pids = tmp_path / "data" / "n1" / "pids.json"
+    with (tmp_path / "up.log").open("wb") as log:
+        up = subprocess.Popen(
+            ["sh", "-c", f'exec "$@" {">&-" * closed}', "sh", *COMMAND, "up", "--config", config],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+        )  # fmt: skip
+    up.stdout.close()
+    try:
+        wait_for(pids.exists, "a start")
+        if not closed:
+            wait_for(lambda: "cannot show" in (tmp_path / "up.log").read_text(), "the first line")
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(60) == 0
+        assert "Traceback" not in (tmp_path / "up.log").read_text()
+    finally:
+        up.kill()
+        up.wait()
+
+
 # -- open files
 
 
