@@ -104,4 +104,9 @@ def _log_file(config: ClusterConfig) -> str:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"data_dir {folder} cannot be made: {error.strerror}") from error
-    return str(folder / "sampan.log")
+    path = folder / "sampan.log"
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise ConfigError(f"the log {path} cannot be opened: {error.strerror}") from error
+    return str(path)

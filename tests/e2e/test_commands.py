@@ -164,6 +164,24 @@ def test_a_note_of_local_sockets_that_is_a_directory(tmp_path):
     assert "Is a directory" in refused("up", "--config", config)
 
 
+def test_a_log_that_cannot_be_opened(tmp_path):
+    """It is a file where the table has the terminal."""
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
+    (tmp_path / "data" / "sampan.log").mkdir(parents=True)
+    ours, theirs = os.openpty()
+    try:
+        ran = subprocess.run(
+            [*COMMAND, "up", "--config", config], stdin=subprocess.DEVNULL, stdout=theirs,
+            stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("sampan: the log ")
+    assert ran.stderr.endswith("sampan.log cannot be opened: Is a directory\n")
+
+
 # -- configurations
 
 
