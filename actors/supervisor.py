@@ -355,7 +355,9 @@ def _check_socket_paths() -> None:
     try:
         folder = Path(tempfile.gettempdir()) / RUNTIME_NAME_LIKE
         for actor in channels.ACTORS:
-            endpoints.ipc(folder, actor)
+            endpoints.ipc(folder, actor).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{str(folder.parent)!r} is not UTF-8; set TMPDIR to another") from error
     except (endpoints.EndpointError, OSError) as error:
         raise ConfigError(f"no directory for local sockets: {error}") from error
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 
 import pytest
 from sampan.actors import processors
@@ -147,6 +148,12 @@ def test_a_temporary_directory_with_too_long_a_name(tmp_path):
     long.mkdir()
     text = refused("up", "--config", config, env={"TMPDIR": str(long)})
     assert "set TMPDIR shorter" in text
+
+
+def test_a_temporary_directory_whose_name_is_no_text(tmp_path):
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "processes", nodes=1))
+    with tempfile.TemporaryDirectory(prefix="\udcff") as other:
+        assert "is not UTF-8" in refused("up", "--config", config, env={"TMPDIR": other})
 
 
 def test_a_note_of_local_sockets_that_is_a_directory(tmp_path):
