@@ -85,13 +85,13 @@ def _run(config: ClusterConfig, command: str) -> int:
         members = [config.member(config.node)]
     else:
         members = list(config.members)
-    live = command == "up" and sys.stdout.isatty()
+    live = command == "up" and sys.stdout is not None and sys.stdout.isatty()
     log_path = _log_file(config) if live else ""
     log: Any = logging.setup(config.log_level, log_path, node="-", actor="supervisor")
     for name in model.unknown_in_environment():
         log.warning("unrecognized environment variable", variable=name)
     supervisor = Supervisor(config, members, log_path, log)
-    table = StatusTable(supervisor, live=live, log_path=log_path)
+    table = StatusTable(supervisor, live=live, log_path=log_path, log=log)
     if command == "up":
         return supervisor.run(table.show, tick_s=0.5 if live else 2.0)
     return supervisor.run(lambda: None, tick_s=60.0)
@@ -104,4 +104,9 @@ def _log_file(config: ClusterConfig) -> str:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"data_dir {folder} cannot be made: {error.strerror}") from error
-    return str(folder / "sampan.log")
+    path = folder / "sampan.log"
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        raise ConfigError(f"the log {path} cannot be opened: {error.strerror}") from error
+    return str(path)

@@ -1,5 +1,7 @@
 """The table that `sampan up` shows: what each node says of itself, asked as any client would."""
 
+import os
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -12,6 +14,10 @@ from .supervisor import NodeSupervisor, Supervisor
 
 COLUMNS = "node   role       term    commit   applied  leader  requests/s  state"
 CLEAR_TO_END = "\x1b[J"
+_FIELDS = {
+    "role": str, "term": int, "commit": int, "applied": int, "leader": int, "requests": int
+}  # fmt: skip
+"""What is shown of a status."""
 
 
 class _Seen(NamedTuple):
@@ -23,7 +29,8 @@ class _Seen(NamedTuple):
 class StatusTable:
     """Asks all nodes, then prints: redrawn in place on a terminal, a line a change elsewhere."""
 
-    def __init__(self, supervisor: Supervisor, *, live: bool, log_path: str) -> None:
+    def __init__(self, supervisor: Supervisor, *, live: bool, log_path: str, log: Any) -> None:
+        self._log = log
         self._nodes = supervisor.nodes
         self._live = live
         self._log_path = log_path
@@ -33,6 +40,7 @@ class StatusTable:
         self._seen: dict[str, _Seen] = {}
         self._lines = 0
         self._said = ""
+        self._mute = False
 
     def show(self) -> None:
         """Take the answers to the last round's questions, print, ask again."""
@@ -74,6 +82,10 @@ class StatusTable:
             self._seen.pop(name, None)  # whoever listens there is not a node
 
     def _note(self, name: str, status: Any) -> None:
+        if not isinstance(status, dict):
+            raise TypeError("no status")
+        if not all(isinstance(status.get(field), kind) for field, kind in _FIELDS.items()):
+            raise TypeError("another status")
         now = time.monotonic()
         before = self._seen.get(name)
         rate = 0.0
@@ -108,7 +120,7 @@ class StatusTable:
         clients = ", ".join(node.member.client for node in self._nodes)
         lines = [COLUMNS, *rows, "", f"clients: {clients}   log: {self._log_path}   Ctrl-C stops"]
         up = f"\x1b[{self._lines}F" if self._lines else ""
-        print(up + CLEAR_TO_END + "\n".join(lines), flush=True)
+        self._print(up + CLEAR_TO_END + "\n".join(lines))
         self._lines = len(lines)
 
     def _say_changes(self) -> None:
@@ -122,4 +134,16 @@ class StatusTable:
         line = "; ".join(facts)
         if line != self._said:
             self._said = line
-            print(line, flush=True)
+            self._print(line)
+
+    def _print(self, text: str) -> None:
+        """A reader that has left and a full disk are no reason to stop the nodes."""
+        if self._mute:
+            return
+        try:
+            print(text, flush=True)
+        except OSError as error:
+            self._mute = True
+            self._log.warning("cannot show the nodes' state any more", reason=error.strerror)
+            # What is left in the buffer is flushed at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -94,9 +94,9 @@ class NodeSupervisor:
         for address in self._config.listen(self.member):
             host, port = endpoints.parse(address)
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            probe = probes.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                probe = probes.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((host, port))
                 probe.listen()  # what is only bound does not keep others from the address
             except OSError as error:
@@ -164,7 +164,7 @@ class NodeSupervisor:
                 # A power failure leaves it empty or full of zeros.
                 self._log.warning("does not name a directory of local sockets", file=str(note))
         self._runtime_dir = tempfile.mkdtemp(prefix=RUNTIME_PREFIX)
-        note.write_text(self._runtime_dir, encoding="utf-8")
+        note.write_bytes(os.fsencode(self._runtime_dir))
 
     def _write_pids(self) -> None:
         """Tell tools and people which process is which. The node does without it when it must."""
@@ -311,8 +311,10 @@ class Supervisor:
             for node in self.nodes:
                 node.start_first()
             next_tick = time.monotonic() + tick_s
-            while not self._stopping and not all(node.failed for node in self.nodes):
+            while not self._is_over():
                 self._wait(next_tick)
+                if self._is_over():
+                    break  # whoever has died got the signal, too, as a process group does
                 for node in self.nodes:
                     node.check()
                 if time.monotonic() >= next_tick:
@@ -322,6 +324,9 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             self._stop()
         return 0 if self._stopping else 1
+
+    def _is_over(self) -> bool:
+        return self._stopping or all(node.failed for node in self.nodes)
 
     def _stop(self) -> None:
         """All nodes side by side, each in order."""
@@ -350,7 +355,9 @@ def _check_socket_paths() -> None:
     try:
         folder = Path(tempfile.gettempdir()) / RUNTIME_NAME_LIKE
         for actor in channels.ACTORS:
-            endpoints.ipc(folder, actor)
+            endpoints.ipc(folder, actor).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{str(folder.parent)!r} is not UTF-8; set TMPDIR to another") from error
     except (endpoints.EndpointError, OSError) as error:
         raise ConfigError(f"no directory for local sockets: {error}") from error
 

@@ -31,7 +31,8 @@ def _observe(run: Run, name: bytes) -> None:
 
     printer = run.printer()
     try:
-        with run.client() as client, signals(), suppress(Canceled):
+        with run.client() as client, signals() as caught, suppress(Canceled):
+            caught.let_go()
             for response in Election(client, name).observe_responses():
                 printer.range(response)
                 run.stdout.flush()
@@ -44,7 +45,11 @@ def _campaign(run: Run, name: bytes, proposal: bytes) -> None:
 
     expired = "elect: session expired"
     printer = run.printer()
-    with run.client() as client, signals(), session(client, SESSION_TTL_S, expired) as lease:
+    with (
+        run.client() as client,
+        signals() as caught,
+        session(client, caught, SESSION_TTL_S, expired) as lease,
+    ):
         election = Election(client, name, lease)
         election.campaign(proposal)
         printer.range(client.get(election.key))

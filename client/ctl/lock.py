@@ -26,15 +26,18 @@ SESSION_TTL_S = 60
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Canceled(Exception):
+class Canceled(CommandError):
     """SIGINT or SIGTERM came."""
+
+    def __init__(self) -> None:
+        super().__init__("context canceled")
 
 
 class Signals:
     """Raises `Canceled` at the first signal, unless `held_back`."""
 
     def __init__(self) -> None:
-        self.held_back = False
+        self.held_back = True
         self._came = False
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -43,38 +46,41 @@ class Signals:
         if not came and not self.held_back:
             raise Canceled
 
+    def let_go(self) -> None:
+        """Hold signals back no more. Raises `Canceled` if one came meanwhile."""
+        self.held_back = False
+        if self._came:
+            raise Canceled
+
 
 @contextmanager
 def signals() -> Iterator[Signals]:
-    """Catches SIGINT and SIGTERM while the block runs.
-
-    Raises:
-        CommandError: one came, and the block did not expect it.
-    """
+    """Catches SIGINT and SIGTERM while the block runs; held back until the block lets them go."""
     caught = Signals()
     before = [signal.signal(number, caught.on_signal) for number in SIGNALS]
     try:
         yield caught
-    except Canceled as error:
-        raise CommandError("context canceled") from error
     finally:
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)
 
 
 @contextmanager
-def session(client: "Client", ttl_s: int, expired: str) -> Iterator[Lease]:
-    """A lease that is revoked at the end.
+def session(client: "Client", caught: Signals, ttl_s: int, expired: str) -> Iterator[Lease]:
+    """A lease that is revoked at the end. Signals are let go in between: one that came with the
+    grant, or with the revocation, would leave the lease.
 
     Raises:
         CommandError: what was held by it was lost; it says `expired`.
     """
     lease = client.lease(ttl_s)
     try:
+        caught.let_go()
         yield lease
     except errors.LockLostError as error:
         raise CommandError(expired) from error
     finally:
+        caught.held_back = True
         with suppress(errors.SampanError):  # else it ends by itself
             lease.revoke()
 
@@ -102,7 +108,11 @@ def lock(run: Run) -> None:
     ttl_s = run.flags["ttl"] if run.flags["ttl"] > 0 else SESSION_TTL_S
     expired = "session expired"
     printer = run.printer()
-    with run.client() as client, signals() as caught, session(client, ttl_s, expired) as lease:
+    with (
+        run.client() as client,
+        signals() as caught,
+        session(client, caught, ttl_s, expired) as lease,
+    ):
         held = Lock(client, os.fsencode(name), lease)
         held.lock()
         if command:

@@ -95,9 +95,13 @@ def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO
 def main() -> int:
     """Entry point."""
     try:
-        return run(sys.argv[1:], sys.stdin.buffer, sys.stdout.buffer, sys.stderr.buffer)
-    except BrokenPipeError:
+        exit_code = run(sys.argv[1:], sys.stdin.buffer, sys.stdout.buffer, sys.stderr.buffer)
+        sys.stdout.flush()
+        return exit_code
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush is quiet
+        if not isinstance(error, BrokenPipeError):  # a full disk, say
+            report(CommandError(error.strerror or str(error)), sys.stderr.buffer)
         return EXIT_ERROR
     except KeyboardInterrupt:
         # End as by the signal, as etcdctl does: a shell's loop around this ends as well.

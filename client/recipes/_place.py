@@ -6,12 +6,14 @@ first. Each watches only the one just before it, so that one departure wakes one
 holder to the next, which is what makes it a fencing token.
 """
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 from ...transport import errors as wire
 from .. import errors, ops
 from ..lease import LeaseState
-from ..ops import Compare, RangeOptions
+from ..ops import Compare, RangeOptions, Request
+from ..types import TxnResponse
 from ._calls import Calls, to_the_end
 
 FIRST: RangeOptions = {"prefix": True, "sort_by": "create", "sort_order": "ascend", "limit": 1}
@@ -39,6 +41,7 @@ class Place:
         self._line = line
         self._lease = lease
         self._lost = lost
+        self._entry = Entry(client, key, lease)
         self.key = key
         self.revision = 0
 
@@ -49,11 +52,9 @@ class Place:
             errors.LockLostError: the lease has ended, or may have.
         """
         oldest = ops.get(self._line, **FIRST)
-        put = ops.put(self.key, value, lease=self._lease.id)
-        absent = ops.create_revision(self.key) == 0
         self.check()
         try:
-            answer = await self._client.txn([absent], [put, oldest], [ops.get(self.key), oldest])
+            answer = await self._entry.put(value, [oldest], [ops.get(self.key), oldest])
         except errors.LeaseNotFoundError as error:
             self._raise_lost(error)
         mine, first = answer.responses
@@ -144,7 +145,7 @@ class Place:
 
     async def abandon(self) -> None:
         """Stop waiting, also when it is not known whether the key was put."""
-        await withdraw(self._client, self.key, self._lease)
+        await self._entry.withdraw()
 
     def _raise_gone(self) -> NoReturn:
         self.check()  # a lease that has ended took the key with it
@@ -156,22 +157,50 @@ class Place:
         raise self._lost(wire.NOT_FOUND, text) from cause
 
 
-async def withdraw(client: Calls, key: bytes, lease: LeaseState) -> None:
-    """Delete a key if it exists and is the lease's, also when the caller is being cancelled.
+class Entry:
+    """A key that a lease puts in a line, and takes back whatever became of the put."""
 
-    When that fails, the lease is given up. Otherwise the key of somebody who neither waits nor
-    holds would keep all others out for as long as the lease is renewed.
-    """
-    _, cancelled = await to_the_end(client, _delete_or_give_up(client, key, lease))
-    if cancelled is not None:
-        raise cancelled
+    def __init__(self, client: Calls, key: bytes, lease: LeaseState) -> None:
+        self._client = client
+        self._key = key
+        self._lease = lease
+        self._may_come = False  # the put may be under way still
 
-
-async def _delete_or_give_up(client: Calls, key: bytes, lease: LeaseState) -> None:
-    try:
-        await client.txn([ops.lease(key) == lease.id], [ops.delete(key)])
-    except BaseException as error:
-        name = key.decode(errors="replace")
-        lease.give_up(f"was given up, since {name!r} could not be deleted: {error!r}")
-        if not isinstance(error, errors.SampanError):
+    async def put(
+        self, value: bytes, success: Sequence[Request], failure: Sequence[Request]
+    ) -> TxnResponse:
+        """Put the key and run `success`, or run `failure` if the key is there already."""
+        absent = ops.create_revision(self._key) == 0
+        put = ops.put(self._key, value, lease=self._lease.id)
+        self._may_come = True
+        try:
+            answer = await self._client.txn([absent], [put, *success], failure)
+        except errors.NotAppliedError:
+            self._may_come = False
             raise
+        self._may_come = False
+        return answer
+
+    async def withdraw(self) -> None:
+        """Delete the key if it exists and is the lease's, also when the caller is being cancelled.
+
+        When that fails, the lease is given up. Otherwise the key of somebody who neither waits nor
+        holds would keep all others out for as long as the lease is renewed. The same when there was
+        nothing to delete and nobody knows what became of the put: it may come after the deletion.
+        """
+        _, cancelled = await to_the_end(self._client, self._delete_or_give_up())
+        if cancelled is not None:
+            raise cancelled
+
+    async def _delete_or_give_up(self) -> None:
+        name = self._key.decode(errors="replace")
+        is_own = ops.lease(self._key) == self._lease.id
+        try:
+            answer = await self._client.txn([is_own], [ops.delete(self._key)])
+        except BaseException as error:
+            self._lease.give_up(f"was given up, since {name!r} could not be deleted: {error!r}")
+            if not isinstance(error, errors.SampanError):
+                raise
+        else:
+            if self._may_come and not answer.succeeded:
+                self._lease.give_up(f"was given up, since {name!r} may yet be put")

@@ -9,7 +9,7 @@ from ..lease import Lease, LeaseState
 from ..ops import Bytes, to_bytes
 from ..sync import Client
 from ._calls import Blocking, Calls, finish
-from ._place import withdraw
+from ._place import Entry
 
 
 class AsyncBarrier:
@@ -70,24 +70,23 @@ class AsyncDoubleBarrier:
         self._client = client
         self._line = to_bytes(name) + b"/"
         self._key = self._line + b"%x" % lease.id
+        self._entry = Entry(client, self._key, lease)
         self._lease = lease
         self._count = count
 
     async def enter(self) -> None:
-        """Wait until all have entered. Cancelled or failed it takes back its own entrance; if even
-        that fails, it gives up the lease.
+        """Wait until all have entered. Cancelled or failed it takes back its own entrance; if
+        that is not certain, it gives up the lease.
 
         Raises:
             errors.BarrierFullError: `count` others are inside.
             errors.LeaseLostError: the lease has ended, or may have, while it waited.
         """
-        absent = ops.create_revision(self._key) == 0
-        put = ops.put(self._key, b"", lease=self._lease.id)
         look = ops.get(self._line, prefix=True, keys_only=True)
         self._lease.check()
         try:
             try:
-                answer = await self._client.txn([absent], [put, look], [look])
+                answer = await self._entry.put(b"", [look], [look])
             except errors.LeaseNotFoundError as error:
                 raise errors.LockLostError(error.code, error.text) from error
             inside = {kv.key for kv in answer.responses[-1].kvs}
@@ -96,7 +95,7 @@ class AsyncDoubleBarrier:
                 raise errors.BarrierFullError(wire.FAILED_PRECONDITION, text)
             await self._follow(inside, answer.header.revision, self._all_inside, self._lease)
         except BaseException:
-            await withdraw(self._client, self._key, self._lease)
+            await self._entry.withdraw()
             raise
 
     async def leave(self) -> None:

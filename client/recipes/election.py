@@ -81,7 +81,7 @@ class AsyncElection:
     async def campaign(self, value: Bytes) -> int:
         """Stand, wait until elected, and return the token.
 
-        Cancelled or failed it withdraws; if even that fails, it gives up the lease. Who leads
+        Cancelled or failed it withdraws; if that is not certain, it gives up the lease. Who leads
         already proclaims the value.
 
         Args:

@@ -79,8 +79,8 @@ class AsyncLock:
     async def lock(self) -> int:
         """Wait for it, and return the token. Held already, it returns at once.
 
-        Cancelled or failed it takes back its place in the line; if even that fails, it gives up the
-        lease, with which its place ends.
+        Cancelled or failed it takes back its place in the line; if that is not certain, it gives up
+        the lease, with which its place ends.
 
         Raises:
             errors.LockLostError: the lease has ended, or may have, while it waited.

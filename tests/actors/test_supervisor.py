@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,7 +36,7 @@ class Child:
     def kill(self):
         self.exitcode = self.exitcode or -9
 
-    def join(self):
+    def join(self, _timeout_s=None):
         assert self.exitcode is not None
 
     def close(self):
@@ -79,7 +80,7 @@ def test_a_node_that_cannot_start_again_for_now_waits_as_a_dead_actor_does(
     """Whether its own disk is full or that of the local sockets, or a process cannot be made."""
     node.start()
     die(node)
-    for place, name in ((tempfile, "mkdtemp"), (type(tmp_path), "write_text"), (Child, "start")):
+    for place, name in ((tempfile, "mkdtemp"), (type(tmp_path), "write_bytes"), (Child, "start")):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, fail)
             end_pause(node)
@@ -168,3 +169,44 @@ def test_whoever_is_started_with_interrupts_blocked_has_them_blocked():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout == b"True\n"
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_directory_for_sockets_whose_name_is_no_text(node, data, tmp_path, monkeypatch):
+    other = tmp_path / "\udcff"
+    other.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(other))
+    node.start()
+    assert os.path.isdir((data / "runtime").read_bytes())
+
+
+def test_a_machine_without_such_sockets_is_a_sentence(node, monkeypatch):
+    def none(*_arguments):
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    monkeypatch.setattr(socket, "socket", none)
+    with (
+        ExitStack() as probes,
+        pytest.raises(ConfigError, match=r"n1: cannot bind .* not supported"),
+    ):
+        node.check_addresses(probes)
+
+
+def test_processes_that_end_with_their_supervisors_signal_have_not_died(
+    tmp_path, monkeypatch, log, own_signals
+):
+    """A process group gets it together."""
+
+    def all_end(_self, _next_tick):
+        for child in made.nodes[0]._children.values():
+            child.exitcode = 0
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(supervisor, "_spawn", SimpleNamespace(Process=Child))
+    monkeypatch.setattr(supervisor.NodeSupervisor, "check_addresses", lambda *_: None)
+    monkeypatch.setattr(supervisor.Supervisor, "_wait", all_end)
+    monkeypatch.setattr(supervisor, "_raise_open_files", lambda _log: None)
+    config = build(members(1, 2379) | {"data_dir": str(tmp_path / "data")}, "here")
+    made = supervisor.Supervisor(config, list(config.members), "", log)
+    with made._signals_in, made._signals_out:
+        assert made.run(lambda: None, 60.0) == 0
+    assert "actor died; the node starts again" not in [event for event, _ in log.events]

@@ -14,6 +14,7 @@ from .fake_node import SILENCE
 from .scenario import LONG_S, run
 
 TIMEOUT_S = 0.3
+NO_SPACE = [8, "etcdserver: mvcc: database space exceeded", "not applied"]
 KEY = [b"line/7", 1, 1, 1, 7, b""]
 
 
@@ -37,7 +38,7 @@ def check_given_up(lease):
     assert not lease.alive
 
 
-@pytest.mark.parametrize(
+each_who_waits = pytest.mark.parametrize(
     "wait",
     [
         lambda client, lease: Lock(client, "line", lease).try_lock(),
@@ -47,6 +48,9 @@ def check_given_up(lease):
     ],
     ids=["try_lock", "lock", "campaign", "enter"],
 )
+
+
+@each_who_waits
 def test_a_lease_is_given_up_with_a_place_that_cannot_be_taken_back(node, wait):
     answers(node, transactions=[])
     with Client([node.endpoint], timeout_s=TIMEOUT_S) as client:
@@ -128,6 +132,28 @@ def test_a_place_that_could_be_taken_back_costs_no_lease(node):
         lease = client.lease(60, timeout_s=30)
         with pytest.raises(errors.RequestTimeoutError):
             Lock(client, "line", lease).lock()
+        lease.check()
+
+
+@each_who_waits
+def test_a_put_that_may_come_after_its_place_was_taken_back_costs_the_lease(node, wait):
+    """By another node, say: what was not there yet could not be deleted."""
+    answers(node, transactions=[SILENCE, [[0, 9, False, []]]])
+    with Client([node.endpoint], timeout_s=TIMEOUT_S, exactly_once=False) as client:
+        lease = client.lease(60, timeout_s=30)
+        with pytest.raises(errors.RequestTimeoutError):
+            wait(client, lease)
+        with pytest.raises(errors.LeaseLostError, match="since 'line/7' may yet be put"):
+            lease.check()
+
+
+@each_who_waits
+def test_a_put_that_was_refused_costs_no_lease(node, wait):
+    answers(node, transactions=[[NO_SPACE], [[0, 9, False, []]]])
+    with Client([node.endpoint], timeout_s=30) as client:
+        lease = client.lease(60)
+        with pytest.raises(errors.NoSpaceError):
+            wait(client, lease)
         lease.check()
 
 

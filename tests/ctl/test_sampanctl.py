@@ -1,10 +1,13 @@
 """What sampanctl does that etcdctl does not, and the installed command itself."""
 
 import io
+import os
+import signal
 import subprocess
 
 import pytest
 from sampan import __version__
+from sampan.client import Client, lease_calls
 from sampan.client.ctl import gofmt
 from sampan.client.ctl import main as ctl
 
@@ -129,3 +132,53 @@ def test_a_command_that_only_etcdctl_has_below_one_of_ours(sampan):
     exit_code, out, _ = run("--endpoints", sampan, "check", "d")
     assert exit_code == 0
     assert out.startswith("NAME:\n\tcheck - "), "its help, as for any unknown word there"
+
+
+def test_output_that_nobody_reads():
+    """However little it is: it may wait in a buffer until the end."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as output:
+        ran = subprocess.run([SAMPANCTL, "version"], stdout=output, stderr=subprocess.PIPE)
+    assert (ran.returncode, ran.stderr) == (1, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_output_on_a_full_disk():
+    with open("/dev/full", "wb") as output:
+        ran = subprocess.run([SAMPANCTL, "version"], stdout=output, stderr=subprocess.PIPE)
+    assert (ran.returncode, ran.stderr) == (1, b"Error: No space left on device\n")
+
+
+WAITING = [["lock", "a"], ["elect", "e", "v"]]
+
+
+@pytest.mark.parametrize("line", WAITING)
+def test_an_interrupt_right_after_the_grant_leaves_no_lease(sampan, monkeypatch, line):
+    granted = lease_calls._granted
+
+    def interrupted(answer):
+        os.kill(os.getpid(), signal.SIGINT)
+        return granted(answer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease_calls, "_granted", interrupted)
+        assert run("--endpoints", sampan, *line) == (1, "", "Error: context canceled\n")
+    with Client([sampan]) as client:
+        assert client.leases().leases == []
+
+
+@pytest.mark.parametrize("line", [*WAITING, ["elect", "-l", "e"]])
+def test_an_interrupt_while_handlers_are_installed(sampan, monkeypatch, line):
+    install = signal.signal
+
+    def interrupted(number, handler):
+        before = install(number, handler)
+        if number == signal.SIGINT and getattr(handler, "__name__", "") == "on_signal":
+            os.kill(os.getpid(), signal.SIGINT)
+        return before
+
+    monkeypatch.setattr(signal, "signal", interrupted)
+    watches = line[1] == "-l"
+    ended = (0, "", "") if watches else (1, "", "Error: context canceled\n")
+    assert run("--endpoints", sampan, *line) == ended

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 
 import pytest
 from sampan.actors import processors
@@ -149,6 +150,12 @@ def test_a_temporary_directory_with_too_long_a_name(tmp_path):
     assert "set TMPDIR shorter" in text
 
 
+def test_a_temporary_directory_whose_name_is_no_text(tmp_path):
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "processes", nodes=1))
+    with tempfile.TemporaryDirectory(prefix="\udcff") as other:
+        assert "is not UTF-8" in refused("up", "--config", config, env={"TMPDIR": other})
+
+
 def test_a_note_of_local_sockets_that_is_a_directory(tmp_path):
     config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
     (tmp_path / "data" / "n1").mkdir(parents=True)
@@ -162,6 +169,24 @@ def test_a_note_of_local_sockets_that_is_a_directory(tmp_path):
         command.destroy()
     (tmp_path / "data" / "n1" / "runtime").mkdir()
     assert "Is a directory" in refused("up", "--config", config)
+
+
+def test_a_log_that_cannot_be_opened(tmp_path):
+    """It is a file where the table has the terminal."""
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
+    (tmp_path / "data" / "sampan.log").mkdir(parents=True)
+    ours, theirs = os.openpty()
+    try:
+        ran = subprocess.run(
+            [*COMMAND, "up", "--config", config], stdin=subprocess.DEVNULL, stdout=theirs,
+            stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("sampan: the log ")
+    assert ran.stderr.endswith("sampan.log cannot be opened: Is a directory\n")
 
 
 # -- configurations
@@ -362,6 +387,32 @@ def test_ctrl_c_while_processes_start_is_for_their_supervisor(make_cluster, inte
     assert "Traceback" not in cluster.log()
     assert "actor died" not in cluster.log()
     cluster.stop()
+
+
+# -- output
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_up_runs_on_without_anybody_to_show_its_state_to(tmp_path, closed):
+    """`sampan up | head -1`, and `sampan up >&-`."""
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
+    pids = tmp_path / "data" / "n1" / "pids.json"
+    with (tmp_path / "up.log").open("wb") as log:
+        up = subprocess.Popen(
+            ["sh", "-c", f'exec "$@" {">&-" * closed}', "sh", *COMMAND, "up", "--config", config],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+        )  # fmt: skip
+    up.stdout.close()
+    try:
+        wait_for(pids.exists, "a start")
+        if not closed:
+            wait_for(lambda: "cannot show" in (tmp_path / "up.log").read_text(), "the first line")
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(60) == 0
+        assert "Traceback" not in (tmp_path / "up.log").read_text()
+    finally:
+        up.kill()
+        up.wait()
 
 
 # -- open files
