@@ -223,9 +223,9 @@ another closely this is half as many messages, and the host knows who cannot wai
 configuration peers hear at once.
 
 `RawNode.choose_spares`: from then on proposals go at once only to as many followers as their commit
-needs, those whose logs reach furthest; the others, spares, get them by `send_held`,
-together. A spare is treated as any follower otherwise: it is sent what it lacks when it answers a
-heartbeat, and up to what it was last sent when it acknowledges. It ends with the role and with the
+needs, those whose logs reach furthest; the others, spares, get them by `send_held`, together.
+A spare is otherwise like any follower: it is sent what it lacks when it answers a heartbeat,
+and what was not held back when it acknowledges. The choice ends with the role and with the
 configuration. A host that chooses again when commits are late survives the loss of the chosen ones.
 
 `logger`: anything with `debug`, `info`, `warning` and `error`, such as a `logging.Logger`; silence

@@ -61,6 +61,7 @@ BLOB_BYTES_MIN = 16 * 1024
 """Values as large go into files of their own (RocksDB's blobs), which compactions need not rewrite.
 They are mostly chunks of history, which are never overwritten. Most records are smaller and
 stay where a range finds them side by side."""
+
 L0_SLOWDOWN_FILES, L0_STOP_FILES = 24, 40
 """Flushed files that wait for their compaction until writes slow down, and until they stop."""
 L0_FILES_WHILE_COMPACTING = 1_000
