@@ -131,6 +131,16 @@ class Group(RuleBasedStateMachine):
         if host.raw is not None:
             self.sim.try_propose(lambda: host.raw.propose_conf_change(change))
 
+    @happens(number=HOSTS, chooses=st.booleans(), to=st.one_of(st.none(), HOSTS))
+    def hold(self, number, chooses, to):
+        """What is held back from followers, as long as nobody sends it."""
+        if (host := self.host(number)).raw is None:
+            return
+        if chooses:
+            host.raw.choose_spares()
+        if to is not None:
+            host.raw.send_held(self.host(to).peer)
+
     # --- what goes wrong
 
     @happens(place=PLACES)
