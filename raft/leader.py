@@ -72,9 +72,7 @@ def propose(r: "Raft", m: Message) -> None:
         ]
     if not r.append_entries(entries):
         raise ProposalDropped
-    for id_, pr in r.tracker.progress.items():
-        if id_ != r.id and id_ not in r.spares:
-            maybe_send_append(r, id_, pr)
+    bcast_append(r, but=r.spares)
 
 
 def _admit_conf_change(r: "Raft", e: Entry, offset: int) -> Entry:

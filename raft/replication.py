@@ -1,5 +1,6 @@
 """What a leader sends: entries, snapshots, heartbeats. Source: etcd-io/raft, raft.go."""
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from .errors import ErrCompacted, ErrSnapshotTemporarilyUnavailable, ErrUnavailable, RaftPanic
@@ -70,10 +71,10 @@ def _maybe_send_snapshot(r: "Raft", to: int, pr: Progress) -> None:
     r.send(Message(MessageType.MsgSnap, to, snapshot=snapshot))
 
 
-def bcast_append(r: "Raft") -> None:
-    """Send every other member what it lacks."""
+def bcast_append(r: "Raft", *, but: Container[int] = ()) -> None:
+    """Send every other member what it lacks, but for these."""
     for id_, pr in r.tracker.progress.items():
-        if id_ != r.id:
+        if id_ != r.id and id_ not in but:
             maybe_send_append(r, id_, pr)
 
 
