@@ -9,7 +9,7 @@ from typing import Self
 
 from ..client import Client, SampanError
 from .errors import BenchError
-from .ports import free_port_run
+from .ports import free_ports
 from .programs import environment, log_tail, run_program, stop_process
 
 _START_S = 20.0
@@ -27,7 +27,7 @@ class SampanCluster:
         self._directory = directory
         self._placement = placement
         self._nodes = nodes
-        self._base_port = free_port_run(2 * nodes)
+        self._base_port = free_ports(2 * nodes)[0]
         self.endpoints = tuple(f"127.0.0.1:{self._base_port + 2 * i}" for i in range(nodes))
         self._log = directory / "up.log"
         self._child: subprocess.Popen[bytes] | None = None

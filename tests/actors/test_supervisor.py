@@ -17,7 +17,7 @@ from sampan.actors.processors import Share
 from sampan.config.model import ConfigError, build
 from sampan.config.model import local_cluster as members
 
-from ..client.real_node import free_port
+from ..ports import free_port
 
 
 class Child:

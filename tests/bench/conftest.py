@@ -4,8 +4,9 @@ import threading
 
 import pytest
 import zmq
-from sampan.bench.ports import free_ports
 from sampan.transport import codec, sockets
+
+from ..ports import free_port
 
 MEMBER = 7
 
@@ -14,7 +15,7 @@ class EchoNode:
     """A thread with a ROUTER. `refuse` makes it answer every write with that error."""
 
     def __init__(self, refuse=None):
-        self.endpoint = f"127.0.0.1:{free_ports(1)[0]}"
+        self.endpoint = f"127.0.0.1:{free_port()}"
         self.store = {}
         self.revision = 1
         self.served = {"write": 0, "read": 0, "serializable": 0}

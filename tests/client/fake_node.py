@@ -13,6 +13,8 @@ from typing import Any, Self
 import msgpack
 import zmq
 
+from ..ports import free_port
+
 NO_LEADER = [14, "etcdserver: no leader", "not applied"]
 STOPPED = [14, "etcdserver: server stopped", "not applied"]
 LEADER_CHANGED = [14, "etcdserver: leader changed", "unknown"]
@@ -55,7 +57,7 @@ class FakeNode:
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.linger = 0
-        self._socket.bind(f"tcp://127.0.0.1:{port or '*'}")
+        self._socket.bind(f"tcp://127.0.0.1:{port or free_port()}")
         self.port = int(self._socket.last_endpoint.rpartition(b":")[2])
         self._control = self._context.socket(zmq.PAIR)
         self._control.bind("inproc://control")

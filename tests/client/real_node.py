@@ -1,7 +1,6 @@
 """A real Sampan node that is its whole cluster, in processes of its own."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -11,15 +10,10 @@ from pathlib import Path
 
 from sampan.client import Client
 
+from ..ports import free_port
+
 BIN = Path(sys.executable).parent
 START_S = 60.0
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

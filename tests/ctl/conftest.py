@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ..client.real_node import BIN, free_port, real_node
+from ..client.real_node import BIN, real_node
+from ..ports import free_port
 
 ETCDCTL, SAMPANCTL = BIN / "etcdctl", BIN / "sampanctl"
 
@@ -14,22 +15,26 @@ ETCDCTL, SAMPANCTL = BIN / "etcdctl", BIN / "sampanctl"
 def run_etcd(directory: Path, *flags: str) -> Iterator[str]:
     """The client endpoint of a real etcd of one member, from when it is healthy on."""
     client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-    process = subprocess.Popen(
-        [
-            BIN / "etcd",
-            *("--name", "a", "--data-dir", directory),
-            *("--listen-client-urls", client, "--advertise-client-urls", client),
-            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
-            *("--initial-cluster", f"a={peer}", "--log-level", "error", "--unsafe-no-fsync"),
-            *flags,
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    log = directory / "log"
+    directory.mkdir(exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                BIN / "etcd",
+                *("--name", "a", "--data-dir", directory / "data"),
+                *("--listen-client-urls", client, "--advertise-client-urls", client),
+                *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+                *("--initial-cluster", f"a={peer}", "--log-level", "error", "--unsafe-no-fsync"),
+                *flags,
+            ],
+            stdout=output,
+            stderr=output,
+        )
     try:
         endpoint = client.removeprefix("http://")
-        health = [ETCDCTL, "--endpoints", endpoint, "--command-timeout=30s", "endpoint", "health"]
-        subprocess.run(health, check=True, capture_output=True, timeout=60)
+        health = [ETCDCTL, "--endpoints", endpoint, "--command-timeout=60s", "endpoint", "health"]
+        asked = subprocess.run(health, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert asked.returncode == 0, f"{asked.stdout}etcd: {process.poll()=}\n{log.read_text()}"
         yield endpoint
     finally:
         process.kill()

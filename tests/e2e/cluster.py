@@ -8,12 +8,11 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import zmq
@@ -21,19 +20,12 @@ from sampan.actors.channels import ACTORS
 from sampan.client import Client, SampanError
 from sampan.transport import codec, sockets
 
+from ..ports import free_port
+
 WAIT_S = 60.0
 ROUNDS = int(os.environ.get("TEST_ROUNDS", "1"))
 """Repetitions of the tests that kill, for long runs."""
 COMMAND = (sys.executable, "-m", "sampan")
-
-
-def free_ports(count, host="127.0.0.1"):
-    """Ports that nobody listens on now."""
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind((host, 0))
-        return [listener.getsockname()[1] for listener in listeners]
 
 
 def wait_for(condition, what, timeout_s=WAIT_S, pause_s=0.02):
@@ -61,13 +53,12 @@ def session_processes(session):
 
 def config_values(directory, placement, nodes=3, **extra):
     """A cluster's configuration on free loopback ports."""
-    ports = free_ports(2 * nodes)
     members = [
         {
             "id": i + 1,
             "name": f"n{i + 1}",
-            "client": f"127.0.0.1:{ports[2 * i]}",
-            "peer": f"127.0.0.1:{ports[2 * i + 1]}",
+            "client": f"127.0.0.1:{free_port()}",
+            "peer": f"127.0.0.1:{free_port()}",
         }
         for i in range(nodes)
     ]

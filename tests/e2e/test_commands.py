@@ -13,7 +13,8 @@ import pytest
 from sampan.actors import processors
 from sampan.storage.log_store import LogStore, _entry_key
 
-from .cluster import COMMAND, Command, config_values, free_ports, wait_for
+from ..ports import free_port
+from .cluster import COMMAND, Command, config_values, wait_for
 
 
 @pytest.fixture
@@ -230,7 +231,7 @@ def test_a_file_that_is_none(tmp_path, name):
 
 def test_addresses_that_others_reach_need_allow_insecure(tmp_path):
     values = config_values(tmp_path, "fused", nodes=1)
-    members = [values["members"][0] | {"client": f"0.0.0.0:{free_ports(1)[0]}"}]
+    members = [values["members"][0] | {"client": f"0.0.0.0:{free_port()}"}]
     path = write_config(tmp_path / "c.json", values | {"members": members})
     assert "allow_insecure" in refused("up", "--config", path)
 
@@ -486,7 +487,7 @@ def test_bound_and_advertised_addresses_apart(make_cluster):
     cluster.directory.mkdir(parents=True)
     (cluster.directory / "cluster.json").write_text(json.dumps(cluster.config))
     for number, name in enumerate(cluster.names):
-        bound[name] = f"127.0.0.{number + 2}:{free_ports(1, '127.0.0.2')[0]}"
+        bound[name] = f"127.0.0.{number + 2}:{free_port('127.0.0.2')}"
         cluster.launch_node(name, "--client-listen", bound[name])
     advertised = cluster.endpoints
     cluster.endpoints = list(bound.values())
