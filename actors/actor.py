@@ -63,6 +63,10 @@ class Actor:
         """Whether nothing that was taken in still waits for an answer."""
         return True
 
+    def cut_jobs_short(self) -> None:
+        """No turn follows, and the host waits for the jobs that are under way: see to it that they
+        end soon."""
+
     def close(self) -> None:
         """Release what the actor owns; the last call."""
 

@@ -458,6 +458,11 @@ class Applier(Actor):
         """The flush of the state database, and its compaction."""
         return {"flush": self._state.flush, "reclaim": self._state.reclaim}
 
+    def cut_jobs_short(self) -> None:
+        """A reclaim takes minutes."""
+        if self._reclaiming:
+            self._state.stop_background()
+
     def close(self) -> None:
         """Close the state database."""
         self._inspector.drop_work()

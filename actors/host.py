@@ -282,6 +282,8 @@ class Host:
 
     def _close(self) -> None:
         signal.set_wakeup_fd(-1)
+        for actor in self._actors:
+            actor.cut_jobs_short()
         for thread in self._threads.values():
             thread.stop()
         for actor in self._actors:

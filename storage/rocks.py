@@ -202,6 +202,7 @@ class Database:
         self._log_file = Path()
         self._collecting = False
         self._compacting = False
+        self._stopped = False
         with _storage_errors("cannot open", path):
             # Of a database that exists, rocksdict would otherwise take the options that lie beside
             # it, in which there is neither the cache nor the filters.
@@ -378,7 +379,18 @@ class Database:
         self._db.set_options({"enable_blob_garbage_collection": "true" if wanted else "false"})
         self._collecting = wanted
 
+    def stop_background(self) -> None:
+        """Cut compactions and flushes short, `compact` as well; nothing but `close` may follow."""
+        self._stopped = True
+        with _storage_errors("cannot stop compacting", self.path):
+            self._db.cancel_all_background(False)
+
     def close(self) -> None:
         """Close for good; further calls raise. Closing twice does nothing."""
         with _storage_errors("cannot close", self.path), suppress(DbClosedError):
-            self._db.close()
+            try:
+                self._db.close()
+            except Exception as error:
+                # What it says of its own flush then, though that happens, and it is closed.
+                if not (self._stopped and str(error).startswith("Shutdown in progress")):
+                    raise

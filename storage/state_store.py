@@ -395,6 +395,10 @@ class StateStore:
         much. May run beside everything else; lets other threads run."""
         self._db.compact()
 
+    def stop_background(self) -> None:
+        """Cut `reclaim` and `flush` short; nothing but `close` may follow."""
+        self._db.stop_background()
+
     def close(self) -> None:
         """Close the database. What was not flushed comes back from the raft log."""
         self._db.close()

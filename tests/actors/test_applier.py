@@ -10,6 +10,7 @@ from sampan.actors.upkeep import Upkeep
 from sampan.config import limits
 from sampan.config.limits import LogLimits
 from sampan.storage import hashing
+from sampan.storage.errors import StorageError
 from sampan.storage.snapshot_store import SnapshotStore
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
@@ -315,6 +316,19 @@ def test_an_install_waits_until_space_was_given_back(crowded, tmp_path):
     assert turn(crowded, install(tmp_path, put(b"a"))).on("advancec") == []
     out = turn(crowded, ("donec", ("reclaim", crowded.jobs["reclaim"]())))
     assert out.on("advancec")[-1] == ("installed", 2)
+
+
+def test_a_node_that_ends_while_it_gives_space_back_does_not_finish_that(crowded):
+    crowded.cut_jobs_short()
+    with pytest.raises(StorageError, match="Shutdown in progress"):
+        crowded.jobs["flush"]()
+
+
+def test_a_node_that_ends_otherwise_finishes_what_it_does(applier, tmp_path):
+    turn(applier, committed(entry(1, [put(b"a")])))
+    applier._state.commit()
+    applier.cut_jobs_short()
+    assert applier.jobs["flush"]() == 1
 
 
 def test_a_snapshot_is_made_after_a_flush(applier, tmp_path):

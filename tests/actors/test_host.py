@@ -1,6 +1,7 @@
 """The order in which a fused node's actors take their turns, and that nothing that came waits."""
 
 import os
+import threading
 
 import pytest
 import zmq
@@ -108,3 +109,40 @@ def test_a_port_that_sent_is_looked_at_before_the_next_wait(client):
     assert not port.look, "the next message is told of by the descriptor"
     port.replyc(("replyc", (who, b"", b"answer")))
     assert port.look
+
+
+class Reclaiming(Actor):
+    """An applier that fails while a job of it goes on until it is cut short."""
+
+    name = channels.APPLIER
+    slow_jobs = ("reclaim",)
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+        self._cut = threading.Event()
+
+    @property
+    def jobs(self):
+        return {"reclaim": self.reclaim}
+
+    def start(self):
+        self.emit("jobc", "reclaim")
+        self.emit("fatalc", "it failed")
+
+    def reclaim(self):
+        assert self._cut.wait(60), "nobody cut it short"
+        self.calls.append("reclaimed")
+
+    def cut_jobs_short(self):
+        self._cut.set()
+
+    def close(self):
+        self.calls.append("closed")
+
+
+def test_a_host_that_ends_cuts_its_jobs_short_and_waits_for_them(own_signals):
+    applier = Reclaiming()
+    with pytest.raises(Fatal, match="it failed"):
+        Host([applier], parent_pid=os.getppid()).run()
+    assert applier.calls == ["reclaimed", "closed"]

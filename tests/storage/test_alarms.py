@@ -127,16 +127,32 @@ def test_what_only_memory_holds_so_far_takes_space(store):
     assert store.space_bytes() > before + 50 * 10_000
 
 
-def test_reclaiming_gives_space_back(store):
+@pytest.fixture
+def crowded(store):
+    """A store of which everything was deleted and nothing given back."""
     for i in range(20):
         run(store, *[("put", b"%d" % k, bytes([i]) * 5000) for k in range(50)])
     store.commit()
     store.flush()
-    before = store.space_bytes()
     run(store, ("delete", b"\0", b"\0"))
     run(store, ("compact", store.revision))
     while store.compact_step(1000):
         pass
     store.commit()
-    store.reclaim()
-    assert store.space_bytes() < before
+    store.flush()
+    return store
+
+
+def test_reclaiming_gives_space_back(crowded):
+    before = crowded.space_bytes()
+    crowded.reclaim()
+    assert crowded.space_bytes() < before
+
+
+def test_a_store_that_is_to_be_closed_reclaims_nothing_more(crowded, tmp_path):
+    before = crowded.space_bytes()
+    crowded.stop_background()
+    crowded.reclaim()
+    assert crowded.space_bytes() >= before
+    crowded.close()
+    StateStore.open(tmp_path / "state").close()
