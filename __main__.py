@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 
+from .config import streams
+
 USAGE = """\
 usage: sampan COMMAND [OPTIONS]
 
@@ -21,6 +23,7 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    streams.open_closed()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
@@ -46,11 +49,21 @@ def _run(arguments: list[str]) -> int:
     if command in ("version", "--version"):
         from . import __version__
 
-        print(f"sampan {__version__}")
-        return 0
-    known = command in ("help", "--help", "-h")
-    print(USAGE, end="", file=sys.stdout if known else sys.stderr)
-    return 0 if known else 2
+        return _say(f"sampan {__version__}\n")
+    if command in ("help", "--help", "-h"):
+        return _say(USAGE)
+    print(USAGE, end="", file=sys.stderr)
+    return 2
+
+
+def _say(text: str) -> int:
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        streams.give_up(sys.stdout)
+        print(f"sampan: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """The table that `sampan up` shows: what each node says of itself, asked as any client would."""
 
-import os
 import sys
 import time
 from typing import Any, NamedTuple
 
 import zmq
 
+from ..config import streams
 from ..transport import sockets
 from ..transport.codec import CodecError, pack, unpack
 from .ports import Socket
@@ -145,5 +145,4 @@ class StatusTable:
         except OSError as error:
             self._mute = True
             self._log.warning("cannot show the nodes' state any more", reason=error.strerror)
-            # What is left in the buffer is flushed at the exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            streams.give_up(sys.stdout)

@@ -1,1 +1,2 @@
-"""Configuration: the model (model.py), every limit (limits.py), and logging (logging.py)."""
+"""Configuration: the model (model.py), every limit (limits.py), logging (logging.py), and
+standard streams (streams.py)."""

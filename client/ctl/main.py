@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import BinaryIO
 
+from ...config import streams
 from ..errors import SampanError
 from .commands import EXIT_ERROR, CommandError, Run, report
 from .flags import HELP, Flag, FlagSet, UsageError, from_environment
@@ -94,12 +95,13 @@ def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO
 
 def main() -> int:
     """Entry point."""
+    streams.open_closed()
     try:
         exit_code = run(sys.argv[1:], sys.stdin.buffer, sys.stdout.buffer, sys.stderr.buffer)
         sys.stdout.flush()
         return exit_code
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the last flush is quiet
+        streams.give_up(sys.stdout)
         if not isinstance(error, BrokenPipeError):  # a full disk, say
             report(CommandError(error.strerror or str(error)), sys.stderr.buffer)
         return EXIT_ERROR

@@ -11,7 +11,7 @@ from sampan.client import Client, lease_calls
 from sampan.client.ctl import gofmt
 from sampan.client.ctl import main as ctl
 
-from .conftest import SAMPANCTL
+from .conftest import BIN, SAMPANCTL
 
 
 def run(*args: str, stdin: bytes = b"") -> tuple[int, str, str]:
@@ -144,10 +144,24 @@ def test_output_that_nobody_reads():
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_output_on_a_full_disk():
+@pytest.mark.parametrize(
+    "command", [["sampan", "version"], ["sampan", "help"], ["sampanctl", "version"]]
+)
+def test_output_on_a_full_disk(command):
+    name, *arguments = command
     with open("/dev/full", "wb") as output:
-        ran = subprocess.run([SAMPANCTL, "version"], stdout=output, stderr=subprocess.PIPE)
-    assert (ran.returncode, ran.stderr) == (1, b"Error: No space left on device\n")
+        ran = subprocess.run([BIN / name, *arguments], stdout=output, stderr=subprocess.PIPE)
+    error = {"sampan": b"sampan", "sampanctl": b"Error"}[name]
+    assert (ran.returncode, ran.stderr) == (1, error + b": No space left on device\n")
+
+
+@pytest.mark.parametrize("command", ["sampan version", "sampanctl version", "sampanctl get a"])
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_a_shell_closed(sampan, command, closed):
+    line = f"{BIN}/{command} {closed}"
+    environment = os.environ | {"SAMPANCTL_ENDPOINTS": sampan}
+    ran = subprocess.run(line, shell=True, capture_output=True, env=environment)
+    assert (ran.returncode, ran.stderr) == (0, b"")
 
 
 WAITING = [["lock", "a"], ["elect", "e", "v"]]
