@@ -300,12 +300,14 @@ class Applier(Actor):
                 self._read_after = self.now + limits.READ_PAUSE_S
                 self._wake_for_background()
                 return
-            _, read_id, bodies = heapq.heappop(reads)
-            results = []
-            for body in bodies:
-                results.append(self._read(body, room))
+            index, read_id, bodies = heapq.heappop(reads)
+            results: list[bytes] = []
+            while room > 0 and len(results) < len(bodies):
+                results.append(self._read(bodies[len(results)], room))
                 room -= len(results[-1])
             self.emit("resultc", ("read", read_id, results))
+            if len(results) < len(bodies):
+                heapq.heappush(reads, (index, read_id, bodies[len(results) :]))
 
     def _read(self, body: bytes, room: int) -> bytes:
         """The packed results of one message, about `room` bytes and one result at most."""

@@ -43,6 +43,12 @@ class Batch(NamedTuple):
                 self.asked[position] = asked._replace(client=b"")
         return late
 
+    def split(self, count: int) -> "tuple[Batch, Batch]":
+        """The first `count` messages, and the others."""
+        halves = self.asked[:count], self.asked[count:]
+        first, rest = (Batch(half, sum(a.size for a in half), self.term) for half in halves)
+        return first, rest
+
 
 def take_late(waiting: list[Asked] | deque[Asked], now: float) -> list[Asked]:
     """Those whose time is up; they do not wait any longer."""

@@ -372,7 +372,8 @@ class Node(Actor):
     # -- results
 
     def on_resultc(self, message: Any) -> None:
-        """("write" or "read", id, [packed results of one message, …])."""
+        """("write" or "read", id, [packed results of one message, …]); of reads perhaps the first
+        messages' alone, and the others' later."""
         what, batch_id, results = message
         batch = (self._batches if what == "write" else self._executing).pop(batch_id, None)
         if batch is None:
@@ -380,6 +381,9 @@ class Node(Actor):
         if what == "write":
             self._pending_bytes -= batch.size
         else:
+            batch, rest = batch.split(len(results))
+            if rest.asked:
+                self._executing[batch_id] = rest
             self._read_ended(len(batch.asked), batch.size)
         for asked, body in zip(batch.asked, results, strict=False):
             if what == "read" and self._overflows(asked, body):

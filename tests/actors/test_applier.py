@@ -276,6 +276,19 @@ def test_work_that_can_wait_goes_on_after_a_flush(applier, what, monkeypatch):
     assert not applier._state.compacting
 
 
+def test_reads_behind_a_large_answer_wait_and_do_not_fail(applier, monkeypatch):
+    monkeypatch.setattr(limits, "READ_TURN_BYTES", 10)
+    turn(applier, committed(entry(1, [put(b"a")])))
+    body = pack([("range", b"a")])
+    answers = results(turn(applier, ("readc", (5, 1, [body, body, body]))), "read")
+    assert len(answers) == 1
+    while applier.wake_at is not None:
+        answers += results(wake(applier), "read")
+    assert [(read_id, [r[0][0] for r in messages]) for read_id, messages in answers] == [
+        (5, [0])
+    ] * 3
+
+
 def test_reads_that_wait_for_room_are_not_forgotten_over_a_flush(applier, monkeypatch):
     monkeypatch.setattr(limits, "READ_TURN_BYTES", 10)
     turn(applier, committed(*(entry(n, [put(b"a")]) for n in range(1, BOUNDS.flush_entries + 1))))

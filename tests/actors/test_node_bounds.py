@@ -47,3 +47,20 @@ def test_windows_of_clients_that_come_and_go_are_forgotten(node, monkeypatch):
     monkeypatch.setattr(limits, "CLIENTS_MAX", 10)
     turn(node, *(ask("serializable", [RANGE], client=b"%d" % n) for n in range(100)))
     assert list(node._windows) == [b"%d" % n for n in range(90, 100)]
+
+
+def test_reads_of_which_some_are_answered_later_are_let_go_one_by_one(node, monkeypatch):
+    monkeypatch.setattr(limits, "PENDING_READS_MAX", 3)
+    turn(node, ("softstatec", (2, 2, "follower")))
+    out = turn(node, *(ask("read", [RANGE], message_id=n) for n in range(3)))
+    out = turn(node, ("readstatec", (out.on("readindexc")[0], 7)))
+    ((read_id, _, bodies),) = out.on("readc")
+    assert len(bodies) == 3
+    answer = pack([(0, 2, 0, False, ())])
+    out = turn(node, ("resultc", ("read", read_id, [answer, answer])))
+    assert [message_id for _, message_id, _ in replies(out)] == [0, 1]
+    assert not node.idle
+    more = turn(node, *(ask("read", [RANGE], message_id=n) for n in (3, 4, 5)))
+    assert [message_id for _, message_id, _ in replies(more)] == [5], "two have left, no more"
+    out = turn(node, ("resultc", ("read", read_id, [answer])))
+    assert [message_id for _, message_id, _ in replies(out)] == [2]
