@@ -52,10 +52,6 @@ class Unstable:
         """The entries not yet handed out for writing, as a list of its own."""
         return self.entries[self.offset_in_progress - self.offset :]
 
-    def has_next_entries(self) -> bool:
-        """True if there are entries to hand out."""
-        return self.offset_in_progress <= self.last
-
     def next_snapshot(self) -> Snapshot | None:
         """The snapshot, unless it was handed out already."""
         return None if self.snapshot_in_progress else self.snapshot

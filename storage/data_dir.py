@@ -60,26 +60,9 @@ class DataDir:
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
-        self.is_new = False
-        """It was created by this `open`: the member has no past."""
         self.incarnation = 0
         """Random u64 drawn when the directory was created: tells a wiped directory from this."""
         self._lock = lock
-
-    @property
-    def log_path(self) -> Path:
-        """The raft log's database."""
-        return self.path / "log"
-
-    @property
-    def state_path(self) -> Path:
-        """The state database."""
-        return self.path / "state"
-
-    @property
-    def snapshots_path(self) -> Path:
-        """Snapshots that are being sent or received."""
-        return self.path / "snapshots"
 
     @classmethod
     def open(cls, path: Path, cluster_id: int, member_id: int) -> "DataDir":
@@ -118,7 +101,6 @@ class DataDir:
             # Last, so that a directory with an identity is complete.
             write_durably(identity_path, json.dumps(identity).encode())
             sync_directory(self.path.parent)
-            self.is_new = True
             return
         identity = _read_identity(identity_path)
         for name, expected in (("cluster_id", cluster_id), ("member_id", member_id)):

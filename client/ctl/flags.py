@@ -56,11 +56,6 @@ def string_flag(name: str, text: str, default: str = "", shorthand: str = "") ->
     return Flag(name, default, text, str, shorthand)
 
 
-def duration_flag(name: str, text: str, default_s: float) -> Flag:
-    """A duration, in seconds once it is parsed."""
-    return Flag(name, default_s, text, gofmt.parse_duration)
-
-
 def list_flag(name: str, text: str, default: list[str]) -> Flag:
     """Texts with commas between them; giving it again adds to it."""
     return Flag(name, default, text, _parse_list)

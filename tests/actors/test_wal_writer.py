@@ -3,12 +3,12 @@
 import pytest
 from sampan.actors.wal_writer import WalWriter
 from sampan.config.limits import LOG_MARK_S
-from sampan.storage.log_store import MemoryLogStore
 
+from ..storage.memory_log import MemoryLog
 from .helpers import take, tick, turn
 
 
-class Disk(MemoryLogStore):
+class Disk(MemoryLog):
     """Counts what was asked of it."""
 
     def __init__(self):

@@ -303,7 +303,7 @@ def test_112_compaction():
 def test_113_unstable_bounds():
     u = Unstable(5, NullLogger())
     assert (u.maybe_first_index(), u.last, u.maybe_term(5)) == (None, 4, None)
-    assert (u.next_entries(), u.has_next_entries(), u.next_snapshot()) == ([], False, None)
+    assert (u.next_entries(), u.next_snapshot()) == ([], None)
     u.truncate_and_append([Entry(1, 5)])
     assert (u.maybe_first_index(), u.last) == (None, 5)
     assert [u.maybe_term(i) for i in (4, 5, 6)] == [None, 1, None]
@@ -334,7 +334,7 @@ def test_113_unstable_in_progress():
     u.accept_in_progress()
     assert (u.next_entries(), u.next_snapshot(), u.offset_in_progress) == ([], None, 7)
     u.truncate_and_append([Entry(1, 7)])
-    assert (u.next_entries(), u.has_next_entries()) == ([Entry(1, 7)], True)
+    assert u.next_entries() == [Entry(1, 7)]
     u.stable_to(4, 1)  # the snapshot's, not an entry's
     assert u.offset == 5
     u.stable_snap_to(3)

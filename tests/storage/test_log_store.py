@@ -17,7 +17,9 @@ from sampan.storage.errors import (
     EntriesUnavailableError,
     StorageError,
 )
-from sampan.storage.log_store import LogStore, MemoryLogStore
+from sampan.storage.log_store import LogStore
+
+from .memory_log import MemoryLog
 
 
 def entry(index, term=1, kind=0, data=None):
@@ -26,7 +28,7 @@ def entry(index, term=1, kind=0, data=None):
 
 @pytest.fixture(params=["disk", "memory"])
 def log(request, tmp_path):
-    store = LogStore.open(tmp_path / "log") if request.param == "disk" else MemoryLogStore()
+    store = LogStore.open(tmp_path / "log") if request.param == "disk" else MemoryLog()
     yield store
     store.close()
 
@@ -132,7 +134,7 @@ operations = st.lists(
 @given(operations)
 def test_disk_and_memory_agree_after_any_history(fast_directories, history):
     path = next(fast_directories)
-    disk, memory = LogStore.open(path), MemoryLogStore()
+    disk, memory = LogStore.open(path), MemoryLog()
     commit = 0  # which never falls: a log in which it did would be an older one
     for term, operation in enumerate(history, start=1):
         if operation[0] == "save":
