@@ -16,7 +16,6 @@ from ..transport.requests import (
     PUT_IGNORE_VALUE,
     PUT_PREV_KV,
 )
-from . import keys
 from .alarms import Alarms
 from .errors import StorageError
 from .leases import Leases
@@ -122,17 +121,13 @@ class Executor:
         return (0, self._header_revision())
 
     def _delete(self, key: bytes, range_end: bytes = b"", flags: int = 0) -> Result:
-        pairs = self._current_pairs(key, range_end)
+        pairs = self._versions.current_pairs(key, range_end)
         for stored, record in pairs:
             self._writer.delete(self._revision, stored[1:], record)
         result = (0, self._header_revision(), len(pairs))
         if flags & DELETE_PREV_KV:
             return (*result, [key_value(stored[1:], record) for stored, record in pairs])
         return result
-
-    def _current_pairs(self, key: bytes, range_end: bytes) -> list[tuple[bytes, bytes]]:
-        start, end = keys.range_bounds(key, range_end)
-        return self._versions.overlay.pairs(start, end) if start < end else []
 
     def _revoke(self, lease: int) -> Result:
         """Delete the keys of a lease, in their order and one revision, and the lease."""
@@ -207,11 +202,7 @@ class Executor:
     ) -> bool:
         """Whether it holds for all keys of the range; a key that is not there counts as zeros,
         and has no value that could be compared."""
-        if range_end:
-            records = [record for _, record in self._current_pairs(key, range_end)]
-        else:
-            record = self._versions.current(key)
-            records = [] if record is None else [record]
+        records = [record for _, record in self._versions.current_pairs(key, range_end)]
         if not records:
             return target != COMPARE_VALUE and _holds(result, 0, value)
         return all(_holds(result, _compared(target, record), value) for record in records)

@@ -223,7 +223,7 @@ class Versions:
         if past:
             found = self._past(past, key, range_end, fetch)
         else:
-            found = self._now(key, range_end, fetch)
+            found = self.current_pairs(key, range_end, fetch)
         count = len(found)
         found = _sorted(_filtered(found, filters), target, order)
         more = 0 < limit < len(found)
@@ -253,8 +253,8 @@ class Versions:
         start, end = keys.range_bounds(key, range_end)
         return self.overlay.count(start, end) if start < end else 0
 
-    def _now(self, key: bytes, range_end: bytes, fetch: int) -> list[Pair]:
-        """The first `fetch` (0: all) keys of a range now."""
+    def current_pairs(self, key: bytes, range_end: bytes, fetch: int = 0) -> list[Pair]:
+        """The first `fetch` (0: all) keys of a range now, as they are stored, and their records."""
         if not range_end:
             record = self.current(key)
             return [] if record is None else [(keys.KV + key, record)]
