@@ -5,7 +5,6 @@ committed, and answers the requests that came through this node. Executes reads 
 reached their index. Flushes the state now and then, so that the log can be compacted behind it.
 """
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -13,6 +12,7 @@ from typing import Any
 
 from ..config import limits
 from ..storage.sessions import Answer, Stamp, pack_answer
+from ..storage.sliced import Sliced
 from ..storage.snapshot_store import SnapshotStore
 from ..storage.state_store import StateStore
 from ..transport import codec, errors
@@ -20,9 +20,10 @@ from . import channels
 from .actor import Actor, Impossible
 from .divergence import Divergence
 from .entries import PUBLISH, own_entry
-from .inspector import Inspector
+from .inspector import Inspector, inspect
 from .lessor import READS, Lessor
 from .quota import Quota
+from .reader import Reader
 from .upkeep import Upkeep
 from .watch_feed import WatchFeed
 
@@ -73,11 +74,10 @@ class Applier(Actor):
         self._bytes_unsaid = 0
         self._results: list[tuple[int, list[bytes]]] = []
         self._new_term = 0  # newest term applied, until the node knows
-        self._reads: list[tuple[int, int, Any]] = []  # heap of (index, read_id, bodies)
-        self._inspector = Inspector()
+        self._reader = Reader(self._answers, self._tell_answers)
+        self._inspector = Inspector(in_turns=True)
         self._compact_at = float("-inf")  # when the next step of a compaction is due
         self._compacted_at_revision = self._state.revision  # at the step before
-        self._read_after = 0.0  # when what was read has had time to leave
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
         self._flushing = False
@@ -156,11 +156,10 @@ class Applier(Actor):
         if self._new_term:
             self.emit("termc", self._new_term)  # after the results of what came before it
             self._new_term = 0
-        if self._reads:
-            self._serve_reads()
+        self._reader.serve(self._state.applied_index, self.now)
         if self._snapshot_wanted:
             self._maybe_make_snapshot()
-        if self.wake_at is None:
+        if self.wake_at is None or self._reader.busy(self._state.applied_index):
             self._wake_for_background()
 
     def on_wake(self) -> None:
@@ -168,9 +167,10 @@ class Applier(Actor):
         self._say_applied()
         if self._state.compacting and self.now >= self._compact_at:
             self._compact()
-        finished = self._inspector.advance(self._state, self.now)
+        self._reader.advance(self.now)
+        finished = self._inspector.advance(self.now)
         if finished is not None:
-            self.emit("resultc", ("read", finished[0], [finished[1]]))
+            self._tell_answers([finished])
 
     def _compact(self) -> None:
         """Forget some history: more when more is written meanwhile, or it would grow for ever."""
@@ -184,14 +184,14 @@ class Applier(Actor):
 
     def _wake_for_background(self) -> None:
         due = [] if self.wake_at is None else [self.wake_at]
-        if self._inspector.pending:
+        if self._reader.busy(self._state.applied_index):
+            due.append(max(self.now, self._reader.after))
+        if self._inspector:
             due.append(self.now + limits.INSPECT_PAUSE_S)
         if self._applied_unsaid:
             due.append(self.now + limits.APPLIED_HOLD_S)
         if self._state.compacting:
             due.append(max(self.now, self._compact_at))
-        if self._reads and self._reads[0][0] <= self._state.applied_index:
-            due.append(max(self.now, self._read_after))
         self.wake_at = min(due, default=None)
 
     def _say_applied(self) -> None:
@@ -283,49 +283,40 @@ class Applier(Actor):
     # -- reads
 
     def on_readc(self, message: Any) -> None:
-        """(read_id, index, [body, …]): execute at an applied index of at least `index`."""
-        read_id, index, bodies = message
-        heapq.heappush(self._reads, (index, read_id, bodies))
+        """(index, [(read_id, deadline, body), …]): execute at an applied index of at least
+        `index`."""
+        self._reader.take(*message)
 
     def on_watchc(self, message: Any) -> None:
         """What the node's watches want: see watch_feed.py."""
         self._feed.take(message, self._state)
 
-    def _serve_reads(self) -> None:
-        if self.now < self._read_after:
-            return
-        reads, room = self._reads, limits.READ_TURN_BYTES
-        while reads and reads[0][0] <= self._state.applied_index:
-            if room <= 0:
-                self._read_after = self.now + limits.READ_PAUSE_S
-                self._wake_for_background()
-                return
-            index, read_id, bodies = heapq.heappop(reads)
-            results: list[bytes] = []
-            while room > 0 and len(results) < len(bodies):
-                results.append(self._read(bodies[len(results)], room))
-                room -= len(results[-1])
-            self.emit("resultc", ("read", read_id, results))
-            if len(results) < len(bodies):
-                heapq.heappush(reads, (index, read_id, bodies[len(results) :]))
+    def _tell_answers(self, answers: list[tuple[int, bytes]]) -> None:
+        self.emit("resultc", ("read", answers))
 
-    def _read(self, body: bytes, room: int) -> bytes:
-        """The packed results of one message, about `room` bytes and one result at most."""
+    def _answers(self, body: bytes) -> Sliced[bytes]:
+        """The packed results of one message, about READ_TURN_BYTES and one result at most."""
         results: list[bytes] = []
+        room = limits.READ_TURN_BYTES
         for request in codec.unpack(body):
             if room <= 0:
                 results.append(_TOO_MUCH)
                 continue
-            result = self._answer(request)
+            if request[0] == "range" and len(request) > 2:
+                result = yield from self._state.read_sliced(request)
+            else:
+                result = self._answer(request)
             results.append(result)
             room -= len(result)
         return codec.pack_array(results)
 
     def on_inspectc(self, message: Any) -> None:
         """(read_id, deadline, body): questions that take a while."""
-        refused = self._inspector.take(*message)
-        if refused is not None:
-            self.emit("resultc", ("read", message[0], [refused]))
+        read_id, deadline, body = message
+        if len(self._inspector) >= limits.INSPECTIONS_MAX:
+            self._tell_answers([(read_id, _TOO_MUCH)])
+            return
+        self._inspector.take(read_id, deadline, lambda: inspect(self._state, body))
         self._wake_for_background()
 
     def _answer(self, request: tuple[Any, ...]) -> bytes:
@@ -388,7 +379,7 @@ class Applier(Actor):
         self.emit("snapreadyc", (name, state.applied_index, state.applied_term, self._conf_state))
 
     def _install(self, name: str, index: int, term: int) -> None:
-        self._inspector.drop_work()
+        self._drop_work()
         self._state.close()
         self._snapshots.install(name)
         self._state = self._open_state()
@@ -467,5 +458,9 @@ class Applier(Actor):
 
     def close(self) -> None:
         """Close the state database."""
-        self._inspector.drop_work()
+        self._drop_work()
         self._state.close()
+
+    def _drop_work(self) -> None:
+        self._inspector.drop_work()
+        self._reader.drop_work()

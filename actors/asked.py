@@ -26,12 +26,12 @@ class Asked(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The messages whose requests went into one entry, or behind one read."""
+    """The messages whose requests went into one entry."""
 
     asked: list[Asked]
     size: int
-    term: int = 0
-    """In which a write was proposed, as far as the node knew."""
+    term: int
+    """In which it was proposed, as far as the node knew."""
 
     def take_late(self, now: float) -> list[Asked]:
         """The messages whose time is up. Their places stay, so that results keep their positions,
@@ -42,12 +42,6 @@ class Batch(NamedTuple):
                 late.append(asked)
                 self.asked[position] = asked._replace(client=b"")
         return late
-
-    def split(self, count: int) -> "tuple[Batch, Batch]":
-        """The first `count` messages, and the others."""
-        halves = self.asked[:count], self.asked[count:]
-        first, rest = (Batch(half, sum(a.size for a in half), self.term) for half in halves)
-        return first, rest
 
 
 def take_late(waiting: list[Asked] | deque[Asked], now: float) -> list[Asked]:

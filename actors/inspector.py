@@ -1,95 +1,91 @@
-"""Questions to the state that take a while, answered a slice of work at a time.
+"""Messages whose answers take a while, worked on a slice at a time.
 
-`hash_kv` reads the whole state; `compacted` waits until history is gone. Between two slices entries
-are applied, reads are served and history is compacted as if nothing were asked.
+Between two slices entries are applied, other reads are served and history is compacted as if
+nothing were asked. Large ranges are read like this, one after the other; questions of maintenance,
+which may wait for something, take turns: `hash_kv` reads the whole state, `compacted` waits until
+history is gone.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from ..config import limits
+from ..storage.sliced import Sliced
 from ..storage.state_store import StateStore
-from ..transport import errors
 from ..transport.codec import pack, unpack
 
-Work = Generator[None, None, tuple[Any, ...]]
 
-
-def _compacted(state: StateStore, revision: int) -> Work:
+def _compacted(state: StateStore, revision: int) -> Sliced[tuple[Any, ...]]:
     while state.compacted_revision < revision:
         yield
     return (0, state.revision)
 
 
-_WORKS: dict[str, Callable[..., Work]] = {
+_QUESTIONS: dict[str, Callable[..., Sliced[tuple[Any, ...]]]] = {
     "compacted": _compacted,
-    "hash_kv": StateStore.hash_kv_slices,
+    "hash_kv": StateStore.hash_kv_sliced,
 }
 
 
-class _Inspection:
-    """The questions of one message."""
+def inspect(state: StateStore, body: bytes) -> Sliced[bytes]:
+    """The packed answers to the questions of one message, which passed the node's checks."""
+    answers = []
+    for name, *arguments in unpack(body):
+        answers.append((yield from _QUESTIONS[name](state, *arguments)))
+    return pack(answers)
 
-    def __init__(self, read_id: int, deadline: float, body: bytes) -> None:
-        self.read_id = read_id
-        self.deadline = deadline
-        self._questions: Any = unpack(body)
-        self.results: list[tuple[Any, ...]] = []
-        self._work: Work | None = None
 
-    def advance(self, state: StateStore) -> bool:
-        """Do one slice; whether that was the last."""
-        if self._work is None:
-            name, *arguments = self._questions[len(self.results)]
-            self._work = _WORKS[name](state, *arguments)
-        try:
-            next(self._work)
-        except StopIteration as end:
-            self._work = None
-            self.results.append(end.value)
-        return len(self.results) == len(self._questions)
-
-    def drop_work(self) -> None:
-        """Begin the question under way anew, next time."""
-        self._work = None
+@dataclass
+class _Job:
+    read_id: int
+    deadline: float
+    begin: Callable[[], Sliced[bytes]]
+    work: Sliced[bytes] | None = None
 
 
 class Inspector:
-    """The inspections under way; they take turns."""
+    """The messages under way, as many as are let in: one after the other, or in turns."""
 
-    def __init__(self) -> None:
-        self._inspections: deque[_Inspection] = deque()
+    def __init__(self, *, in_turns: bool) -> None:
+        self._jobs: deque[_Job] = deque()
+        self._in_turns = in_turns
 
-    @property
-    def pending(self) -> bool:
-        """Whether `advance` has something to do."""
-        return bool(self._inspections)
+    def __len__(self) -> int:
+        return len(self._jobs)
 
-    def take(self, read_id: int, deadline: float, body: bytes) -> bytes | None:
-        """Take the questions of one message, which passed the node's checks; the packed error
-        when there are too many."""
-        if len(self._inspections) >= limits.INSPECTIONS_MAX:
-            return pack(errors.TOO_MANY_REQUESTS)
-        self._inspections.append(_Inspection(read_id, deadline, body))
-        return None
+    def take(
+        self,
+        read_id: int,
+        deadline: float,
+        begin: Callable[[], Sliced[bytes]],
+        work: Sliced[bytes] | None = None,
+    ) -> None:
+        """Take one message: `begin` makes the work of answering it, `work` if it was begun."""
+        self._jobs.append(_Job(read_id, deadline, begin, work))
 
-    def advance(self, state: StateStore, now: float) -> tuple[int, bytes] | None:
-        """Do one slice of one inspection; (read id, packed results) when that finished it.
+    def advance(self, now: float) -> tuple[int, bytes] | None:
+        """Do one slice; (read id, packed answers) when that was a message's last.
 
         One whose deadline has passed is dropped: the node has answered it.
         """
-        if not self._inspections:
+        if not self._jobs:
             return None
-        inspection = self._inspections.popleft()
-        if inspection.deadline <= now:
+        job = self._jobs.popleft()
+        if job.deadline <= now:
             return None
-        if inspection.advance(state):
-            return inspection.read_id, pack(inspection.results)
-        self._inspections.append(inspection)
+        job.work = job.work or job.begin()
+        try:
+            next(job.work)
+        except StopIteration as end:
+            return (job.read_id, end.value)
+        if self._in_turns:
+            self._jobs.append(job)
+        else:
+            self._jobs.appendleft(job)
         return None
 
     def drop_work(self) -> None:
         """The state is about to be closed: let go of its iterators. What was begun begins anew."""
-        for inspection in self._inspections:
-            inspection.drop_work()
+        for job in self._jobs:
+            job.work = None

@@ -76,7 +76,7 @@ class Node(Actor):
         self._read_context = b""
         self._read_asked_at = 0.0
         self._confirming: list[Asked] = []  # reads behind the context that is under way
-        self._executing: dict[int, Batch] = {}  # reads that wait for the applier
+        self._executing: dict[int, Asked] = {}  # reads that wait for the applier
         self._pending_reads = 0
         self._pending_read_bytes = 0
         self._windows: dict[bytes, list[int]] = {}  # client -> [bytes sent, bytes received]
@@ -340,21 +340,22 @@ class Node(Actor):
             self._execute(confirmed, index)
 
     def _execute(self, asked: list[Asked], index: int) -> None:
+        self.emit("readc", (index, [self._read_of(each) for each in asked]))
+
+    def _read_of(self, asked: Asked) -> tuple[int, float, bytes]:
+        """What the applier is told of a read; its answer names the same id."""
         read_id = self._new_id()
-        bodies = [a.body for a in asked]
-        self._executing[read_id] = Batch(asked, sum(a.size for a in asked))
-        self.emit("readc", (read_id, index, bodies))
+        self._executing[read_id] = asked
+        return (read_id, asked.deadline, asked.body)
 
     def _inspect(self, asked: Asked, decoded: Any) -> None:
         admitted = self._admit_read(asked, decoded, requests.INSPECT_CHECKS)
         if admitted is not None:
-            read_id = self._new_id()
-            self._executing[read_id] = Batch([admitted], admitted.size)
-            self.emit("inspectc", (read_id, admitted.deadline, admitted.body))
+            self.emit("inspectc", self._read_of(admitted))
 
-    def _read_ended(self, messages: int, size: int) -> None:
-        self._pending_reads -= messages
-        self._pending_read_bytes -= size
+    def _read_ended(self, asked: Asked) -> None:
+        self._pending_reads -= 1
+        self._pending_read_bytes -= asked.size
 
     # -- watches
 
@@ -372,25 +373,30 @@ class Node(Actor):
     # -- results
 
     def on_resultc(self, message: Any) -> None:
-        """("write" or "read", id, [packed results of one message, …]); of reads perhaps the first
-        messages' alone, and the others' later."""
-        what, batch_id, results = message
-        batch = (self._batches if what == "write" else self._executing).pop(batch_id, None)
+        """("write", batch_id, [packed results of one message, …]), or
+        ("read", [(read_id, packed results of one message), …])."""
+        if message[0] == "read":
+            for read_id, body in message[1]:
+                self._on_answer(read_id, body)
+            return
+        _, batch_id, results = message
+        batch = self._batches.pop(batch_id, None)
         if batch is None:
             return  # it was answered already, when its time was up
-        if what == "write":
-            self._pending_bytes -= batch.size
-        else:
-            batch, rest = batch.split(len(results))
-            if rest.asked:
-                self._executing[batch_id] = rest
-            self._read_ended(len(batch.asked), batch.size)
+        self._pending_bytes -= batch.size
         for asked, body in zip(batch.asked, results, strict=False):
-            if what == "read" and self._overflows(asked, body):
-                self._fail(asked, errors.TOO_MANY_REQUESTS)
-            else:
-                mixed = asked.refused and asked.stamp is None  # a stamp has brought them along
-                self._reply(asked, with_refused(asked, body) if mixed else body)
+            mixed = asked.refused and asked.stamp is None  # a stamp has brought them along
+            self._reply(asked, with_refused(asked, body) if mixed else body)
+
+    def _on_answer(self, read_id: int, body: bytes) -> None:
+        asked = self._executing.pop(read_id, None)
+        if asked is None:
+            return  # likewise
+        self._read_ended(asked)
+        if self._overflows(asked, body):
+            self._fail(asked, errors.TOO_MANY_REQUESTS)
+        else:
+            self._reply(asked, with_refused(asked, body) if asked.refused else body)
 
     def on_termc(self, term: int) -> None:
         """A leader's first entry of this term was applied, and so was all of earlier terms that
@@ -486,15 +492,13 @@ class Node(Actor):
                 self._pending_bytes -= self._batches.pop(batch_id).size
 
     def _expire_reads(self) -> None:
-        for read_id, batch in list(self._executing.items()):
-            for asked in batch.take_late(self.now):
-                self._fail(asked, errors.READ_TIMEOUT)
-            if not any(asked.client for asked in batch.asked):
-                del self._executing[read_id]
-                self._read_ended(len(batch.asked), batch.size)
+        for read_id in [i for i, a in self._executing.items() if a.deadline <= self.now]:
+            asked = self._executing.pop(read_id)
+            self._read_ended(asked)
+            self._fail(asked, errors.READ_TIMEOUT)
         for waiting in (self._reads, self._confirming):
             for asked in take_late(waiting, self.now):
-                self._read_ended(1, asked.size)
+                self._read_ended(asked)
                 self._fail(asked, errors.READ_TIMEOUT if self._leader else errors.NO_LEADER)
         late = self.now - self._read_asked_at > READ_INDEX_RETRY_S
         if self._confirming and late and self._leader:

@@ -6,12 +6,13 @@ it is the state that a read at the revision would see, so members agree whenever
 
 import heapq
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 from ..transport import errors
 from . import keys
 from .mvcc import Versions
 from .records import Header, read_header
+from .sliced import Sliced
 
 SLICE_BYTES = 1 << 20
 """Hashed in one slice: about 2 ms."""
@@ -21,7 +22,7 @@ _PAST_BYTES = 4096
 """Likewise in the past, where a version may have to be looked for."""
 
 
-def hash_slices(versions: Versions, revision: int) -> Generator[None, None, int | errors.WireError]:
+def hash_sliced(versions: Versions, revision: int) -> Sliced[int | errors.WireError]:
     """CRC-32 of a byte and all keys and records that existed at `revision`, in order: equal on all
     members, however far each has compacted.
 

@@ -8,8 +8,8 @@ version stands in the chunk of its revision, or in KEPT when that chunk was comp
 import heapq
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from ..transport import errors
 from ..transport.codec import pack
@@ -25,12 +25,13 @@ from .records import (
     KeyValue,
     decode_chunk,
     key_value,
-    pack_key_value,
+    pack_key_values,
     pack_range,
     read_header,
     replaced_revision,
     without_value,
 )
+from .sliced import Sliced, finish, in_parts, ready
 
 Result = tuple[Any, ...]
 """A request's result in the order in which it travels (docs/protocol.md), or a WireError."""
@@ -41,6 +42,14 @@ _SORT_FIELDS = ("", "version", "create_revision", "mod_revision")
 _SORT_KEY, _SORT_VALUE = 0, 4
 _SORT_NONE, _SORT_ASCEND, _SORT_DESCEND = 0, 1, 2
 _LIMIT_MAX = 2**62
+_VISITS = 4096
+_LOOKUPS = 64
+"""Keys of a slice that reads the past, and versions that it looks for: 5 ms, as the others."""
+
+Live: TypeAlias = tuple[bytes, bytes | Header | None]
+"""A key and its record at a revision, the newest header of the generation that existed then, or
+None when there was none."""
+_Found: TypeAlias = tuple[int, bool, list[Pair]]
 
 
 class Versions:
@@ -104,8 +113,10 @@ class Versions:
             head = read_header(self._existing(older, key))
         return self._existing(older, key)
 
-    def _versions_at(self, revision: int, live: list[tuple[bytes, bytes | Header]]) -> list[bytes]:
-        """The records at `revision` of what `live_at` found there.
+    def _versions_at(
+        self, revision: int, live: list[tuple[bytes, bytes | Header]]
+    ) -> Sliced[list[bytes]]:
+        """The records at `revision` of what `_live_at` found there.
 
         All go back together, one pointer at a time and in the order of revisions, so that each
         chunk is read once for all keys in it.
@@ -119,42 +130,16 @@ class Versions:
         while todo:
             todo.sort()
             further = []
-            for older, position in todo:
+            for number, (older, position) in enumerate(todo, 1):
                 record = self._existing(older, live[position][0])
                 if older <= revision:
                     records[position] = record
                 else:
                     further.append((_older(read_header(record), revision), position))
+                if not number % _LOOKUPS:
+                    yield
             todo = further
         return records
-
-    def _dead_at(
-        self, revision: int, key: bytes, range_end: bytes, page: int
-    ) -> Iterator[tuple[bytes, Header]]:
-        """The generations in a range that existed at `revision` and were deleted since."""
-        for dead, raw in self._paged(*keys.dead_bounds(key, range_end), page):
-            name, deleted = keys.parse_dead_key(dead)
-            head = read_header(raw)
-            if head.create_revision <= revision < deleted:
-                yield name, head
-
-    def _alive_at(
-        self, revision: int, key: bytes, range_end: bytes, page: int
-    ) -> Iterator[tuple[bytes, bytes | Header]]:
-        """The keys of a range that exist now and did at `revision`."""
-        for stored, record in self._paged(*keys.range_bounds(key, range_end), page):
-            head = read_header(record)
-            if head.create_revision <= revision:
-                yield stored[1:], record if head.mod_revision <= revision else head
-
-    def _paged(self, start: bytes, end: bytes, page: int) -> Iterator[tuple[bytes, bytes]]:
-        """The pairs from `start` to `end`, read `page` (0: all) at a time as they are asked for."""
-        while start < end:
-            pairs = self.overlay.pairs(start, end, page)
-            yield from pairs
-            if not page or len(pairs) < page:
-                return
-            start = pairs[-1][0] + b"\x00"
 
     def forget_chunks(self, last_revision: int) -> None:
         """The chunks up to one that ends in `last_revision` are gone."""
@@ -170,41 +155,54 @@ class Versions:
             )
         return record
 
-    def live_at(
+    def _live_at(
         self, revision: int, key: bytes, range_end: bytes, limit: int = 0
-    ) -> list[tuple[bytes, bytes | Header]]:
+    ) -> Sliced[list[tuple[bytes, bytes | Header]]]:
         """The first `limit` (0: all) keys of an etcd range that existed at `revision`, in order,
         each with its record or with the newest header of its generation."""
-        alive = self._alive_at(revision, key, range_end, limit)
-        dead: Iterator[tuple[bytes, bytes | Header]] = self._dead_at(
-            revision, key, range_end, limit
-        )
-        return list(islice(heapq.merge(alive, dead, key=_first), limit or None))
+        alive = _alive_at(revision, self.overlay.scan(*keys.range_bounds(key, range_end)))
+        dead = _dead_at(revision, self.overlay.scan(*keys.dead_bounds(key, range_end)))
+        return _found(heapq.merge(alive, dead, key=_first), limit)
 
     # -- ranges --------------------------------------------------------------------------------
 
     def range(self, request: tuple[Any, ...]) -> Result:
         """Execute a checked range request."""
-        result = self._range(request)
+        result = finish(self._range(request))
         if isinstance(result, errors.WireError):
             return result
         count, more, found = result
         return (0, self.revision, count, more, [key_value(k[1:], record) for k, record in found])
 
-    def packed_range(self, request: tuple[Any, ...]) -> bytes:
-        """The result of `range` as it travels."""
+    def packed_range(self, request: tuple[Any, ...]) -> Sliced[bytes]:
+        """The result of `range` as it travels, of what is there at the first step."""
+        revision = self.revision
         if len(request) > 2 and request[2] and not any(request[3:]):  # all of a range, as it is now
             start, end = keys.range_bounds(*request[1:3])
-            kvs = self.range_cache.read(start, end) if start < end else []
-            return pack_range(self.revision, len(kvs), False, kvs)
-        result = self._range(request)
+            kvs = (yield from self.range_cache.read(start, end)) if start < end else []
+            return pack_range(revision, len(kvs), False, kvs)
+        result = yield from self._until_compacted(self._range(request), request)
         if isinstance(result, errors.WireError):
             return pack(result)
         count, more, found = result
-        kvs = [pack_key_value(stored[1:], record) for stored, record in found]
-        return pack_range(self.revision, count, more, kvs)
+        return pack_range(revision, count, more, (yield from in_parts(found, pack_key_values)))
 
-    def _range(self, request: tuple[Any, ...]) -> tuple[int, bool, list[Pair]] | errors.WireError:
+    def _until_compacted(
+        self, work: Sliced[_Found | errors.WireError], request: tuple[Any, ...]
+    ) -> Sliced[_Found | errors.WireError]:
+        """`work`, as long as what it reads is there."""
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                result: _Found | errors.WireError = end.value
+                return result
+            yield
+            refusal = self.check_revision(request[4] if len(request) > 4 else 0)
+            if refusal is not None:
+                return refusal
+
+    def _range(self, request: tuple[Any, ...]) -> Sliced[_Found | errors.WireError]:
         """Count, whether there is more, and what was found, as KV keys with their records; etcd's
         `executeRange` in etcdserver/txn."""
         key = request[1]
@@ -215,26 +213,31 @@ class Versions:
             return refusal
         past = revision if 0 < revision < self.revision else 0
         if flags & RANGE_COUNT_ONLY:
-            return (self._count(past, key, range_end), False, [])
+            return ((yield from self._count(past, key, range_end)), False, [])
         limit = min(limit, _LIMIT_MAX)
         sorts = order != _SORT_NONE and (target, order) != (_SORT_KEY, _SORT_ASCEND)
         everything = sorts or any(filters)
         fetch = limit + 1 if limit and not everything else 0
+        counts = fetch > 0 and not flags & RANGE_NO_COUNT
+        counting = self._count(past, key, range_end) if counts else None
         if past:
-            found = self._past(past, key, range_end, fetch)
+            found = yield from self._past(past, key, range_end, fetch)
         else:
-            found = self.current_pairs(key, range_end, fetch)
+            found = yield from self._current(key, range_end, fetch)
         count = len(found)
-        found = _sorted(_filtered(found, filters), target, order)
+        if any(filters):
+            found = yield from in_parts(found, partial(_filtered, filters=filters))
+        if target != _SORT_KEY or order == _SORT_DESCEND:
+            found = yield from _sorted(found, target, order)
         more = 0 < limit < len(found)
         if more:
             del found[limit:]
         if flags & RANGE_NO_COUNT:
             count = len(found)
-        elif fetch and count == fetch:  # there may be more
-            count = self._count(past, key, range_end)
+        elif counting is not None and count == fetch:  # there may be more
+            count = yield from counting
         if flags & RANGE_KEYS_ONLY:
-            found = [(stored, without_value(record)) for stored, record in found]
+            found = yield from in_parts(found, _without_values)
         return (count, more, found)
 
     def check_revision(self, revision: int) -> errors.WireError | None:
@@ -245,26 +248,31 @@ class Versions:
             return errors.COMPACTED
         return None
 
-    def _count(self, past: int, key: bytes, range_end: bytes) -> int:
+    def _count(self, past: int, key: bytes, range_end: bytes) -> Sliced[int]:
+        """How many keys of a range there are now, or were at `past`."""
         if past:
-            return len(self.live_at(past, key, range_end))
+            return _length(self._live_at(past, key, range_end))
         if not range_end:
-            return int(self.current(key) is not None)
+            return ready(int(self.current(key) is not None))
         start, end = keys.range_bounds(key, range_end)
-        return self.overlay.count(start, end) if start < end else 0
+        return self.overlay.count_sliced(start, end) if start < end else ready(0)
 
-    def current_pairs(self, key: bytes, range_end: bytes, fetch: int = 0) -> list[Pair]:
-        """The first `fetch` (0: all) keys of a range now, as they are stored, and their records."""
+    def current_pairs(self, key: bytes, range_end: bytes) -> list[Pair]:
+        """The keys of a range now, as they are stored, and their records."""
+        return finish(self._current(key, range_end, 0))
+
+    def _current(self, key: bytes, range_end: bytes, fetch: int) -> Sliced[list[Pair]]:
+        """The first `fetch` (0: all) of `current_pairs`."""
         if not range_end:
             record = self.current(key)
-            return [] if record is None else [(keys.KV + key, record)]
+            return ready([] if record is None else [(keys.KV + key, record)])
         start, end = keys.range_bounds(key, range_end)
-        return self.overlay.pairs(start, end, fetch) if start < end else []
+        return self.overlay.pairs_sliced(start, end, fetch) if start < end else ready([])
 
-    def _past(self, revision: int, key: bytes, range_end: bytes, fetch: int) -> list[Pair]:
+    def _past(self, revision: int, key: bytes, range_end: bytes, fetch: int) -> Sliced[list[Pair]]:
         """The first `fetch` (0: all) keys of a range at `revision`."""
-        live = self.live_at(revision, key, range_end, fetch)
-        records = self._versions_at(revision, live)
+        live = yield from self._live_at(revision, key, range_end, fetch)
+        records = yield from self._versions_at(revision, live)
         return [(keys.KV + name, record) for (name, _), record in zip(live, records, strict=True)]
 
     # -- history -------------------------------------------------------------------------------
@@ -314,7 +322,7 @@ def _older(head: Header, revision: int) -> int:
     return head.skip_1 if head.skip_1 > revision else head.prev
 
 
-def _first(pair: tuple[bytes, bytes | Header]) -> bytes:
+def _first(pair: Live) -> bytes:
     return pair[0]
 
 
@@ -333,10 +341,47 @@ def _from(events: Sequence[Event], revision: int) -> Iterator[Event]:
         yield events[position]
 
 
-def _filtered(found: list[Pair], filters: Sequence[int]) -> list[Pair]:
+def _alive_at(revision: int, scan: Iterator[Pair]) -> Iterator[Live]:
+    """The keys that exist now: those that did at `revision`."""
+    for stored, record in scan:
+        head = read_header(record)
+        if head.create_revision > revision:
+            yield stored[1:], None
+        else:
+            yield stored[1:], record if head.mod_revision <= revision else head
+
+
+def _dead_at(revision: int, scan: Iterator[Pair]) -> Iterator[Live]:
+    """The generations that were deleted by now: those that existed at `revision`."""
+    for dead, raw in scan:
+        name, deleted = keys.parse_dead_key(dead)
+        head = read_header(raw)
+        yield name, head if head.create_revision <= revision < deleted else None
+
+
+def _found(visited: Iterator[Live], limit: int) -> Sliced[list[tuple[bytes, bytes | Header]]]:
+    """The first `limit` (0: all) that existed."""
+    found: list[tuple[bytes, bytes | Header]] = []
+    for number, (name, newest) in enumerate(visited, 1):
+        if newest is not None:
+            found.append((name, newest))
+            if len(found) == limit:
+                break
+        if not number % _VISITS:
+            yield
+    return found
+
+
+def _length(work: Sliced[list[Any]]) -> Sliced[int]:
+    return len((yield from work))
+
+
+def _without_values(found: Sequence[Pair]) -> list[Pair]:
+    return [(stored, without_value(record)) for stored, record in found]
+
+
+def _filtered(found: Sequence[Pair], filters: Sequence[int]) -> list[Pair]:
     """etcd's four revision filters, 0 for none."""
-    if not any(filters):
-        return found
     min_mod, max_mod, min_create, max_create = filters
 
     def passes(head: Header) -> bool:
@@ -346,10 +391,9 @@ def _filtered(found: list[Pair], filters: Sequence[int]) -> list[Pair]:
     return [pair for pair in found if passes(read_header(pair[1]))]
 
 
-def _sorted(found: list[Pair], target: int, order: int) -> list[Pair]:
-    """etcd's sort: by key when nothing is asked, ascending when only a target is."""
-    if target == _SORT_KEY and order != _SORT_DESCEND:
-        return found  # as RocksDB keeps them
+def _sorted(found: list[Pair], target: int, order: int) -> Sliced[list[Pair]]:
+    """etcd's sort, ascending when only a target is asked for. The sort itself is one slice: half a
+    second of a million keys."""
 
     def sort_key(pair: Pair) -> Any:
         if target == _SORT_KEY:
@@ -358,5 +402,7 @@ def _sorted(found: list[Pair], target: int, order: int) -> list[Pair]:
             return pair[1][HEADER_SIZE:]
         return getattr(read_header(pair[1]), _SORT_FIELDS[target])
 
-    found.sort(key=sort_key, reverse=order == _SORT_DESCEND)
-    return found
+    by = yield from in_parts(found, lambda part: list(map(sort_key, part)))
+    yield
+    positions = sorted(range(len(found)), key=by.__getitem__, reverse=order == _SORT_DESCEND)
+    return [found[position] for position in positions]

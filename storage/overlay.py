@@ -1,10 +1,12 @@
 """The state database together with the writes that are not in it yet."""
 
+import heapq
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from .rocks import Database
+from .sliced import Sliced, finish
 
 Pair = tuple[bytes, bytes]
 
@@ -69,27 +71,36 @@ class Overlay:
         found += [key for key in fresh if start <= key < end]
         return found
 
+    def _changed(self, start: bytes, end: bytes) -> dict[bytes, bytes | None]:
+        return {key: self.writes[key] for key in self.written(start, end)}
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[Pair]:
+        """The pairs with `start` <= key < `end` in order, as they are now."""
+        changed, stored = self._changed(start, end), self.db.scan(start, end)
+        if not changed:
+            return stored
+        kept = (pair for pair in stored if pair[0] not in changed)
+        written = ((key, value) for key in sorted(changed) if (value := changed[key]) is not None)
+        return heapq.merge(kept, written)
+
     def pairs(self, start: bytes, end: bytes, limit: int = 0) -> list[Pair]:
         """The first `limit` pairs (0: all) with `start` <= key < `end`."""
-        changed = self.written(start, end)
-        if not changed:
-            return self.db.pairs(start, end, limit)
-        # `limit` stored pairs would not do when some of them are deleted here.
-        stored = dict(self.db.pairs(start, end, limit + len(changed) if limit else 0))
-        for key in changed:
-            value = self.writes[key]
-            if value is None:
-                stored.pop(key, None)
-            else:
-                stored[key] = value
-        merged = sorted(stored.items())
-        return merged[:limit] if limit else merged
+        return finish(self.pairs_sliced(start, end, limit))
 
-    def count(self, start: bytes, end: bytes) -> int:
-        """How many keys there are in `start` <= key < `end`."""
-        if self.written(start, end):
-            return len(self.pairs(start, end))
-        return self.db.count(start, end)
+    def pairs_sliced(self, start: bytes, end: bytes, limit: int = 0) -> Sliced[list[Pair]]:
+        """`pairs`, as they are now."""
+        changed = self._changed(start, end)
+        # `limit` stored pairs would not do when some of them are deleted here.
+        stored = self.db.pairs_sliced(start, end, limit and limit + len(changed))
+        return _merged(stored, changed, limit) if changed else stored
+
+    def count_sliced(self, start: bytes, end: bytes) -> Sliced[int]:
+        """How many keys there are now in `start` <= key < `end`."""
+        more = sum(
+            (value is not None) - (self.db.get(key) is not None)
+            for key, value in self._changed(start, end).items()
+        )
+        return _sum(self.db.count_sliced(start, end), more)
 
     def commit(self) -> None:
         """Write everything, or nothing and raise StorageError.
@@ -110,3 +121,23 @@ class Overlay:
             self._forget(writes)
         writes.clear()
         self._sorted.clear()
+
+
+def _merged(
+    reading: Sliced[list[Pair]], changed: dict[bytes, bytes | None], limit: int
+) -> Sliced[list[Pair]]:
+    stored = yield from reading
+    merged: list[Pair] = []
+    done = 0
+    for key in sorted(changed):
+        at = bisect_left(stored, (key,), done)
+        merged += stored[done:at]
+        done = at + (stored[at : at + 1] != [] and stored[at][0] == key)
+        if (value := changed[key]) is not None:
+            merged.append((key, value))
+    merged += stored[done:]
+    return merged[:limit] if limit else merged
+
+
+def _sum(counting: Sliced[int], more: int) -> Sliced[int]:
+    return (yield from counting) + more

@@ -10,7 +10,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 
 from .overlay import Overlay
-from .records import pack_key_value
+from .records import pack_key_value, pack_key_values
+from .sliced import Sliced, in_parts
 
 Bounds = tuple[bytes, bytes]
 """First KV key in and first one out."""
@@ -62,8 +63,9 @@ class RangeCache:
         # None: read once. In order of their last use.
         self._ranges: dict[Bounds, _Range | None] = {}
 
-    def read(self, start: bytes, end: bytes) -> list[bytes]:
-        """The packed KeyValues of `start` <= KV key < `end`, in order; not to be changed."""
+    def read(self, start: bytes, end: bytes) -> Sliced[list[bytes]]:
+        """The packed KeyValues of `start` <= KV key < `end` as they are at the first step, in
+        order; not to be changed."""
         bounds = (start, end)
         seen = bounds in self._ranges
         kept = self._ranges.pop(bounds, None)
@@ -71,10 +73,16 @@ class RangeCache:
             kept.idle_commits = 0
             self._keep(bounds, kept)
             return kept.packed
-        found = _Range(self._overlay.pairs(start, end))
-        if len(found.keys) >= KEYS_MIN:
-            self._keep(bounds, found if seen else None)
-        return found.packed
+        reading = self._overlay.pairs_sliced(start, end)
+        try:
+            next(reading)
+        except StopIteration as done:
+            found = _Range(done.value)
+            if len(found.keys) >= KEYS_MIN:
+                self._keep(bounds, found if seen else None)
+            return found.packed
+        yield  # what takes more than a slice is too large to be kept
+        return (yield from in_parts((yield from reading), pack_key_values))
 
     def _bring_up_to_date(self, kept: _Range, bounds: Bounds) -> bool:
         """False when so much changed that reading it anew is as fast."""

@@ -105,6 +105,11 @@ def pack_key_value(key: bytes, record: bytes) -> bytes:
     return _kv_heads[len(key)] + key + record[PUBLIC:]
 
 
+def pack_key_values(pairs: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+    """`pack_key_value` of each KV key and its record."""
+    return [pack_key_value(stored[1:], record) for stored, record in pairs]
+
+
 def pack_range(revision: int, count: int, more: bool, kvs: Sequence[bytes]) -> bytes:
     """The result of a range that found these packed KeyValues, as it travels."""
     head = pack((0, revision, count, more, ()))[:-1]

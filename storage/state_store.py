@@ -5,7 +5,7 @@ is in the database after the next `commit`, and durable after the next `flush`. 
 key that is written often meanwhile is written to the database once.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from struct import Struct
@@ -20,7 +20,7 @@ from .alarms import Alarms, makes_larger
 from .compaction import Compaction
 from .errors import StorageError
 from .executor import Executor
-from .hashing import hash_slices
+from .hashing import hash_sliced
 from .hot_keys import HotKeys
 from .leases import Leases
 from .mvcc import Result, Versions
@@ -28,6 +28,7 @@ from .overlay import Overlay
 from .records import Event, chunk_body, encode_chunks, pack_key_value, pack_range
 from .rocks import open_state
 from .sessions import SESSIONS_MAX, Answer, Sessions, Stamp, with_refused
+from .sliced import Sliced, finish
 from .writer import Writer
 
 COMMIT_KEYS = 1024
@@ -281,21 +282,28 @@ class StateStore:
     def read(self, request: tuple[Any, ...]) -> bytes:
         """The packed result of a checked read request, a range or a transaction that only reads,
         on what was applied; a WireError when a revision was compacted or is not there yet."""
-        if len(request) == 2:  # the newest version of a key: most reads
-            key = request[1]
-            record = self._versions.current(key)
-            revision = self._versions.revision
-            if revision != self._heads_revision:
-                self._heads_revision = revision
-                self._found_head = pack_range(revision, 1, False, (b"",))
-                self._missing = pack_range(revision, 0, False, ())
-            if record is None:
-                return self._missing
-            return self._found_head + pack_key_value(key, record)
+        if len(request) == 2:  # most reads
+            return self._read_newest(request[1])
+        return finish(self.read_sliced(request))
+
+    def read_sliced(self, request: tuple[Any, ...]) -> Sliced[bytes]:
+        """`read`, of what is there at the first slice. Between two of them everything but `close`
+        may be called. Transactions, and sorting what was found, are one slice."""
         self._commit_before_scan(request)
         if request[0] == "txn":
             return pack(self._executor.transaction(request))
-        return self._versions.packed_range(request)
+        return (yield from self._versions.packed_range(request))
+
+    def _read_newest(self, key: bytes) -> bytes:
+        record = self._versions.current(key)
+        revision = self._versions.revision
+        if revision != self._heads_revision:
+            self._heads_revision = revision
+            self._found_head = pack_range(revision, 1, False, (b"",))
+            self._missing = pack_range(revision, 0, False, ())
+        if record is None:
+            return self._missing
+        return self._found_head + pack_key_value(key, record)
 
     def range(self, request: tuple[Any, ...]) -> Result:
         """As `read`, before it is packed."""
@@ -315,22 +323,17 @@ class StateStore:
 
         Reads the whole state: about 1 µs a key, ten times that in the past.
         """
-        slices = self.hash_kv_slices(revision)
-        while True:
-            try:
-                next(slices)
-            except StopIteration as end:
-                return cast("Result", end.value)
+        return finish(self.hash_kv_sliced(revision))
 
-    def hash_kv_slices(self, revision: int = 0) -> Generator[None, None, Result]:
+    def hash_kv_sliced(self, revision: int = 0) -> Sliced[Result]:
         """`hash_kv` in slices of about 2 ms, between which everything but `close` may be
-        called. Returns the result."""
+        called."""
         self.commit()
         refusal = self._versions.check_revision(revision)
         if refusal is not None:
             return refusal
         hashed = revision or self.revision
-        found = yield from hash_slices(self._versions, hashed)
+        found = yield from hash_sliced(self._versions, hashed)
         if isinstance(found, WireError):
             return found
         return (0, self.revision, found, self.compact_revision, hashed)

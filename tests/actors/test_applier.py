@@ -72,9 +72,15 @@ def committed(*entries):
 
 
 def results(out, what="write"):
-    return [
-        (m[1], [unpack_local(r) for r in m[2]]) for m in out.on("resultc") if m[0] == what
-    ]  # fmt: skip
+    """(batch id, [results of each message, …]) of writes; (read id, [results]) of each read."""
+    told = [rest for kind, *rest in out.on("resultc") if kind == what]
+    if what == "read":
+        told = [(read_id, [body]) for (answers,) in told for read_id, body in answers]
+    return [(asked, [unpack_local(body) for body in bodies]) for asked, bodies in told]
+
+
+def read(read_id, index, *requests, deadline=1e9):
+    return "readc", (index, [(read_id, deadline, pack(requests))])
 
 
 def wake(applier):
@@ -129,7 +135,7 @@ def test_the_node_hears_of_a_new_leaders_first_entry_after_the_results_before_it
 def test_a_transaction_that_reads_is_a_read(applier):
     turn(applier, committed(entry(1, [put(b"a")])))
     both = ("txn", [], [("range", b"a"), ("txn", [], [("range", b"b")], [])], [])
-    out = turn(applier, ("readc", (5, 1, [pack([both, both])])))
+    out = turn(applier, read(5, 1, both, both))
     for code, revision, succeeded, parts in results(out, "read")[0][1][0]:
         assert (code, revision, succeeded) == (0, 2, True)
         assert parts[0][4][0][:2] == (b"a", 2)
@@ -160,13 +166,13 @@ def test_entries_of_other_members_are_applied_and_not_answered(applier):
     out = turn(applier, committed(entry(1, [put(b"a")], origin=OTHER), entry(2)))
     assert results(out) == []
     assert applied(applier) == [("applied", 2)]
-    out = turn(applier, ("readc", (5, 2, [pack([("range", b"a")])])))
+    out = turn(applier, read(5, 2, ("range", b"a")))
     assert results(out, "read")[0][1][0][0][2] == 1
 
 
 def test_reads_wait_for_their_index(applier):
-    read = ("readc", (5, 2, [pack([("range", b"a")])]))
-    assert turn(applier, read, committed(entry(1))).on("resultc") == []
+    asked = read(5, 2, ("range", b"a"))
+    assert turn(applier, asked, committed(entry(1))).on("resultc") == []
     out = turn(applier, committed(entry(2, [put(b"a")], origin=OTHER)))
     ((read_id, (result,)),) = results(out, "read")
     assert (read_id, result[0][4][0][0]) == (5, b"a")
@@ -174,7 +180,7 @@ def test_reads_wait_for_their_index(applier):
 
 def test_reads_that_come_with_the_entries_see_them(applier):
     out = turn(
-        applier, ("readc", (5, 0, [pack([("range", b"a")])])), committed(entry(1, [put(b"a")]))
+        applier, read(5, 0, ("range", b"a")), committed(entry(1, [put(b"a")]))
     )
     assert results(out, "read")[0][1][0][0][2] == 1
 
@@ -184,17 +190,16 @@ def test_many_reads_leave_in_several_turns_and_too_much_in_one_is_refused(applie
     big = [committed(entry(n, [put(b"%d" % n, value)])) for n in range(1, 9)]
     turn(applier, *big)
     count = limits.READ_TURN_BYTES // (8 * len(value)) + 3
-    everything = pack([("range", b"\0", b"\0")])
-    out = turn(applier, *(("readc", (n, 0, [everything])) for n in range(count)))
-    assert 0 < len(out.on("resultc")) < count
+    everything = ("range", b"\0", b"\0")
+    out = turn(applier, *(read(n, 0, everything) for n in range(count)))
+    answered = len(results(out, "read"))
+    assert 0 < answered < count
     assert turn(applier).on("resultc") == [], "the node gets time to send them on"
-    answered, now = len(out.on("resultc")), applier.wake_at
-    while answered < count:
-        answered += len(turn(applier, now=now).on("resultc"))
-        now += limits.READ_PAUSE_S
+    while applier.wake_at is not None:
+        answered += len(results(wake(applier), "read"))
     assert answered == count
-    one_message = pack([("range", b"\0", b"\0")] * count)
-    ((_, (results_,)),) = results(turn(applier, ("readc", (99, 0, [one_message])), now=now), "read")
+    out = turn(applier, read(99, 0, *[everything] * count), now=applier.now + 1)
+    ((_, (results_,)),) = results(out, "read") or results(wake(applier), "read")
     assert len(results_) == count
     assert results_[0][0] == 0
     assert results_[-1] == tuple(errors.TOO_MANY_REQUESTS)
@@ -267,12 +272,12 @@ def test_work_that_can_wait_goes_on_after_a_flush(applier, what, monkeypatch):
     else:
         turn(applier, committed(entry(31, [("compact", 1400)])))
     at = applier._state.applied_index
-    assert applier._inspector.pending or applier._state.compacting
+    assert applier._inspector or applier._state.compacting
     turn(applier, committed(entry(at + 1), entry(at + 2)))
     flushed(applier)
     while applier.wake_at is not None:
         wake(applier)
-    assert not applier._inspector.pending
+    assert not applier._inspector
     assert not applier._state.compacting
 
 
@@ -280,19 +285,18 @@ def test_reads_behind_a_large_answer_wait_and_do_not_fail(applier, monkeypatch):
     monkeypatch.setattr(limits, "READ_TURN_BYTES", 10)
     turn(applier, committed(entry(1, [put(b"a")])))
     body = pack([("range", b"a")])
-    answers = results(turn(applier, ("readc", (5, 1, [body, body, body]))), "read")
+    three = [(read_id, 1e9, body) for read_id in (5, 6, 7)]
+    answers = results(turn(applier, ("readc", (1, three))), "read")
     assert len(answers) == 1
     while applier.wake_at is not None:
         answers += results(wake(applier), "read")
-    assert [(read_id, [r[0][0] for r in messages]) for read_id, messages in answers] == [
-        (5, [0])
-    ] * 3
+    assert [(read_id, answer[0][0]) for read_id, (answer,) in answers] == [(5, 0), (6, 0), (7, 0)]
 
 
 def test_reads_that_wait_for_room_are_not_forgotten_over_a_flush(applier, monkeypatch):
     monkeypatch.setattr(limits, "READ_TURN_BYTES", 10)
     turn(applier, committed(*(entry(n, [put(b"a")]) for n in range(1, BOUNDS.flush_entries + 1))))
-    reads = [("readc", (n, 1, [pack([("range", b"a")])])) for n in (5, 6)]
+    reads = [read(n, 1, ("range", b"a")) for n in (5, 6)]
     out = turn(applier, *reads)
     assert [read_id for read_id, _ in results(out, "read")] == [5]
     began = applier.now
@@ -383,8 +387,8 @@ def test_an_installed_snapshot_replaces_the_state(applier, tmp_path):
     members = ((ME, "n1", ("127.0.0.1:1",), (), False, 0),)
     word = install(tmp_path, *(put(b"key%d" % n) for n in range(2, 50)), members=members)
     turn(applier, committed(entry(1, [put(b"old")])))
-    read = ("readc", (5, 49, [pack([("range", b"old"), ("range", b"key49")])]))
-    out = turn(applier, read, word)
+    asked = read(5, 49, ("range", b"old"), ("range", b"key49"))
+    out = turn(applier, asked, word)
     assert out.on("advancec") == [("installed", 49)]
     assert out.on("durablec") == [49]
     assert out.on("membersc") == [members]
@@ -417,7 +421,7 @@ def test_what_was_flushed_survives_and_the_rest_comes_again(open_applier):
     assert applied in (1, 2)
     assert term == 1
     turn(again, committed(*(entry(n, [put(b"c")]) for n in range(applied + 1, 4))))
-    out = turn(again, ("readc", (5, 3, [pack([("range", b"a", b"d")])])))
+    out = turn(again, read(5, 3, ("range", b"a", b"d")))
     assert results(out, "read")[0][1][0][0][4][0][0] == b"a"
 
 
@@ -432,7 +436,7 @@ def test_compacted_history_goes_step_by_step_between_the_turns(applier):
         steps += 1
     assert steps > 2
     old = ("range", b"k", b"", 0, count - 1)
-    out = turn(applier, ("readc", (5, 2, [pack([old, ("range", b"k", b"", 0, count)])])))
+    out = turn(applier, read(5, 2, old, ("range", b"k", b"", 0, count)))
     refused, found = results(out, "read")[0][1][0]
     assert refused == tuple(errors.COMPACTED)
     assert found[4][0][5] == b"%d" % (count - 2)

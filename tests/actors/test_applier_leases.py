@@ -47,8 +47,8 @@ def lead(applier, now, leader=ME):
 
 
 def read(applier, *requests, now=None):
-    out = turn(applier, ("readc", (5, 0, [pack(requests)])), now=now)
-    ((_, _, (results,)),) = out.on("resultc")
+    out = turn(applier, ("readc", (0, [(5, 1e9, pack(requests))])), now=now)
+    ((_, ((_, results),)),) = out.on("resultc")
     return unpack_local(results)
 
 

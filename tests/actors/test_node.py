@@ -309,10 +309,10 @@ def test_all_linearizable_reads_wait_behind_one_context(node):
     (context,) = out.on("readindexc")
     assert out.on("readc") == []
     out = turn(node, ("readstatec", (context, 17)))
-    ((read_id, index, bodies),) = out.on("readc")
+    ((index, reads),) = out.on("readc")
     assert index == 17
     answer = (0, 2, 0, False, ())
-    out = turn(node, ("resultc", ("read", read_id, [pack([answer]) for _ in bodies])))
+    out = turn(node, ("resultc", ("read", [(read_id, pack([answer])) for read_id, _, _ in reads])))
     assert replies(out) == [(b"a", 1, (answer,)), (b"b", 1, (answer,))]
 
 
@@ -320,8 +320,8 @@ def test_reads_that_come_later_never_use_a_context_that_was_asked_before_them(no
     (first,) = turn(node, ask("read", [RANGE], client=b"a")).on("readindexc")
     assert turn(node, ask("read", [RANGE], client=b"b")).on("readindexc") == []
     out = turn(node, ("readstatec", (first, 17)))
-    ((_, _, bodies),) = out.on("readc")
-    assert len(bodies) == 1
+    ((_, reads),) = out.on("readc")
+    assert len(reads) == 1
     (second,) = out.on("readindexc")
     assert second != first
 
@@ -333,7 +333,7 @@ def test_a_context_is_asked_again_but_never_the_same(node):
     out = turn(node, ("readstatec", (first, 17)))
     assert out.on("readc") == [], "a late confirmation of the first round was believed"
     out = turn(node, ("readstatec", (second, 18)))
-    assert [index for _, index, _ in out.on("readc")] == [18]
+    assert [index for index, _ in out.on("readc")] == [18]
 
 
 def test_a_new_leader_is_asked_with_a_new_context(node):
@@ -358,7 +358,7 @@ def test_serializable_reads_ask_nobody(node):
     turn(node, ("softstatec", (2, 0, "follower")))
     out = turn(node, ask("serializable", [RANGE]))
     assert out.on("readindexc") == []
-    assert [index for _, index, _ in out.on("readc")] == [0]
+    assert [index for index, _ in out.on("readc")] == [0]
 
 
 def test_reads_that_are_not_answered_in_time(node):
@@ -391,8 +391,8 @@ def test_a_client_that_does_not_read_is_refused_until_it_does(node):
 
     def read(received):
         out = turn(node, ask("serializable", [RANGE], received=received))
-        for read_id, _, _ in out.on("readc"):
-            return turn(node, ("resultc", ("read", read_id, [result]))).on("replyc")
+        for _, ((read_id, _, _),) in out.on("readc"):
+            return turn(node, ("resultc", ("read", [(read_id, result)]))).on("replyc")
         return replies(out)
 
     sent = 0
@@ -409,8 +409,8 @@ def test_reads_under_way_cannot_overflow_the_window_of_a_client_that_does_not_re
     """They were let in together, before the first answer was known to be large."""
     result = pack([(0, 2, 1, False, [(b"k", 2, 2, 1, 0, bytes(40 << 20))])])
     out = turn(node, *(ask("serializable", [RANGE], message_id=n) for n in range(4)))
-    executed = [("resultc", ("read", read_id, [result])) for read_id, _, _ in out.on("readc")]
-    bodies = [body for _, _, body in turn(node, *executed).on("replyc")]
+    answers = [(read_id, result) for _, ((read_id, _, _),) in out.on("readc")]
+    bodies = [body for _, _, body in turn(node, ("resultc", ("read", answers))).on("replyc")]
     assert bodies == [result, *[pack(errors.TOO_MANY_REQUESTS)] * 3]
 
 
@@ -431,15 +431,15 @@ def test_writes_with_answers_of_any_size_are_bounded_in_one_message(node):
 def test_an_error_of_a_whole_message_beside_a_refused_request(node):
     out = turn(node, ask("inspect", [("hash_kv",), ("nonsense",)]))
     ((read_id, _, _),) = out.on("inspectc")
-    out = turn(node, ("resultc", ("read", read_id, [pack(errors.TOO_MANY_REQUESTS)])))
+    out = turn(node, ("resultc", ("read", [(read_id, pack(errors.TOO_MANY_REQUESTS))])))
     assert replies(out) == [(b"c", 1, tuple(errors.TOO_MANY_REQUESTS))]
 
 
 def test_a_long_range_beside_a_refused_request(node):
     kvs = [(b"%d" % n, 2, 2, 1, 0, b"") for n in range(limits.BODY_REQUESTS_MAX + 1)]
     out = turn(node, ask("serializable", [RANGE, ("range", b"")]))
-    ((read_id, _, _),) = out.on("readc")
-    out = turn(node, ("resultc", ("read", read_id, [pack([(0, 2, len(kvs), False, kvs)])])))
+    ((_, ((read_id, _, _),)),) = out.on("readc")
+    out = turn(node, ("resultc", ("read", [(read_id, pack([(0, 2, len(kvs), False, kvs)]))])))
     ((_, _, body),) = out.on("replyc")
     good, bad = unpack(body, array_max=10**6)
     assert len(good[4]) == len(kvs)

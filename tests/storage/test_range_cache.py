@@ -72,7 +72,7 @@ def test_a_range_that_is_read_again_is_not_read_from_the_database(store, monkeyp
     put(store, *range(100))
     first = everything(store)
     assert everything(store) == first
-    monkeypatch.setattr(store._overlay, "pairs", None)  # not callable
+    monkeypatch.setattr(store._overlay, "pairs_sliced", None)  # not callable
     assert everything(store) == first
     put(store, 7, 1000)
     changed = everything(store)
@@ -82,8 +82,10 @@ def test_a_range_that_is_read_again_is_not_read_from_the_database(store, monkeyp
 
 def test_a_range_that_changed_much_is_read_anew_and_small_ones_always_are(store, monkeypatch):
     read = []
-    pairs = store._overlay.pairs
-    monkeypatch.setattr(store._overlay, "pairs", lambda *args: read.append(args) or pairs(*args))
+    pairs = store._overlay.pairs_sliced
+    monkeypatch.setattr(
+        store._overlay, "pairs_sliced", lambda *args: read.append(args) or pairs(*args)
+    )
     put(store, *range(100))
     for _ in range(3):
         everything(store)

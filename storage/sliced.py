@@ -1,0 +1,42 @@
+"""Work that is done a slice at a time, so that whoever does it can see to other things between.
+
+Such work is a generator that yields between two slices, each of a few milliseconds, and returns its
+result. What it reads is as it was when the work was made, whatever is written meanwhile.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeAlias, TypeVar
+
+Done = TypeVar("Done")
+Item = TypeVar("Item")
+Sliced: TypeAlias = Generator[None, None, Done]
+
+ITEMS = 8192
+"""Of a slice that costs half a microsecond for each."""
+
+
+def finish(work: Sliced[Done]) -> Done:
+    """All of it at once."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            done: Done = end.value
+            return done
+
+
+def in_parts(
+    items: Sequence[Item], do: Callable[[Sequence[Item]], list[Done]]
+) -> Sliced[list[Done]]:
+    """What `do` makes of the items, given a slice of them at a time."""
+    done = do(items[:ITEMS])
+    for begin in range(ITEMS, len(items), ITEMS):
+        yield
+        done += do(items[begin : begin + ITEMS])
+    return done
+
+
+def ready(done: Done) -> Sliced[Done]:
+    """No work at all."""
+    yield from ()
+    return done
