@@ -31,7 +31,7 @@ from .records import (
     replaced_revision,
     without_value,
 )
-from .sliced import Sliced, finish, in_parts, ready
+from .sliced import ITEMS, Sliced, finish, in_parts, ready
 
 Result = tuple[Any, ...]
 """A request's result in the order in which it travels (docs/protocol.md), or a WireError."""
@@ -403,6 +403,7 @@ def _sorted(found: list[Pair], target: int, order: int) -> Sliced[list[Pair]]:
         return getattr(read_header(pair[1]), _SORT_FIELDS[target])
 
     by = yield from in_parts(found, lambda part: list(map(sort_key, part)))
-    yield
+    if len(found) > ITEMS:
+        yield
     positions = sorted(range(len(found)), key=by.__getitem__, reverse=order == _SORT_DESCEND)
     return [found[position] for position in positions]

@@ -9,7 +9,7 @@ from sampan.actors.quota import Quota
 from sampan.actors.upkeep import Upkeep
 from sampan.config import limits
 from sampan.config.limits import LogLimits
-from sampan.storage import hashing
+from sampan.storage import hashing, rocks
 from sampan.storage.errors import StorageError
 from sampan.storage.snapshot_store import SnapshotStore
 from sampan.storage.state_store import StateStore
@@ -89,6 +89,14 @@ def wake(applier):
     applier.on_wake()
     applier.flush()
     return take(applier)
+
+
+def all_reads(applier):
+    """The answers until nothing is left to do."""
+    told = []
+    while applier.wake_at is not None:
+        told += results(wake(applier), "read")
+    return told
 
 
 def ask(read_id, *questions, deadline=1e9):
@@ -179,9 +187,7 @@ def test_reads_wait_for_their_index(applier):
 
 
 def test_reads_that_come_with_the_entries_see_them(applier):
-    out = turn(
-        applier, read(5, 0, ("range", b"a")), committed(entry(1, [put(b"a")]))
-    )
+    out = turn(applier, read(5, 0, ("range", b"a")), committed(entry(1, [put(b"a")])))
     assert results(out, "read")[0][1][0][0][2] == 1
 
 
@@ -279,6 +285,28 @@ def test_work_that_can_wait_goes_on_after_a_flush(applier, what, monkeypatch):
         wake(applier)
     assert not applier._inspector
     assert not applier._state.compacting
+
+
+def test_entries_are_applied_while_a_large_range_is_read(applier, monkeypatch, tmp_path):
+    for name in ("FIRST_SLICE_BYTES", "SLICE_BYTES", "PAGE_PAIRS"):
+        monkeypatch.setattr(rocks, name, 1)
+    nine = [put(b"%d" % n) for n in range(9)]
+    everything = ("range", b"\0", b"\0")
+    turn(applier, committed(entry(1, nine)))
+    applier._state.commit()
+    assert results(turn(applier, read(5, 1, everything, ("range", b"1"))), "read") == []
+    assert results(wake(applier), "read") == []
+    out = turn(applier, committed(entry(2, [("delete", b"\0", b"\0")])), read(6, 2, everything))
+    assert results(out) == [(9, [((0, 11, 9),)])]
+    told = results(out, "read") + all_reads(applier)
+    answers = {read_id: [result[1:3] for result in answer] for read_id, (answer,) in told}
+    assert answers == {5: [(10, 9), (11, 0)], 6: [(11, 0)]}
+    turn(applier, committed(entry(3, nine)))
+    applier._state.commit()
+    turn(applier, read(7, 3, everything))
+    turn(applier, install(tmp_path, put(b"b"), put(b"a"), put(b"b")))
+    ((read_id, ((found,),)),) = all_reads(applier)
+    assert (read_id, found[2]) == (7, 2), "what it had read is no more"
 
 
 def test_reads_behind_a_large_answer_wait_and_do_not_fail(applier, monkeypatch):

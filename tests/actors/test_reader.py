@@ -1,0 +1,105 @@
+"""The order of reads, how many are answered at once, and those that take longer than a slice."""
+
+import pytest
+from sampan.actors.reader import Reader
+from sampan.config import limits
+
+LATE = 1e9
+
+
+class Reads:
+    """A reader whose reads take as many slices as their bodies say, one byte of answer each."""
+
+    def __init__(self):
+        self.begun = []
+        self.told = []
+        self.reader = Reader(self.answer, self.told.extend)
+
+    def answer(self, body):
+        self.begun.append(body)
+        for _ in range(int(body) - 1):
+            yield
+        return bytes(int(body))
+
+    def take(self, index, *slices, first_id=1, deadline=LATE):
+        reads = [(first_id + n, deadline, b"%d" % each) for n, each in enumerate(slices)]
+        self.reader.take(index, reads)
+
+    @property
+    def answered(self):
+        return [read_id for read_id, _ in self.told]
+
+
+@pytest.fixture
+def reads():
+    return Reads()
+
+
+def test_reads_wait_for_their_index_and_no_longer(reads):
+    reads.take(5, 1, first_id=10)
+    reads.take(3, 1, 1, first_id=20)
+    reads.reader.serve(2, 0.0)
+    assert (reads.answered, reads.reader.busy(2), reads.reader.busy(3)) == ([], False, True)
+    reads.reader.serve(4, 0.0)
+    assert reads.answered == [20, 21]
+    reads.reader.serve(5, 0.0)
+    assert reads.answered == [20, 21, 10]
+    assert not reads.reader.busy(5)
+
+
+def test_a_long_read_is_passed_by_short_ones_and_makes_long_ones_wait(reads):
+    reads.take(0, 3, 1, 2, 1)
+    reads.reader.serve(0, 0.0)
+    assert reads.answered == [2, 4]
+    told = []
+    while reads.reader.busy(0):
+        reads.reader.advance(0.0)
+        told.append(list(reads.answered))
+    assert reads.answered == [2, 4, 1, 3]
+    assert told.index([2, 4, 1]) == 1, "two slices were left"
+    assert reads.begun == [b"3", b"1", b"2", b"1", b"2"], "what waits keeps nothing that it found"
+
+
+def test_nobody_waits_for_a_read_whose_time_is_over(reads):
+    reads.take(0, 1, 2, deadline=1.0)
+    reads.take(0, 5, first_id=3, deadline=2.0)
+    reads.reader.serve(0, 0.5)
+    assert reads.answered == [1]
+    reads.take(0, 1, first_id=4, deadline=1.0)
+    reads.reader.serve(0, 1.0)
+    reads.reader.advance(1.0)
+    assert reads.answered == [1]
+    reads.reader.advance(1.5)
+    reads.reader.advance(2.0)
+    assert not reads.reader.busy(0)
+    assert reads.answered == [1]
+
+
+def test_work_that_was_dropped_is_done_again(reads):
+    reads.take(0, 3)
+    reads.reader.serve(0, 0.0)
+    reads.reader.advance(0.0)
+    reads.reader.drop_work()
+    for _ in range(3):
+        assert reads.answered == []
+        reads.reader.advance(0.0)
+    assert reads.answered == [1]
+
+
+def test_what_was_read_gets_time_to_leave(reads, monkeypatch):
+    monkeypatch.setattr(limits, "READ_TURN_BYTES", 2)
+    reads.take(0, 1, 1, 1)
+    reads.reader.serve(0, 0.0)
+    assert reads.answered == [1, 2]
+    reads.reader.serve(0, limits.READ_PAUSE_S / 2)
+    assert (reads.answered, reads.reader.after) == ([1, 2], limits.READ_PAUSE_S)
+    reads.reader.serve(0, limits.READ_PAUSE_S)
+    assert reads.answered == [1, 2, 3]
+    reads.take(0, 3, first_id=4)
+    reads.take(0, 3, first_id=5)
+    reads.reader.serve(0, 1.0)
+    assert reads.answered == [1, 2, 3], "trying to read something large takes room, too"
+    for _ in range(2):
+        reads.reader.advance(1.0 + limits.READ_PAUSE_S)
+    assert reads.answered == [1, 2, 3, 4]
+    assert reads.reader.after > 1.0 + limits.READ_PAUSE_S

@@ -1,0 +1,138 @@
+"""Reads in slices: what they find is what was there when they began, whatever happens meanwhile."""
+
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sampan.storage import mvcc, rocks, sliced, state_store
+from sampan.storage.sliced import finish
+from sampan.storage.state_store import StateStore
+from sampan.transport import errors
+from sampan.transport.codec import unpack_local
+
+from .test_state_store import Histories, back, plain, plain_put, range_, step
+
+
+@pytest.fixture
+def tiny_slices(monkeypatch):
+    """Every page, key, lookup and part is a slice of its own."""
+    for module, name, value in (
+        (rocks, "PAGE_PAIRS", 1),
+        (rocks, "FIRST_SLICE_BYTES", 0),
+        (rocks, "SLICE_BYTES", 0),
+        (rocks, "ITEMS", 1),
+        (sliced, "ITEMS", 1),
+        (mvcc, "ITEMS", 1),
+        (mvcc, "_VISITS", 1),
+        (mvcc, "_LOOKUPS", 1),
+        (state_store, "COMMIT_KEYS", 3),
+    ):
+        monkeypatch.setattr(module, name, value)
+
+
+class SlicedHistories(Histories):
+    """Reads may be under way from one step to the next."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self.under_way = []  # (work, what the model answered, revision that is read)
+
+    def begin(self, request, revisions_back):
+        revision = max(self.model.revision - revisions_back, 0)
+        request = (*request[:4], revision, *request[5:])
+        expected = plain(self.model.read(request))
+        self.under_way.append((self.store.read_sliced(request), expected, revision))
+        self.advance(*self.under_way[-1])
+
+    def advance(self, work, expected, revision):
+        try:
+            next(work)
+        except StopIteration as end:
+            answer = unpack_local(end.value)
+            compacted = 0 < revision < self.model.compacted
+            assert answer == expected or (compacted and answer == tuple(errors.COMPACTED))
+            self.under_way.remove((work, expected, revision))
+
+    def slice(self):
+        for each in list(self.under_way):
+            self.advance(*each)
+
+    def crash(self):
+        self.under_way.clear()  # their iterators, too
+        super().crash()
+
+
+sliced_step = st.one_of(
+    step,
+    st.tuples(st.just("begin"), range_, back),
+    st.tuples(st.just("slice")),
+    st.tuples(st.just("slice")),
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(plain_put, min_size=5), st.lists(sliced_step, min_size=10, max_size=60))
+def test_a_read_in_slices_agrees_with_the_model(fast_directories, tiny_slices, puts, steps):
+    both = SlicedHistories(next(fast_directories))
+    both.apply(puts)
+    for name, *arguments in steps:
+        getattr(both, name)(*arguments)
+    while both.under_way:
+        both.slice()
+    both.store.close()
+    shutil.rmtree(both.path)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = StateStore.open(tmp_path)
+    store.apply(1, 1, [("put", b"%03d" % n, b"v") for n in range(100)])
+    store.apply(2, 1, [("put", b"%03d" % n, b"w") for n in range(0, 100, 2)])
+    yield store
+    store.close()
+
+
+OLD = 60
+REQUESTS = {
+    "all": ("range", b"0", b"9"),
+    "count": ("range", b"0", b"9", 0, 0, 2),
+    "limit and count": ("range", b"0", b"9", 3),
+    "keys only": ("range", b"0", b"9", 0, 0, 1),
+    "sorted": ("range", b"0", b"9", 0, 0, 0, 1, 2),
+    "filtered": ("range", b"0", b"9", 0, 0, 0, 0, 0, 50),
+    "old": ("range", b"0", b"9", 0, OLD),
+    "old count": ("range", b"0", b"9", 3, OLD),
+}
+
+
+@pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
+def test_every_kind_of_range_is_read_in_slices(store, tiny_slices, request_):
+    store.commit()
+    expected = store.read(request_)
+    work = store.read_sliced(request_)
+    next(work)
+    store.apply(3, 1, [("delete", b"0", b"9")])
+    store.commit()
+
+    def rest():
+        assert (yield from work) == expected
+
+    assert len(list(rest())) > 30
+
+
+def test_a_revision_that_is_compacted_while_it_is_read(store, tiny_slices):
+    work = store.read_sliced(REQUESTS["old"])
+    next(work)
+    store.apply(3, 1, [("compact", store.revision)])
+    while store.compact_step(1000):
+        pass
+    assert unpack_local(finish(work)) == tuple(errors.COMPACTED)
+
+
+def test_what_is_small_is_one_slice(store):
+    for request in REQUESTS.values():
+        with pytest.raises(StopIteration):
+            next(store.read_sliced(request))
