@@ -302,10 +302,12 @@ class Applier(Actor):
             if room <= 0:
                 results.append(_TOO_MUCH)
                 continue
-            if request[0] == "range" and len(request) > 2:
-                result = yield from self._state.read_sliced(request)
-            else:
+            if request[0] != "range":
                 result = self._answer(request)
+            elif len(request) == 2:  # nearly all
+                result = self._state.read_newest(request[1])
+            else:
+                result = yield from self._state.read_sliced(request)
             results.append(result)
             room -= len(result)
         return codec.pack_array(results)
@@ -321,8 +323,6 @@ class Applier(Actor):
 
     def _answer(self, request: tuple[Any, ...]) -> bytes:
         name = request[0]
-        if name == "range":  # nearly all
-            return self._state.read(request)
         if name in READS:
             return codec.pack(self._lessor.read(request, self._state, self.now))
         if name == "alarm_list":

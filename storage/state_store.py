@@ -282,8 +282,6 @@ class StateStore:
     def read(self, request: tuple[Any, ...]) -> bytes:
         """The packed result of a checked read request, a range or a transaction that only reads,
         on what was applied; a WireError when a revision was compacted or is not there yet."""
-        if len(request) == 2:  # most reads
-            return self._read_newest(request[1])
         return finish(self.read_sliced(request))
 
     def read_sliced(self, request: tuple[Any, ...]) -> Sliced[bytes]:
@@ -294,7 +292,8 @@ class StateStore:
             return pack(self._executor.transaction(request))
         return (yield from self._versions.packed_range(request))
 
-    def _read_newest(self, key: bytes) -> bytes:
+    def read_newest(self, key: bytes) -> bytes:
+        """The packed result of a range of one key now, without any option."""
         record = self._versions.current(key)
         revision = self._versions.revision
         if revision != self._heads_revision:
