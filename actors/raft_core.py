@@ -106,6 +106,7 @@ class RaftCore(Actor):
         self._commit = 0
         self._spared = 0  # bytes of entries that spare followers were not sent
         self._spared_from = 0  # index of the first
+        self._read_waits = 0  # number of a read that should be confirmed at the next wake-up
         self._choose_spares = False
         # Peers that asked the leader something: they answer when they hear of the commit.
         self._asked: set[int] = set()  # in this turn
@@ -404,6 +405,10 @@ class RaftCore(Actor):
             self._dispatch(node.ready())
         if self._asked or self._awaits:
             self._hurry(node)
+        if not self._read_waits and (newest := node.newest_read):
+            self._read_waits = newest
+            if self.wake_at is None:
+                self.wake_at = self.now + limits.HOLD_S
         if self._tail.snapshot_wanted and not self._snapshot_asked:
             self._tail.snapshot_wanted, self._snapshot_asked = False, True
             self.emit("snapshotc", None)
@@ -467,6 +472,9 @@ class RaftCore(Actor):
         if self._commit < self._spared_from:  # who was sent it does not answer
             self._choose_spares = True
         self._send_held()
+        if self._read_waits:
+            self._running.confirm_read(self._read_waits)
+            self._read_waits = 0
 
     def _send_held(self) -> None:
         self._spared = self._spared_from = 0

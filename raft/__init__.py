@@ -223,10 +223,12 @@ another closely this is half as many messages, and the host knows who cannot wai
 configuration peers hear at once.
 
 `RawNode.choose_spares`: from then on proposals go at once only to as many followers as their commit
-needs, those whose logs reach furthest; the others, spares, get them by `send_held`, together.
+needs, those whose logs reach furthest; the others, spares, get them by `send_held`, together. Reads
+are confirmed by the same few, and by everyone whom `confirm_read` or a heartbeat that is due asks.
 A spare is otherwise like any follower: it is sent what it lacks when it answers a heartbeat,
 and what was not held back when it acknowledges. The choice ends with the role and with the
-configuration. A host that chooses again when commits are late survives the loss of the chosen ones.
+configuration. A host that chooses again when commits or reads are late survives the loss of the
+chosen ones.
 
 `logger`: anything with `debug`, `info`, `warning` and `error`, such as a `logging.Logger`; silence
 by default. `rand`: `rand(n)` gives 0 to n - 1; the operating system's generator by default.

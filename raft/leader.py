@@ -239,7 +239,7 @@ def _start_read(r: "Raft", m: Message) -> None:
         return
     r.read_only.add_request(r.log.committed, m)
     r.read_only.receive_ack(r.id, r.read_only.heartbeat_context())
-    bcast_heartbeat(r)
+    bcast_heartbeat(r, but=r.spares)
 
 
 def _release_postponed_reads(r: "Raft") -> None:

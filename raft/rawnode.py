@@ -9,7 +9,7 @@ from .config import Config
 from .core import Raft
 from .errors import RaftPanic
 from .read_index import ReadState
-from .replication import choose_spares, send_held
+from .replication import bcast_heartbeat, choose_spares, send_held
 from .tracker import Progress, TrackerConfig
 from .types import (
     LOCAL_APPEND_THREAD,
@@ -229,7 +229,8 @@ class RawNode:
                     send_held(r, id_, pr)
 
     def choose_spares(self) -> None:
-        """Hold proposals back from followers that their commit does not need, until `send_held`.
+        """Hold proposals back from followers that their commit does not need, until `send_held`,
+        and what reads need of them until `confirm_read`.
 
         Those whose logs reach furthest make a majority with this node and get them at once; the
         others, and learners, are spares until the next choice, change of the configuration or of
@@ -237,6 +238,19 @@ class RawNode:
         """
         if self._raft.state is StateType.StateLeader:
             choose_spares(self._raft)
+
+    @property
+    def newest_read(self) -> int:
+        """The number of the newest read that waits for this leader to be confirmed, 0 for none."""
+        read_only = self._raft.read_only
+        return read_only.newest if read_only.unconfirmed else 0
+
+    def confirm_read(self, number: int) -> None:
+        """If that read still waits, who was asked is silent: ask everyone, and choose anew."""
+        r = self._raft
+        if r.state is StateType.StateLeader and r.read_only.waits(number):
+            bcast_heartbeat(r)
+            choose_spares(r)
 
     def transfer_leadership(self, transferee: int) -> None:
         """Ask the leader to make `transferee` its successor within an election timeout."""

@@ -37,14 +37,24 @@ class ReadOnly:
         """Queue a read."""
         self.unconfirmed.append((request, commit_index))
 
-    def _newest(self) -> int:
+    @property
+    def newest(self) -> int:
+        """Position of the newest read."""
         return self._confirmed + len(self.unconfirmed)
+
+    def waits(self, position: int) -> bool:
+        """Whether the read at `position` is not confirmed yet."""
+        return position > self._confirmed
+
+    def acknowledged(self, peer: int) -> int:
+        """Position of the newest read that the peer has confirmed."""
+        return self._acks.get(peer, 0)
 
     def heartbeat_context(self) -> bytes:
         """What a heartbeat must carry to confirm every waiting read; b"" if none waits."""
         if not self.unconfirmed:
             return b""
-        return self._newest().to_bytes(_CONTEXT_BYTES, "little")
+        return self.newest.to_bytes(_CONTEXT_BYTES, "little")
 
     def receive_ack(self, from_: int, context: bytes) -> None:
         """Note a heartbeat's answer; acknowledgements may be repeated or out of order.
@@ -52,10 +62,10 @@ class ReadOnly:
         Raises InvalidMessage if the context is none that this leader sent.
         """
         position = int.from_bytes(context, "little")
-        if len(context) != _CONTEXT_BYTES or position > self._newest():
+        if len(context) != _CONTEXT_BYTES or position > self.newest:
             raise InvalidMessage(
                 f"heartbeat response from {from_:x} carries an unknown context {context.hex()} "
-                f"(newest read: {self._newest()})"
+                f"(newest read: {self.newest})"
             )
         self._acks[from_] = max(self._acks.get(from_, 0), position)
 

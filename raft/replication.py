@@ -79,14 +79,17 @@ def bcast_append(r: "Raft", *, but: Container[int] = ()) -> None:
 
 
 def choose_spares(r: "Raft") -> None:
-    """Choose the followers that a commit does not need: those whose logs reach least far."""
+    """Choose the followers that a commit does not need: those whose logs reach least far, and of
+    several who answered the oldest reads last."""
     config = r.tracker.config
     last = r.log.last_index()
     wanted = len(config.voters[0]) // 2  # with this one a majority
     spares = {}
     if not config.is_joint() and r.id in config.voters[0]:
+        acked = r.read_only.acknowledged
         for id_, pr in sorted(
-            r.tracker.others(r.id), key=lambda each: (-each[1].match, each[0] in r.spares)
+            r.tracker.others(r.id),
+            key=lambda each: (-each[1].match, -acked(each[0]), each[0] in r.spares),
         ):
             if wanted and not pr.is_learner:
                 wanted -= 1
@@ -110,10 +113,12 @@ def tell_commit(r: "Raft", to: int, pr: Progress) -> None:
         maybe_send_append(r, to, pr)
 
 
-def bcast_heartbeat(r: "Raft") -> None:
-    """Send every other member a heartbeat that confirms the waiting reads."""
+def bcast_heartbeat(r: "Raft", *, but: Container[int] = ()) -> None:
+    """Send every other member, but for these, a heartbeat that confirms the waiting reads."""
     context = r.read_only.heartbeat_context()
     for id_, pr in r.tracker.others(r.id):
+        if id_ in but:
+            continue
         # The commit index must not go beyond what the peer is known to hold.
         commit = min(pr.match, r.log.committed)
         r.send(Message(MessageType.MsgHeartbeat, id_, commit=commit, context=context))

@@ -282,7 +282,7 @@ def test_a_commit_held_back_is_told_to_a_peer_that_reads(leading):
     assert told_to(acknowledge(leading, 3, 6)) == []
     question = message(MessageType.MsgReadIndex, entries=[Entry(data=b"context")])
     assert told_to(turn(leading, ("recvc", (2, [question], "")))) == [(2, 6)]
-    assert told_to(wake(leading)) == [], "3, which holds the entry, was told by the heartbeat"
+    assert told_to(wake(leading)) == [(3, 6)]
 
 
 def replicated(out):
@@ -322,6 +322,35 @@ def test_the_follower_that_answers_first_is_asked_first(leading):
     play(leading, acknowledge(leading, 3, 7))
     play(leading, wake(leading))
     assert replicated(play(leading, turn(leading, ("propc", (7, PUT))))) == [(3, [8])]
+
+
+def asked_to_confirm(out):
+    """(peer, context) of the heartbeats that reads wait for."""
+    sent = [decode_message(data) for _, data in out.on("sendc")]
+    return [(m.to, m.context) for m in sent if m.type is MessageType.MsgHeartbeat]
+
+
+def test_a_read_is_confirmed_by_one_follower_and_later_by_whoever_answers(leading):
+    def confirm(peer, context):
+        answer = message(MessageType.MsgHeartbeatResp, from_=peer, term=3, context=context)
+        return turn(leading, ("recvc", (peer, [answer], ""))).on("readstatec")
+
+    acknowledge(leading, 3, 5)
+    ((peer, context),) = asked_to_confirm(turn(leading, ("readindexc", b"first")))
+    assert peer == 2
+    assert confirm(2, context) == [(b"first", 5)]
+    assert asked_to_confirm(wake(leading)) == []
+
+    ((peer, context),) = asked_to_confirm(turn(leading, ("readindexc", b"second")))
+    assert (peer, leading.wake_at) == (2, leading.now + HOLD_S)
+    assert asked_to_confirm(wake(leading)) == [(2, context), (3, context)], "2 is slow, or gone"
+    assert confirm(3, context) == [(b"second", 5)]
+
+    wake(leading)
+    turn(leading, ("readindexc", b"third"))
+    wake(leading)
+    ((peer, _),) = asked_to_confirm(turn(leading, ("readindexc", b"fourth")))
+    assert peer == 3
 
 
 @pytest.mark.parametrize("asks", [("propc", (7, b"payload")), ("readindexc", b"context")])

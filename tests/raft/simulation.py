@@ -433,6 +433,7 @@ class Simulation:
 
     def send_held(self, host: Host) -> None:
         host.raw.send_held()
+        host.raw.confirm_read(host.raw.newest_read)
 
     def crash(self, host: Host) -> None:
         host.crash()

@@ -7,6 +7,7 @@ from sampan.raft import (
     Entry,
     Message,
     ProposalDropped,
+    ReadState,
     UnsafeMessage,
 )
 from sampan.tests.raft.harness import Cluster, M, Node
@@ -587,6 +588,42 @@ def test_a_spare_gets_what_it_lacks_when_it_answers_a_heartbeat():
     assert to_spare(node) == []
     node.step(M.MsgHeartbeatResp, 3)
     assert to_spare(node) == [(1, 1, 1)]
+
+
+def asked(node):
+    """Whom heartbeats went to, and what they ask to confirm."""
+    return [(m.to, m.context) for m in node.drain() if m.type is M.MsgHeartbeat]
+
+
+def test_reads_are_confirmed_by_those_that_are_not_spared():
+    node = sparing()
+    node.raw.read_index(b"first")
+    assert node.raw.newest_read == 1
+    ((peer, context),) = asked(node)
+    assert peer == 2
+    node.step(M.MsgHeartbeatResp, 2, context=context)
+    node.drain()
+    assert node.reads == [ReadState(1, b"first")]
+    assert node.raw.newest_read == 0
+    node.raw.confirm_read(1)
+    assert asked(node) == [], "it is confirmed"
+    node.tick()
+    assert [peer for peer, _ in asked(node)] == [2, 3]
+
+
+def test_a_read_that_waits_is_confirmed_by_everyone_and_the_next_one_by_who_answered():
+    node = sparing()
+    node.raw.read_index(b"first")
+    asked(node)
+    node.raw.confirm_read(1)
+    (_, context), to_third = asked(node)
+    assert to_third == (3, context)
+    node.step(M.MsgHeartbeatResp, 3, context=context)
+    node.drain()
+    assert node.reads == [ReadState(1, b"first")]
+    node.raw.choose_spares()
+    node.raw.read_index(b"second")
+    assert [peer for peer, _ in asked(node)] == [3]
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,7 @@ class Group(RuleBasedStateMachine):
             host.raw.choose_spares()
         if to is not None:
             host.raw.send_held(self.host(to).peer)
+            host.raw.confirm_read(host.raw.newest_read)
 
     # --- what goes wrong
 
