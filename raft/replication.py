@@ -79,8 +79,8 @@ def bcast_append(r: "Raft", *, but: Container[int] = ()) -> None:
 
 
 def choose_spares(r: "Raft") -> None:
-    """Choose the followers that a commit does not need: those whose logs reach least far, and of
-    several who answered the oldest reads last."""
+    """Choose the followers that a commit does not need: those whose logs reach least far, and among
+    equals those that have confirmed the fewest reads."""
     config = r.tracker.config
     last = r.log.last_index()
     wanted = len(config.voters[0]) // 2  # with this one a majority

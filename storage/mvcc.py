@@ -31,7 +31,7 @@ from .records import (
     replaced_revision,
     without_value,
 )
-from .sliced import ITEMS, Sliced, finish, in_parts, ready
+from .sliced import ITEMS, Sliced, finish, in_parts, length, ready
 
 Result = tuple[Any, ...]
 """A request's result in the order in which it travels (docs/protocol.md), or a WireError."""
@@ -251,7 +251,7 @@ class Versions:
     def _count(self, past: int, key: bytes, range_end: bytes) -> Sliced[int]:
         """How many keys of a range there are now, or were at `past`."""
         if past:
-            return _length(self._live_at(past, key, range_end))
+            return length(self._live_at(past, key, range_end))
         if not range_end:
             return ready(int(self.current(key) is not None))
         start, end = keys.range_bounds(key, range_end)
@@ -370,10 +370,6 @@ def _found(visited: Iterator[Live], limit: int) -> Sliced[list[tuple[bytes, byte
         if not number % _VISITS:
             yield
     return found
-
-
-def _length(work: Sliced[list[Any]]) -> Sliced[int]:
-    return len((yield from work))
 
 
 def _without_values(found: Sequence[Pair]) -> list[Pair]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from .rocks import Database
-from .sliced import Sliced, finish
+from .sliced import Sliced, finish, length
 
 Pair = tuple[bytes, bytes]
 
@@ -96,9 +96,11 @@ class Overlay:
 
     def count_sliced(self, start: bytes, end: bytes) -> Sliced[int]:
         """How many keys there are now in `start` <= key < `end`."""
+        changed = self._changed(start, end)
+        if len(changed) > self.SCAN_MAX:  # looking for each costs more than reading all
+            return length(self.pairs_sliced(start, end))
         more = sum(
-            (value is not None) - (self.db.get(key) is not None)
-            for key, value in self._changed(start, end).items()
+            (value is not None) - (self.db.get(key) is not None) for key, value in changed.items()
         )
         return _sum(self.db.count_sliced(start, end), more)
 

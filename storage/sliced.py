@@ -40,3 +40,8 @@ def ready(done: Done) -> Sliced[Done]:
     """No work at all."""
     yield from ()
     return done
+
+
+def length(work: Sliced[list[Item]]) -> Sliced[int]:
+    """How many it finds."""
+    return len((yield from work))

@@ -26,11 +26,12 @@ def database(tmp_path_factory):
     database.close()
 
 
+@pytest.mark.parametrize("scan_max", [0, 1000])
 @pytest.mark.parametrize("unsorted_max", [0, 2, 1000])
 @given(steps=STEPS)
-def test_ranges_see_what_was_written(database, unsorted_max, steps):
+def test_ranges_see_what_was_written(database, unsorted_max, scan_max, steps):
     overlay = Overlay(database)
-    overlay.UNSORTED_MAX = unsorted_max
+    overlay.UNSORTED_MAX, overlay.SCAN_MAX = unsorted_max, scan_max
     model = dict(database.pairs(b"", b"\xff"))
     for step, *given_ in steps:
         if step == "write":
