@@ -259,13 +259,16 @@ class Versions:
 
     def current_pairs(self, key: bytes, range_end: bytes) -> list[Pair]:
         """The keys of a range now, as they are stored, and their records."""
-        return finish(self._current(key, range_end, 0))
+        return finish(self._current(key, range_end, 0)) if range_end else self._one(key)
+
+    def _one(self, key: bytes) -> list[Pair]:
+        record = self.current(key)
+        return [] if record is None else [(keys.KV + key, record)]
 
     def _current(self, key: bytes, range_end: bytes, fetch: int) -> Sliced[list[Pair]]:
         """The first `fetch` (0: all) of `current_pairs`."""
         if not range_end:
-            record = self.current(key)
-            return ready([] if record is None else [(keys.KV + key, record)])
+            return ready(self._one(key))
         start, end = keys.range_bounds(key, range_end)
         return self.overlay.pairs_sliced(start, end, fetch) if start < end else ready([])
 
