@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from ..config import limits
-from ..storage.rocks import FIRST_SLICE_BYTES
-from ..storage.sliced import Sliced
+from ..storage.sliced import FIRST_SLICE_BYTES, Sliced
 from .inspector import Inspector
 
 Read = tuple[int, float, bytes]

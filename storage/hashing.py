@@ -12,10 +12,8 @@ from ..transport import errors
 from . import keys
 from .mvcc import Versions
 from .records import Header, read_header
-from .sliced import Sliced
+from .sliced import SLICE_BYTES, Sliced
 
-SLICE_BYTES = 1 << 20
-"""Hashed in one slice: about 2 ms."""
 _NEWEST_BYTES = 512
 """What a pair counts for besides its own bytes: reading 2,048 small pairs takes as long."""
 _PAST_BYTES = 4096

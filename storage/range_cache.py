@@ -7,7 +7,7 @@ read twice is kept, packed, and what changed in it since is looked up when it is
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from .overlay import Overlay
 from .records import pack_key_value, pack_key_values
@@ -86,7 +86,7 @@ class RangeCache:
 
     def _bring_up_to_date(self, kept: _Range, bounds: Bounds) -> bool:
         """False when so much changed that reading it anew is as fast."""
-        kept.stale.update(_within(self._overlay.writes, bounds))
+        kept.stale.update(self._overlay.written(*bounds))
         if len(kept.stale) * REBUILD_SHARE > len(kept.keys):
             return False
         for stored in kept.stale:
@@ -110,12 +110,7 @@ class RangeCache:
             if kept is None:
                 continue
             kept.idle_commits += 1
-            kept.stale.update(_within(self._overlay.writes, bounds))
+            kept.stale.update(self._overlay.written(*bounds))
             changes_fast = len(kept.stale) * REBUILD_SHARE > len(kept.keys)
             if changes_fast or kept.idle_commits > IDLE_COMMITS_MAX:
                 self._ranges[bounds] = None
-
-
-def _within(written: Iterable[bytes], bounds: Bounds) -> Iterator[bytes]:
-    start, end = bounds
-    return (stored for stored in written if start <= stored < end)

@@ -37,7 +37,7 @@ from rocksdict import (
 
 from . import log_mark, torn_log
 from .errors import CorruptionError, StorageError
-from .sliced import ITEMS, Sliced, finish
+from .sliced import FIRST_SLICE_BYTES, ITEMS, SLICE_BYTES, Sliced, finish
 
 __all__ = ["Database", "WriteBatch", "open_log", "open_state"]
 
@@ -197,9 +197,6 @@ def _typed(doing: str, path: Path, error: Exception) -> StorageError:
 PAGE_PAIRS = 128
 PAIR_BYTES = 300
 """What a pair counts for besides its value: 3,000 small ones take as long as one MiB."""
-FIRST_SLICE_BYTES = 8 * MIB
-SLICE_BYTES = MIB
-"""Read in one slice: 1 ms in the best case, 10 when all was overwritten lately."""
 
 
 class Database:

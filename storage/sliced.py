@@ -11,6 +11,10 @@ Done = TypeVar("Done")
 Item = TypeVar("Item")
 Sliced: TypeAlias = Generator[None, None, Done]
 
+FIRST_SLICE_BYTES = 8 << 20
+SLICE_BYTES = 1 << 20
+"""Read in one slice: 1 or 2 ms in the best case, 10 when all was overwritten lately. The first one
+may be larger, so that few reads need another."""
 ITEMS = 8192
 """Of a slice that costs half a microsecond for each."""
 
