@@ -17,9 +17,9 @@ clients ask, and a leader what a follower forwards.
 from collections.abc import Callable
 from typing import Any
 
-from ..config import limits
+from ..config import addresses, limits
 from ..raft import ConfChangeType, Entry, EntryType, confchange
-from ..transport import endpoints, errors, requests
+from ..transport import errors, requests
 from ..transport.codec import CodecError, pack, unpack
 from ..transport.requests import is_u64
 
@@ -66,8 +66,8 @@ def _check_change(entry: Entry) -> None:
         if type(member) is not tuple or list(map(type, member)) != [str, str]:
             raise CodecError("a new member has a name and an endpoint")
         try:
-            endpoints.parse(member[1])
-        except (endpoints.EndpointError, UnicodeError) as error:
+            addresses.parse(member[1])
+        except (addresses.EndpointError, UnicodeError) as error:
             raise CodecError(f"a new member's endpoint: {error}") from error
 
 

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import zmq
 
 from .. import __version__
-from ..config import logging, model
+from ..config import addresses, logging, model
 from ..storage.errors import CorruptionError
-from ..transport import endpoints, sockets
+from ..transport import sockets
 from . import channels, processors, slices
 from .actor import Actor, Impossible
 from .host import Fatal, Host, Orphaned
@@ -150,7 +150,7 @@ class Builder:
         )
 
     def _ipc(self, actor: str) -> str:
-        return endpoints.ipc(Path(self._told.runtime_dir), actor)
+        return addresses.ipc(Path(self._told.runtime_dir), actor)
 
     def _inbox(self, ctx: zmq.Context[Any], hosted: tuple[str, ...]) -> Inbox | None:
         if len(hosted) == len(channels.ACTORS):

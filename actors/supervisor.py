@@ -23,9 +23,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from ..config import addresses
 from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
 from ..storage.data_dir import DataDir
-from ..transport import endpoints
 from . import channels, process
 from .processors import Share, available, share
 
@@ -92,7 +92,7 @@ class NodeSupervisor:
         """Find out before anything starts whether the addresses are free, and take them until the
         probes are closed, so that two of them are not the same; raises ConfigError."""
         for address in self._config.listen(self.member):
-            host, port = endpoints.parse(address)
+            host, port = addresses.parse(address)
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             try:
                 probe = probes.enter_context(socket.socket(family, socket.SOCK_STREAM))
@@ -355,10 +355,10 @@ def _check_socket_paths() -> None:
     try:
         folder = Path(tempfile.gettempdir()) / RUNTIME_NAME_LIKE
         for actor in channels.ACTORS:
-            endpoints.ipc(folder, actor).encode()
+            addresses.ipc(folder, actor).encode()
     except UnicodeEncodeError as error:
         raise ConfigError(f"{str(folder.parent)!r} is not UTF-8; set TMPDIR to another") from error
-    except (endpoints.EndpointError, OSError) as error:
+    except (addresses.EndpointError, OSError) as error:
         raise ConfigError(f"no directory for local sockets: {error}") from error
 
 

@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
-from ..config import limits
-from ..transport import endpoints as addresses
+from ..config import addresses, limits
 from ..transport import errors as wire
 from ..transport.errors import Outcome, WireError
 from ..transport.requests import (

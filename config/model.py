@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from . import limits
+from . import addresses, limits
 
 PLACEMENTS = ("processes", "fused")
 AUTO_COMPACTION_MODES = ("periodic", "revision")
@@ -356,14 +356,12 @@ def _check_addresses(config: ClusterConfig, where: str, label: _Label) -> None:
 
 def _parsed(address: str, label: str) -> tuple[str, int]:
     """(host, port), numeric hosts in one spelling; raises ConfigError."""
-    from ..transport import endpoints  # here: the transport's limits come from this package
-
     # A user, a query or a fragment would be ignored, and blanks left out.
     if not address.isprintable() or any(sign in address for sign in "@?# "):
         raise ConfigError(f"{label}: {_shorten.repr(address)} is not HOST:PORT")
     try:
-        host, port = endpoints.parse(address)
-    except (endpoints.EndpointError, UnicodeError) as error:
+        host, port = addresses.parse(address)
+    except (addresses.EndpointError, UnicodeError) as error:
         raise ConfigError(f"{label}: {error}") from error
     if port == 0:
         raise ConfigError(f"{label}: {address} must name a port: others could not know what 0 is")
@@ -374,12 +372,10 @@ def _parsed(address: str, label: str) -> tuple[str, int]:
 
 def check_insecure(config: ClusterConfig, member: Member, where: str) -> None:
     """Refuse to bind what other machines reach, unless told so; raises ConfigError."""
-    from ..transport import endpoints
-
     for address in config.listen(member):
         try:
-            loopback = endpoints.is_loopback(address)
-        except (endpoints.EndpointError, UnicodeError) as error:
+            loopback = addresses.is_loopback(address)
+        except (addresses.EndpointError, UnicodeError) as error:
             raise ConfigError(f"{where}: {address} cannot be resolved: {error}") from error
         if not (loopback or config.allow_insecure):
             raise ConfigError(

@@ -5,5 +5,4 @@
 - errors.py         every error that crosses the wire
 - raft_messages.py  raft messages as bytes
 - sockets.py        the only place where sockets are made
-- endpoints.py      addresses
 """

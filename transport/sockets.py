@@ -6,8 +6,7 @@ from typing import Any
 import zmq
 import zmq.backend
 
-from ..config import limits
-from . import endpoints
+from ..config import addresses, limits
 
 HEARTBEAT_IVL_MS = 1_000
 HEARTBEAT_TIMEOUT_MS = 3_000
@@ -120,7 +119,7 @@ def _tcp_options(socket: zmq.Socket[bytes], frame_bytes_max: int) -> None:
 
 def _bind(socket: zmq.Socket[bytes], endpoint: str, what: str) -> None:
     try:
-        socket.bind(endpoints.tcp(endpoint))
+        socket.bind(addresses.tcp(endpoint))
     except zmq.ZMQError as error:
         socket.close()
         raise BindError(f"cannot bind the {what} address {endpoint}: {error}") from error
@@ -148,7 +147,7 @@ def client_dealer(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Soc
     socket.setsockopt(zmq.SNDHWM, limits.CLIENT_QUEUE_MESSAGES)
     socket.setsockopt(zmq.RCVHWM, limits.CLIENT_QUEUE_MESSAGES)
     socket.setsockopt(zmq.LINGER, 0)
-    socket.connect(endpoints.tcp(endpoint))
+    socket.connect(addresses.tcp(endpoint))
     return socket
 
 
@@ -169,7 +168,7 @@ def peer_dealer(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socke
     socket.setsockopt(zmq.IMMEDIATE, 1)  # a peer that comes back is not fed minutes-old messages
     socket.setsockopt(zmq.SNDHWM, limits.PEER_QUEUE_MESSAGES)
     socket.setsockopt(zmq.LINGER, 0)
-    socket.connect(endpoints.tcp(endpoint))
+    socket.connect(addresses.tcp(endpoint))
     return socket
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from sampan.transport import endpoints
-from sampan.transport.endpoints import EndpointError
+from sampan.config import addresses
+from sampan.config.addresses import EndpointError
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from sampan.transport.endpoints import EndpointError
     ],
 )
 def test_parse(text, expected):
-    assert endpoints.parse(text) == expected
+    assert addresses.parse(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_parse(text, expected):
 )  # fmt: skip
 def test_what_is_no_address(text):
     with pytest.raises(EndpointError, match="not HOST:PORT"):
-        endpoints.parse(text)
+        addresses.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_what_is_no_address(text):
     ],
 )
 def test_is_loopback(text, expected):
-    assert endpoints.is_loopback(text) is expected
+    assert addresses.is_loopback(text) is expected
 
 
 def test_ipv6_in_zeromqs_form():
-    assert endpoints.tcp("[::1]:80") == "tcp://[::1]:80"
+    assert addresses.tcp("[::1]:80") == "tcp://[::1]:80"
 
 
 def test_socket_paths_have_a_limit():
-    assert endpoints.ipc(Path("/tmp/a"), "node") == "ipc:///tmp/a/node"
+    assert addresses.ipc(Path("/tmp/a"), "node") == "ipc:///tmp/a/node"
     with pytest.raises(EndpointError, match="107 bytes"):
-        endpoints.ipc(Path("/" + "x" * 120), "node")
+        addresses.ipc(Path("/" + "x" * 120), "node")
