@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sampan.client import Client, errors
-from sampan.client.ctl import lease as module
+from sampan.ctl import lease as module
 from sampan.transport import errors as wire
 
 from .conftest import ETCDCTL, SAMPANCTL

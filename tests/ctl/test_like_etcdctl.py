@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from sampan.client.ctl import main as ctl
+from sampan.ctl import main as ctl
 
 from .conftest import ETCDCTL
 

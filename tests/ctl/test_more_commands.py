@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 from sampan.client import Client
-from sampan.client.ctl import check_perf
-from sampan.client.ctl import main as ctl
-from sampan.client.ctl.check_perf import Load, Measured, judge
+from sampan.ctl import check_perf
+from sampan.ctl import main as ctl
+from sampan.ctl.check_perf import Load, Measured, judge
 
 from ..client.real_node import real_node
 from .conftest import SAMPANCTL

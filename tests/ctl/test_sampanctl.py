@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from sampan import __version__
 from sampan.client import Client, lease_calls
-from sampan.client.ctl import gofmt
-from sampan.client.ctl import main as ctl
+from sampan.ctl import gofmt
+from sampan.ctl import main as ctl
 
 from .conftest import BIN, SAMPANCTL
 

@@ -9,14 +9,14 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from .. import errors
-from ..lease import Lease
+from ..client import errors
+from ..client.lease import Lease
 from . import gofmt
 from .commands import CommandError, Run, bad_arguments
 from .flags import Flag
 
 if TYPE_CHECKING:
-    from ..sync import Client
+    from ..client.sync import Client
 
 FLAGS = (
     Flag("ttl", 10, "seconds that the lock outlives this process, or its node", gofmt.parse_int),
@@ -100,7 +100,7 @@ def wait_canceled(lease: Lease, expired: str) -> None:
 
 def lock(run: Run) -> None:
     """Hold the lock while a command runs, or until a signal comes."""
-    from ..recipes.lock import Lock  # here: other commands do without
+    from ..client.recipes.lock import Lock  # here: other commands do without
 
     if not run.args:
         bad_arguments("lock takes a lock name argument and an optional command to execute")

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from .. import errors
+from ..client import errors
 from . import gofmt
 from .commands import EXIT_BAD_FEATURE, EXIT_INVALID_INPUT, CommandError, Run, describe
 
 if TYPE_CHECKING:
-    from ..aio import AsyncClient
+    from ..client.aio import AsyncClient
 
 KEY_BYTES, VALUE_BYTES = 256, 1024
 RPS_SHARE_MIN, SLOWEST_S_MAX, STDDEV_S_MAX = 0.9, 0.5, 0.1

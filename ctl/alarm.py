@@ -1,6 +1,6 @@
 """`alarm list` and `alarm disarm`."""
 
-from ..alarm_calls import AlarmResponse
+from ..client.alarm_calls import AlarmResponse
 from . import protobuf
 from .commands import Run, bad_arguments
 from .printers import (

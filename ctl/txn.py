@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from .. import ops
-from ..ops import Compare, Request
+from ..client import ops
+from ..client.ops import Compare, Request
 from . import commands, gofmt
 from .commands import EXIT_INVALID_INPUT, CommandError, Run, bad_arguments
 from .flags import HELP, Flag, FlagSet, UsageError

@@ -6,14 +6,14 @@ import threading
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ...transport.requests import TXN_OPS_MAX
-from ..ops import Request
+from ..client.ops import Request
+from ..transport.requests import TXN_OPS_MAX
 from .commands import Run, bad_arguments
 from .flags import bool_flag, string_flag
 
 if TYPE_CHECKING:
-    from ..sync import Client
-    from ..watch import WatchEvent
+    from ..client.sync import Client
+    from ..client.watch import WatchEvent
 
 REPORT_S = 30.0
 """How often the number of keys copied is printed."""
@@ -70,7 +70,7 @@ class Mirror:
                     self._destination.txn([], operations[begin : begin + TXN_OPS_MAX])
 
     def _operation(self, event: "WatchEvent") -> Request:
-        from .. import ops
+        from ..client import ops
 
         key = self._renamed(event.kv.key)
         self.copied += event.type == "PUT"

@@ -5,10 +5,10 @@ from binascii import b2a_base64
 from collections.abc import Sequence
 from typing import Any
 
-from .. import errors
-from ..lease import RENEWALS
-from ..lease_calls import LeaseKeepAliveResponse
-from ..types import ResponseHeader
+from ..client import errors
+from ..client.lease import RENEWALS
+from ..client.lease_calls import LeaseKeepAliveResponse
+from ..client.types import ResponseHeader
 from . import gofmt, protobuf
 from .commands import (
     EXIT_BAD_CONNECTION,

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from ...config import streams
-from ..errors import SampanError
+from ..client.errors import SampanError
+from ..config import streams
 from .commands import EXIT_ERROR, CommandError, Run, report
 from .flags import HELP, Flag, FlagSet, UsageError, from_environment
 from .gofmt import backquote, quote

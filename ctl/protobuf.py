@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..alarm_calls import AlarmResponse
-from ..types import (
+from ..client.alarm_calls import AlarmResponse
+from ..client.types import (
     DeleteResponse,
     KeyValue,
     MemberListResponse,
@@ -15,7 +15,7 @@ from ..types import (
 )
 
 if TYPE_CHECKING:
-    from ..watch import WatchResponse
+    from ..client.watch import WatchResponse
 
 _VARINT, _BYTES = 0, 2
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import ClientClosedError, SampanError, WatchCompactedError
+from ..client.errors import ClientClosedError, SampanError, WatchCompactedError
 from . import gofmt
 from .commands import EXIT_ERROR, EXIT_INVALID_INPUT, CommandError, Run, bad_arguments, report
 from .flags import HELP, FlagSet, UsageError, bool_flag, int_flag
@@ -13,9 +13,9 @@ from .printers import Unsupported
 from .txn import split_words
 
 if TYPE_CHECKING:
-    from ..sync import Client
-    from ..watch import WatchEvent, WatchResponse
-    from ..watch_sync import SyncWatch
+    from ..client.sync import Client
+    from ..client.watch import WatchEvent, WatchResponse
+    from ..client.watch_sync import SyncWatch
     from .printers import Printer
 
 EXIT_INTERRUPTED = 5

@@ -5,8 +5,8 @@ from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from ..alarm_calls import AlarmMember
-from ..types import (
+from ..client.alarm_calls import AlarmMember
+from ..client.types import (
     DeleteResponse,
     HashKvResponse,
     KeyValue,
@@ -21,7 +21,7 @@ from ..types import (
 from . import gofmt, protobuf
 
 if TYPE_CHECKING:
-    from ..watch import WatchEvent, WatchResponse
+    from ..client.watch import WatchEvent, WatchResponse
 
 
 class Unsupported(Exception):

@@ -3,7 +3,7 @@
 import os
 from contextlib import suppress
 
-from .. import errors
+from ..client import errors
 from .commands import CommandError, Run, bad_arguments
 from .flags import bool_flag
 from .lock import SESSION_TTL_S, Canceled, session, signals, wait_canceled
@@ -27,7 +27,7 @@ def elect(run: Run) -> None:
 
 
 def _observe(run: Run, name: bytes) -> None:
-    from ..recipes.election import Election  # here: other commands do without
+    from ..client.recipes.election import Election  # here: other commands do without
 
     printer = run.printer()
     try:
@@ -41,7 +41,7 @@ def _observe(run: Run, name: bytes) -> None:
 
 
 def _campaign(run: Run, name: bytes, proposal: bytes) -> None:
-    from ..recipes.election import Election  # here: other commands do without
+    from ..client.recipes.election import Election  # here: other commands do without
 
     expired = "elect: session expired"
     printer = run.printer()

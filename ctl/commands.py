@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn, TypeVar
 
-from ... import __version__
-from ...transport import errors as wire
-from .. import errors
-from ..ops import DeleteOptions, PutOptions, RangeOptions
+from .. import __version__
+from ..client import errors
+from ..client.ops import DeleteOptions, PutOptions, RangeOptions
+from ..transport import errors as wire
 from . import gofmt
 from .flags import bool_flag, int_flag, string_flag
 from .gofmt import GoError
 from .printers import PRINTERS, FieldsPrinter, Health, Printer, SimplePrinter, Unsupported
 
 if TYPE_CHECKING:
-    from ..aio import AsyncClient
-    from ..sync import Client
+    from ..client.aio import AsyncClient
+    from ..client.sync import Client
 
 Made = TypeVar("Made")
 
@@ -60,13 +60,13 @@ class Run(NamedTuple):
 
     def client(self, endpoints: Sequence[str] | None = None) -> "Client":
         """A client of `endpoints`, else of `--endpoints`."""
-        from ..sync import Client  # not imported by commands that need no cluster
+        from ..client.sync import Client  # not imported by commands that need no cluster
 
         return self._made(Client, self.flags["endpoints"] if endpoints is None else endpoints)
 
     def async_client(self) -> "AsyncClient":
         """A client of `--endpoints` for one event loop."""
-        from ..aio import AsyncClient
+        from ..client.aio import AsyncClient
 
         return self._made(AsyncClient, self.flags["endpoints"])
 
