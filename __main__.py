@@ -39,7 +39,7 @@ def _run(arguments: list[str]) -> int:
         return 1
     command = arguments[0] if arguments else "help"
     if command in ("up", "node"):
-        from .actors import command as commands
+        from .hosts import command as commands
 
         return commands.main(arguments)
     if command == "bench":

@@ -3,6 +3,7 @@
 import os
 import signal
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Shells let what they run in the background ignore Ctrl-C, and the programs that tests interrupt
@@ -18,3 +19,20 @@ for name in [name for name in os.environ if name.startswith(READ_BY_PROGRAMS)]:
 # How fast examples are made says something of the machine, not of the test.
 settings.register_profile("sampan", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("sampan")
+
+
+class SilentLog:
+    """A logger that remembers its events."""
+
+    def __init__(self):
+        self.events = []
+
+    def _note(self, event, **values):
+        self.events.append((event, values))
+
+    debug = info = warning = error = _note
+
+
+@pytest.fixture
+def log():
+    return SilentLog()

@@ -20,7 +20,7 @@ from sampan.storage.state_store import StateStore
 from sampan.transport import errors
 from sampan.transport.codec import CodecError, pack
 
-from .conftest import SilentLog
+from ..conftest import SilentLog
 from .helpers import turn
 
 TXN = (

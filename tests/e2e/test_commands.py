@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 
 import pytest
-from sampan.actors import processors
+from sampan.hosts import processors
 from sampan.storage.log_store import LogStore, _entry_key
 
 from ..ports import free_port
@@ -373,7 +373,7 @@ def interrupt_at(tmp_path, monkeypatch):
 
 
 def test_ctrl_c_before_anything_runs(tmp_path, interrupt_at):
-    interrupted = interrupt_at("sampan.actors.supervisor")
+    interrupted = interrupt_at("sampan.hosts.supervisor")
     config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused", nodes=1))
     assert run("up", "--config", config) == (130, "sampan: interrupted\n")
     assert interrupted.exists()

@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 import zmq
 
 from .. import __version__
+from ..actors import channels
+from ..actors.actor import Actor, Impossible
 from ..config import addresses, logging, model
 from ..storage.errors import CorruptionError
 from ..transport import sockets
-from . import channels, processors, slices
-from .actor import Actor, Impossible
+from . import processors, slices
 from .host import Fatal, Host, Orphaned
 from .pipes import Inbox, Pipe
 from .ports import ClientPort, PeerPort
@@ -172,7 +173,7 @@ class Builder:
     # -- the actors; each imports only what it needs, so that its process starts fast
 
     def _node(self) -> Actor:
-        from .node import Node, NodeSettings
+        from ..actors.node import Node, NodeSettings
 
         config, member = self._config, self._member
         settings = NodeSettings(
@@ -191,7 +192,7 @@ class Builder:
         return Node(settings, self._log)
 
     def _raft_core(self) -> Actor:
-        from .raft_core import CoreSettings, RaftCore
+        from ..actors.raft_core import CoreSettings, RaftCore
 
         config = self._config
         settings = CoreSettings(
@@ -226,8 +227,8 @@ class Builder:
         return path
 
     def _wal_writer(self) -> Actor:
+        from ..actors.wal_writer import WalWriter
         from ..storage.log_store import LogStore
-        from .wal_writer import WalWriter
 
         store = LogStore.open(self._folder("log"))
         if store.repaired:
@@ -235,12 +236,12 @@ class Builder:
         return WalWriter(store)
 
     def _applier(self) -> Actor:
+        from ..actors import compactor
+        from ..actors.applier import Applier
+        from ..actors.divergence import Divergence
+        from ..actors.upkeep import Upkeep
         from ..storage.snapshot_store import SnapshotStore
         from ..storage.state_store import StateStore
-        from . import compactor
-        from .applier import Applier
-        from .divergence import Divergence
-        from .upkeep import Upkeep
 
         config = self._config
         state = self._folder("state")
@@ -265,8 +266,8 @@ class Builder:
         return applier
 
     def _transport(self) -> Actor:
+        from ..actors.transport import Transport, TransportSettings
         from ..storage.snapshot_store import SnapshotStore
-        from .transport import Transport, TransportSettings
 
         settings = TransportSettings(
             cluster_id=self._config.cluster_id,

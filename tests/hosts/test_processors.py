@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sampan.actors import processors
+from sampan.hosts import processors
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux lets processes choose")
 
@@ -39,7 +39,7 @@ def test_clusters_do_not_all_begin_on_the_same():
 
 def in_a_process(code):
     """This one keeps what it has."""
-    lines = f"import os, threading\nfrom sampan.actors import processors\n{code}"
+    lines = f"import os, threading\nfrom sampan.hosts import processors\n{code}"
     run = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)
     return run.stdout.split()
 

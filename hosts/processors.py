@@ -10,7 +10,7 @@ import secrets
 import sys
 from typing import NamedTuple
 
-from . import channels
+from ..actors import channels
 
 
 class Share(NamedTuple):

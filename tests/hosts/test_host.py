@@ -7,9 +7,9 @@ import pytest
 import zmq
 from sampan.actors import channels
 from sampan.actors.actor import Actor
-from sampan.actors.host import Fatal, Host
-from sampan.actors.ports import ClientPort
 from sampan.config import limits
+from sampan.hosts.host import Fatal, Host
+from sampan.hosts.ports import ClientPort
 from sampan.transport import sockets
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import zmq
 
+from ..actors.actor import Impossible
+from ..actors.channels import CHANNELS, Loss
 from ..config import limits
 from ..transport import sockets
 from ..transport.codec import pack, unpack_local
-from .actor import Impossible
-from .channels import CHANNELS, Loss
 from .ports import Socket, Source
 
 

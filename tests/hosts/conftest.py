@@ -3,23 +3,6 @@ import signal
 import pytest
 
 
-class SilentLog:
-    """A logger that remembers its events."""
-
-    def __init__(self):
-        self.events = []
-
-    def _note(self, event, **values):
-        self.events.append((event, values))
-
-    debug = info = warning = error = _note
-
-
-@pytest.fixture
-def log():
-    return SilentLog()
-
-
 @pytest.fixture
 def own_signals():
     """A host takes these over for the rest of its process."""

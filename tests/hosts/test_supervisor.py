@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
-from sampan.actors import process, supervisor
-from sampan.actors.processors import Share
 from sampan.config.model import ConfigError, build
 from sampan.config.model import local_cluster as members
+from sampan.hosts import process, supervisor
+from sampan.hosts.processors import Share
 
 from ..ports import free_port
 

@@ -19,9 +19,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from ..actors.actor import Actor
+from ..actors.channels import CHANNELS
 from . import slices
-from .actor import Actor
-from .channels import CHANNELS
 from .pipes import Inbox, JobThread, Pipe
 from .ports import ClientPort, PeerPort, Source
 

@@ -6,9 +6,10 @@ import platform
 import threading
 
 import pytest
-from sampan.actors import channels, slices
+from sampan.actors import channels
 from sampan.actors.actor import Actor
-from sampan.actors.host import Fatal, Host
+from sampan.hosts import slices
+from sampan.hosts.host import Fatal, Host
 
 GET_ATTR = {"x86_64": 315, "aarch64": 275}
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import zmq
-from sampan.actors.status_table import StatusTable
+from sampan.hosts.status_table import StatusTable
 from sampan.transport.codec import pack, unpack
 
 STATUS = {"role": "leader", "term": 3, "commit": 9, "applied": 9, "leader": 1, "requests": 5}

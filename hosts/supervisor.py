@@ -23,10 +23,11 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from ..actors import channels
 from ..config import addresses
 from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
 from ..storage.data_dir import DataDir
-from . import channels, process
+from . import process
 from .processors import Share, available, share
 
 RESTART_PAUSE_S = 0.1

@@ -1,10 +1,11 @@
 """What a node's process makes of a disk that contradicts itself."""
 
 import pytest
-from sampan.actors import channels, process
+from sampan.actors import channels
 from sampan.actors.applier import NO_CONF_STATE
-from sampan.actors.host import Fatal
 from sampan.config.model import build, local_cluster
+from sampan.hosts import process
+from sampan.hosts.host import Fatal
 
 
 @pytest.fixture

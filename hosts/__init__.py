@@ -1,0 +1,8 @@
+"""What runs the actors, and owns sockets, threads and the clock.
+
+- command.py       `sampan up`, `sampan node`; status_table.py what `up` shows
+- supervisor.py    starts, watches and ends the processes of nodes
+- process.py       the entry of a child process
+- host.py          moves what actors emit; ports.py, pipes.py: its sockets, pipes and threads
+- processors.py    which processor a child runs on; slices.py: how soon it may run there
+"""
