@@ -8,4 +8,5 @@
 
 - channels.py      every channel: ends, what it carries, what may be lost
 - actor.py         what an actor is: a handler without sockets, threads or a clock
+- watches/         from the applier to whoever watches
 """

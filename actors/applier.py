@@ -25,7 +25,7 @@ from .lessor import READS, Lessor
 from .quota import Quota
 from .reader import Reader
 from .upkeep import Upkeep
-from .watch_feed import WatchFeed
+from .watches.feed import WatchFeed
 
 ENTRY_NORMAL = 0
 
@@ -288,7 +288,7 @@ class Applier(Actor):
         self._reader.take(*message)
 
     def on_watchc(self, message: Any) -> None:
-        """What the node's watches want: see watch_feed.py."""
+        """What the node's watches want: see watches/feed.py."""
         self._feed.take(message, self._state)
 
     def _tell_answers(self, answers: list[tuple[int, bytes]]) -> None:

@@ -21,7 +21,7 @@ from .actor import Actor
 from .asked import Asked, Batch, take_late, whole_stamp, with_refused
 from .client_limits import client_limits
 from .entries import PUBLISH
-from .watch_hub import WatchHub
+from .watches.hub import WatchHub
 
 READ_INDEX_RETRY_S = 0.5
 """How long a ReadIndex may take before it is asked again, with a fresh context (etcd E/read)."""
@@ -363,7 +363,7 @@ class Node(Actor):
         self._watches.take(asked, asked.client, decoded, self._windows[asked.client])
 
     def on_eventc(self, message: Any) -> None:
-        """What the applier says to the watches: see watch_feed.py."""
+        """What the applier says to the watches: see watches/feed.py."""
         self._watches.on_event(message)
 
     def on_gonec(self, client: bytes) -> None:

@@ -1,7 +1,7 @@
 """The node's side of watches: hands events out to whoever watches their keys.
 
 A watch is synced and gets new events as the applier tells of them, or it is unsynced and gets those
-of history, read step by step by the applier (`watch_feed.py`, which has the messages). One step
+of history, read step by step by the applier (`feed.py`, which has the messages). One step
 serves all that wait at or after its first revision, and the next step goes on where it ended, so
 that many share what is read and nobody waits for longer than one pass over history. A watch whose
 client leaves too much unread stalls: what it misses it reads from history when there is room again.
@@ -15,15 +15,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..config import limits
-from ..transport import errors
-from ..transport.errors import WireError
-from ..transport.requests import check_request
-from ..transport.watches import EVERY_WATCH, PREV_KV, REQUIRE_LEADER, WATCH_CHECKS
-from .actor import Impossible
-from .watch_connection import ENDED, STALLED, SYNCED, UNSYNCED, Connection, Watcher
-from .watch_feed import FedEvent
-from .watch_ranges import Range, RangeMap
+from ...config import limits
+from ...transport import errors
+from ...transport.errors import WireError
+from ...transport.requests import check_request
+from ...transport.watches import EVERY_WATCH, PREV_KV, REQUIRE_LEADER, WATCH_CHECKS
+from ..actor import Impossible
+from .connection import ENDED, STALLED, SYNCED, UNSYNCED, Connection, Watcher
+from .feed import FedEvent
+from .ranges import Range, RangeMap
 
 _CREATE_DEFAULTS = (b"", 0, 0, 0)
 SWEEP_S = 1.0

@@ -4,8 +4,8 @@ of what each of their watches has to be told."""
 from collections import deque
 from typing import Any, NamedTuple
 
-from sampan.actors.watch_feed import WatchFeed
-from sampan.actors.watch_hub import WatchHub
+from sampan.actors.watches.feed import WatchFeed
+from sampan.actors.watches.hub import WatchHub
 from sampan.storage.state_store import StateStore
 from sampan.transport.codec import unpack_local
 from sampan.transport.errors import COMPACTED

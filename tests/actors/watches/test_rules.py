@@ -16,7 +16,7 @@ from sampan.config import limits
 from sampan.storage import records
 from sampan.transport.watches import prefix_end
 
-from .watch_model import WatchNode
+from .model import WatchNode
 
 KEYS = st.sampled_from([b"a", b"a/1", b"a/2", b"b", b"b\xff", b"\xff"])
 RANGES = st.one_of(

@@ -1,14 +1,14 @@
 """What the node does for watches beyond test_watch_rules.py: limits, clocks, shares."""
 
 import pytest
-from sampan.actors.watch_hub import WatchHub
+from sampan.actors.watches.hub import WatchHub
 from sampan.config import limits
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
 from sampan.transport.codec import unpack_local
 from sampan.transport.watches import FRAGMENT, PROGRESS_NOTIFY, REQUIRE_LEADER
 
-from .watch_model import WatchNode
+from .model import WatchNode
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from collections import deque
 
-from ..config import limits
-from ..transport.codec import pack, pack_array
-from ..transport.watches import (
+from ...config import limits
+from ...transport.codec import pack, pack_array
+from ...transport.watches import (
     CANCELED,
     EVENTS,
     FRAGMENT,
@@ -15,7 +15,7 @@ from ..transport.watches import (
     PROGRESS_NOTIFY,
     REQUIRE_LEADER,
 )
-from .watch_ranges import Range
+from .ranges import Range
 
 SYNCED, UNSYNCED, STALLED, ENDED = range(4)
 

@@ -19,12 +19,12 @@ An event is `(revision, key, type, packed, packed with prev_kv or None)`.
 from collections.abc import Callable
 from typing import Any
 
-from ..config import limits
-from ..storage.records import Event, is_deletion, pack_key_value
-from ..storage.state_store import StateStore
-from ..transport.codec import pack, pack_array
-from ..transport.watches import EVENT_DELETE, EVENT_PUT
-from .watch_ranges import Range, RangeMap
+from ...config import limits
+from ...storage.records import Event, is_deletion, pack_key_value
+from ...storage.state_store import StateStore
+from ...transport.codec import pack, pack_array
+from ...transport.watches import EVENT_DELETE, EVENT_PUT
+from .ranges import Range, RangeMap
 
 FedEvent = tuple[int, bytes, int, bytes, bytes | None]
 

@@ -7,7 +7,7 @@ each length of prefix in use, however many there are; other ranges are gone thro
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from ..transport.watches import prefix_end
+from ...transport.watches import prefix_end
 
 V = TypeVar("V")
 Range = tuple[bytes, bytes]

@@ -2,10 +2,10 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sampan.actors.watch_ranges import RangeMap
+from sampan.actors.watches.ranges import RangeMap
 from sampan.transport.watches import prefix_end
 
-from .watch_model import holds
+from .model import holds
 
 KEYS = st.binary(max_size=4).map(lambda key: bytes(b"\x00ab\xff"[byte % 4] for byte in key))
 RANGES = st.one_of(
