@@ -63,6 +63,11 @@ class SampanError(Exception):
         self.code = code
         self.text = text
 
+    @property
+    def timed_out(self) -> bool:
+        """Whether its time was over."""
+        return self.code == wire.DEADLINE_EXCEEDED
+
     def copy(self) -> Self:
         """The same for another who raises it: a raised exception grows a traceback each time."""
         again = type(self).__new__(type(self), *self.args)

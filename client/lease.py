@@ -22,11 +22,11 @@ from ..transport.requests import KIND_WRITE
 from . import errors
 from ._dispatch import check_timeout
 from ._io import Loop
+from .types import LeaseGrantResponse
 
 if TYPE_CHECKING:
     from ._dispatch import Dispatcher
     from ._thread import PollLoop
-    from .lease_calls import LeaseCalls, LeaseGrantResponse
 
 RENEWALS = 3
 """Renewals in a time to live, as etcd's client: two may fail."""
@@ -51,7 +51,7 @@ class KeepAlive:
         self,
         loop: Loop,
         dispatcher: "Dispatcher",
-        granted: "LeaseGrantResponse",
+        granted: LeaseGrantResponse,
         asked_at: float,
         on_lost: Callable[[], object],
     ) -> None:
@@ -170,7 +170,7 @@ class LeaseState:
         ttl_s: the time to live granted, in seconds.
     """
 
-    def __init__(self, granted: "LeaseGrantResponse") -> None:
+    def __init__(self, granted: LeaseGrantResponse) -> None:
         self.id = granted.id
         self.ttl_s = granted.ttl_s
         self._ended = False
@@ -228,15 +228,15 @@ class Lease(LeaseState):
 
     def __init__(
         self,
-        client: "LeaseCalls",
+        revoke: Callable[..., object],
         loop: "PollLoop",
         dispatcher: "Dispatcher",
-        granted: "LeaseGrantResponse",
+        granted: LeaseGrantResponse,
         asked_at: float,
     ) -> None:
         """See `Client.lease`."""
         super().__init__(granted)
-        self._client = client
+        self._revoke = revoke
         self._loop = loop
         self._dispatcher = dispatcher
         self._lost = threading.Event()
@@ -270,7 +270,7 @@ class Lease(LeaseState):
         self._keep_alive.lose(REVOKED)
         self._loop.call_threadsafe(self._keep_alive.stop)
         try:
-            self._client.lease_revoke(self.id, timeout_s=timeout_s)
+            self._revoke(self.id, timeout_s=timeout_s)
         except errors.LeaseNotFoundError:
             return
 

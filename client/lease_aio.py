@@ -1,15 +1,16 @@
 """`lease.Lease` for asyncio."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from . import errors
 from .lease import REVOKED, KeepAlive, LeaseState
+from .types import LeaseGrantResponse
 
 if TYPE_CHECKING:
     from ._dispatch import Dispatcher
-    from .lease_calls import AsyncLeaseCalls, LeaseGrantResponse
 
 
 class AsyncLease(LeaseState):
@@ -21,15 +22,15 @@ class AsyncLease(LeaseState):
 
     def __init__(
         self,
-        client: "AsyncLeaseCalls",
+        revoke: Callable[..., Awaitable[object]],
         loop: asyncio.AbstractEventLoop,
         dispatcher: "Dispatcher",
-        granted: "LeaseGrantResponse",
+        granted: LeaseGrantResponse,
         asked_at: float,
     ) -> None:
         """See `AsyncClient.lease`."""
         super().__init__(granted)
-        self._client = client
+        self._revoke = revoke
         self._lost = asyncio.Event()
         self._keep_alive = KeepAlive(loop, dispatcher, granted, asked_at, self._lost.set)
         self._keep_alive.start()
@@ -49,7 +50,7 @@ class AsyncLease(LeaseState):
         self._keep_alive.lose(REVOKED)
         self._keep_alive.stop()
         try:
-            await self._client.lease_revoke(self.id, timeout_s=timeout_s)
+            await self._revoke(self.id, timeout_s=timeout_s)
         except errors.LeaseNotFoundError:
             return
 

@@ -1,8 +1,8 @@
-"""The calls about leases, of both clients, and what they return."""
+"""The calls about leases, of both clients."""
 
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..transport import errors as wire
 from ..transport.requests import KIND_READ, KIND_WRITE
@@ -10,7 +10,14 @@ from . import errors
 from ._decode import Answer, header
 from ._dispatch import Dispatcher
 from .lease import Lease
-from .types import ResponseHeader
+from .types import (
+    LeaseGrantResponse,
+    LeaseKeepAliveResponse,
+    LeaseRevokeResponse,
+    LeasesResponse,
+    LeaseTimeToLiveResponse,
+    ResponseHeader,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,52 +26,6 @@ if TYPE_CHECKING:
     from .lease_aio import AsyncLease
 
 Request = tuple[Any, ...]
-
-
-class LeaseGrantResponse(NamedTuple):
-    """`ttl_s`: the time to live granted, which may be more than was asked for."""
-
-    header: ResponseHeader
-    id: int
-    ttl_s: int
-
-
-class LeaseRevokeResponse(NamedTuple):
-    """The lease and its keys are gone."""
-
-    header: ResponseHeader
-
-
-class LeaseKeepAliveResponse(NamedTuple):
-    """`ttl_s`: the time to live that begins anew; it began before this answer came."""
-
-    header: ResponseHeader
-    id: int
-    ttl_s: int
-
-
-class LeaseTimeToLiveResponse(NamedTuple):
-    """What a lease has left.
-
-    Attributes:
-        id: the lease.
-        granted_ttl_s: the time to live that was granted, 0 for a lease that does not exist.
-        ttl_s: whole seconds that remain, -1 for a lease that does not exist.
-        keys: the keys attached to it, when asked for.
-    """
-
-    header: ResponseHeader
-    id: int
-    granted_ttl_s: int
-    ttl_s: int
-    keys: list[bytes]
-
-
-class LeasesResponse(NamedTuple):
-    """`leases`: ids of all leases, those that end first first."""
-
-    header: ResponseHeader
-    leases: list[int]
 
 
 def _unpacked(answer: Answer, length: int) -> tuple[ResponseHeader, list[Any]]:
@@ -123,7 +84,7 @@ class AsyncLeaseCalls:
 
         asked_at = monotonic()
         granted = await self.lease_grant(ttl_s, lease_id=lease_id, timeout_s=timeout_s)
-        return AsyncLease(self, self._loop, self._start(), granted, asked_at)
+        return AsyncLease(self.lease_revoke, self._loop, self._start(), granted, asked_at)
 
     async def lease_grant(
         self, ttl_s: int, *, lease_id: int = 0, timeout_s: float | None = None
@@ -195,7 +156,7 @@ class LeaseCalls:
         """
         asked_at = monotonic()
         granted = self.lease_grant(ttl_s, lease_id=lease_id, timeout_s=timeout_s)
-        return Lease(self, self._loop, self._dispatcher, granted, asked_at)
+        return Lease(self.lease_revoke, self._loop, self._dispatcher, granted, asked_at)
 
     def lease_grant(
         self, ttl_s: int, *, lease_id: int = 0, timeout_s: float | None = None

@@ -17,6 +17,9 @@ Request: TypeAlias = tuple[Any, ...]
 FROM_KEY = b"\x00"
 """As a range's end: every key at or after the start."""
 
+TXN_OPS_MAX = wire.TXN_OPS_MAX
+"""Operations in a branch of a transaction."""
+
 SORT_TARGETS = {"key": 0, "version": 1, "create": 2, "mod": 3, "value": 4}
 SORT_ORDERS = {"none": 0, "ascend": 1, "descend": 2}
 

@@ -162,3 +162,49 @@ class MemberListResponse(NamedTuple):
 
     header: ResponseHeader
     members: list[Member]
+
+
+class LeaseGrantResponse(NamedTuple):
+    """`ttl_s`: the time to live granted, which may be more than was asked for."""
+
+    header: ResponseHeader
+    id: int
+    ttl_s: int
+
+
+class LeaseRevokeResponse(NamedTuple):
+    """The lease and its keys are gone."""
+
+    header: ResponseHeader
+
+
+class LeaseKeepAliveResponse(NamedTuple):
+    """`ttl_s`: the time to live that begins anew; it began before this answer came."""
+
+    header: ResponseHeader
+    id: int
+    ttl_s: int
+
+
+class LeaseTimeToLiveResponse(NamedTuple):
+    """What a lease has left.
+
+    Attributes:
+        id: the lease.
+        granted_ttl_s: the time to live that was granted, 0 for a lease that does not exist.
+        ttl_s: whole seconds that remain, -1 for a lease that does not exist.
+        keys: the keys attached to it, when asked for.
+    """
+
+    header: ResponseHeader
+    id: int
+    granted_ttl_s: int
+    ttl_s: int
+    keys: list[bytes]
+
+
+class LeasesResponse(NamedTuple):
+    """`leases`: ids of all leases, those that end first first."""
+
+    header: ResponseHeader
+    leases: list[int]

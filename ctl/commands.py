@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn, TypeVar
 from .. import __version__
 from ..client import errors
 from ..client.ops import DeleteOptions, PutOptions, RangeOptions
-from ..transport import errors as wire
 from . import gofmt
 from .flags import bool_flag, int_flag, string_flag
 from .gofmt import GoError
@@ -102,8 +101,7 @@ def _key(text: str) -> bytes:
 
 def describe(error: errors.SampanError) -> str:
     """The error in etcdctl's words."""
-    late = error.code == wire.DEADLINE_EXCEEDED
-    return "context deadline exceeded" if late else error.text
+    return "context deadline exceeded" if error.timed_out else error.text
 
 
 def report(error: Exception, stderr: BinaryIO) -> int:

@@ -7,8 +7,7 @@ from typing import Any
 
 from ..client import errors
 from ..client.lease import RENEWALS
-from ..client.lease_calls import LeaseKeepAliveResponse
-from ..client.types import ResponseHeader
+from ..client.types import LeaseKeepAliveResponse, ResponseHeader
 from . import gofmt, protobuf
 from .commands import (
     EXIT_BAD_CONNECTION,

@@ -6,8 +6,8 @@ import threading
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from ..client import ops
 from ..client.ops import Request
-from ..transport.requests import TXN_OPS_MAX
 from .commands import Run, bad_arguments
 from .flags import bool_flag, string_flag
 
@@ -66,11 +66,10 @@ class Mirror:
         for response in watch:
             for _, events in groupby(response.events, lambda event: event.kv.mod_revision):
                 operations = [self._operation(event) for event in events]
-                for begin in range(0, len(operations), TXN_OPS_MAX):
-                    self._destination.txn([], operations[begin : begin + TXN_OPS_MAX])
+                for begin in range(0, len(operations), ops.TXN_OPS_MAX):
+                    self._destination.txn([], operations[begin : begin + ops.TXN_OPS_MAX])
 
     def _operation(self, event: "WatchEvent") -> Request:
-        from ..client import ops
 
         key = self._renamed(event.kv.key)
         self.copied += event.type == "PUT"

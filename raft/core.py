@@ -15,7 +15,7 @@ Source: etcd-io/raft, raft.go; the Raft paper and thesis where named.
 import random
 from collections.abc import Callable
 
-from . import confchange, election, follower, leader, replication
+from . import candidate, confchange, election, follower, leader, replication
 from .config import Config, Logger, NullLogger
 from .errors import ProposalDropped, RaftPanic
 from .log import RaftLog
@@ -459,6 +459,6 @@ _EVERY_ROLE: _Handlers = {
     MessageType.MsgStorageApplyResp: Raft._storage_applied,
 }
 _FOLLOWER: _Handlers = _EVERY_ROLE | follower.HANDLERS
-_PRE_CANDIDATE: _Handlers = _EVERY_ROLE | election.PRE_CANDIDATE_HANDLERS
-_CANDIDATE: _Handlers = _EVERY_ROLE | election.CANDIDATE_HANDLERS
+_PRE_CANDIDATE: _Handlers = _EVERY_ROLE | candidate.PRE_HANDLERS
+_CANDIDATE: _Handlers = _EVERY_ROLE | candidate.HANDLERS
 _LEADER: _Handlers = _EVERY_ROLE | leader.HANDLERS

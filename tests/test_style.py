@@ -134,3 +134,68 @@ def test_the_core_imports_the_standard_library_only():
         if path.parent.name == "raft":
             wanted = allowed | EXCEPTIONS.get(name_of(path), set())
             assert imports(path) <= wanted, name_of(path)
+
+
+KNOWS = {
+    "config": set(),
+    "raft": set(),
+    "security": {"config"},
+    "transport": {"raft", "config"},
+    "storage": {"transport", "raft", "config"},
+    "client": {"transport", "config"},
+    "actors": {"security", "storage", "transport", "raft", "config"},
+    "gateway": {"client", "transport", "security", "config"},
+    "ctl": {"client", "config"},
+    "hosts": {"actors", "gateway", "storage", "transport", "security", "raft", "config"},
+    "bench": {"client", "raft", "transport", "config"},
+}
+"""Which room may import from which: arrows run down only (docs/design.md, "Rooms")."""
+
+
+def rooms_imported(path):
+    """The rooms whose modules a file imports, at any depth."""
+    here = path.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level + 1]
+            target = (*base, *(node.module.split(".") if node.module else ()))
+            yield from target[:1] or (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_arrows_run_down_only(path):
+    room = path.relative_to(ROOT).parts[0]
+    known = {name for name in rooms_imported(path) if name in KNOWS}
+    assert known <= KNOWS[room] | {room}
+
+
+def test_no_two_rooms_know_each_other():
+    done = set()
+    while len(done) < len(KNOWS):
+        ready = {room for room, known in KNOWS.items() if room not in done and known <= done}
+        assert ready, f"a circle among {KNOWS.keys() - done}"
+        done |= ready
+
+
+def runtime_imports(path):
+    """Modules of the same room that a file imports at its top, not only for their types."""
+    here = path.relative_to(ROOT).parts[:-1]
+    for node in TREES[path].body:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level + 1]
+            target = (*base, *(node.module.split(".") if node.module else ()))
+            for name in (alias.name for alias in node.names):
+                for parts in ((*target, name), target):
+                    file = ROOT.joinpath(*parts).with_suffix(".py")
+                    if parts and file.exists():
+                        yield file
+                        break
+
+
+def test_no_circle_of_files():
+    waits = {path: set(runtime_imports(path)) for path in FILES}
+    while waits:
+        ready = [path for path, needs in waits.items() if not needs & waits.keys()]
+        assert ready, f"a circle among {sorted(map(name_of, waits))}"
+        for path in ready:
+            del waits[path]
