@@ -70,7 +70,6 @@ class Mirror:
                     self._destination.txn([], operations[begin : begin + ops.TXN_OPS_MAX])
 
     def _operation(self, event: "WatchEvent") -> Request:
-
         key = self._renamed(event.kv.key)
         self.copied += event.type == "PUT"
         return ops.put(key, event.kv.value) if event.type == "PUT" else ops.delete(key)

@@ -6,10 +6,10 @@ host, the code that embeds it, does all that, which is what makes every interlea
 crashes and time testable. It imports nothing but the standard library.
 
 Where to look: `RawNode` is the node, `Config` its options, `Storage` what it reads, `Ready` and the
-storage messages the work it hands out. `core.py` holds the state, `follower.py`, `candidate.py` and
-`leader.py` what each role does with a message, `election.py` campaigns and votes, `replication.py`
-what a leader sends, `log.py` the log, `tracker.py` a leader's view of its peers, `confchange.py` and
-`quorum.py` membership, `inbound.py` what is refused at the door.
+storage messages the work it hands out. `core.py` holds the state, `follower.py`, `candidate.py`
+and `leader.py` what each role does with a message, `election.py` campaigns and votes,
+`replication.py` what a leader sends, `log.py` the log, `tracker.py` a leader's view of its peers,
+`confchange.py` and `quorum.py` membership, `inbound.py` what is refused at the door.
 
 
 The host's duties
