@@ -7,7 +7,18 @@ import pytest
 import sampan
 
 ROOT = Path(sampan.__file__).parent
-PACKAGES = ("actors", "bench", "client", "config", "ctl", "hosts", "raft", "storage", "transport")
+PACKAGES = (
+    "actors",
+    "bench",
+    "client",
+    "config",
+    "ctl",
+    "gateway",
+    "hosts",
+    "raft",
+    "storage",
+    "transport",
+)
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 600
 
