@@ -7,6 +7,8 @@ comes by the clock. What the actor wants to happen it puts on channels with `emi
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from .measures import Histogram, Load
+
 
 class Impossible(RuntimeError):
     """A state that cannot be. The node stops with the numbers and a hint in the text."""
@@ -28,6 +30,10 @@ class Actor:
         """When `on_wake` is to be called, for what must not wait for the timer."""
         self.out: list[tuple[str, Any]] = []
         """(channel, message) in the order of emission; the host takes and clears it."""
+        self.load = Load()
+        """What its host notes of its turns."""
+        self.histograms: dict[str, Histogram] = {}
+        """How long things took, by what they are; its host counts its jobs here."""
         self.handlers: dict[str, Callable[[Any], None]] = {
             name[3:]: getattr(self, name)
             for name in dir(self)
@@ -42,6 +48,11 @@ class Actor:
     def handle(self, channel: str, message: Any) -> None:
         """Take one message."""
         self.handlers[channel](message)
+
+    def measured(self) -> dict[str, Any]:
+        """Its load and its histograms, as they travel."""
+        durations = {name: histogram.told() for name, histogram in self.histograms.items()}
+        return {"load": self.load.told(), "durations": durations}
 
     def start(self) -> None:
         """Called once, before any message."""

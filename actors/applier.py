@@ -444,7 +444,7 @@ class Applier(Actor):
             "alarms": state.alarms.all(),
         }
         status |= self.upkeep.status(state, self._members)
-        self.emit("statusrc", (request_id, self.name, status))
+        self.emit("statusrc", (request_id, self.name, status, self.measured()))
 
     @property
     def jobs(self) -> dict[str, Callable[..., Any]]:

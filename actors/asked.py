@@ -18,6 +18,7 @@ class Asked(NamedTuple):
     refused: dict[int, WireError]  # requests of the message that were not let in, by position
     deadline: float
     stamp: tuple[int, int, int] | None = None  # (session, sequence, acknowledged below)
+    began: float = 0.0  # when it came
 
     @property
     def size(self) -> int:

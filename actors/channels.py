@@ -76,8 +76,12 @@ CHANNELS: dict[str, Channel] = {
     "reportc": Channel((TRANSPORT,), (RAFT_CORE,), "peer unreachable, snapshot sent or failed"),
     "proposec": Channel((APPLIER,), (RAFT_CORE,), "own entries: leases, alarms, upkeep"),
     # -- status
-    "statusc": Channel((NODE,), (RAFT_CORE, APPLIER, TRANSPORT), "a status question"),
-    "statusrc": Channel((RAFT_CORE, APPLIER, TRANSPORT), (NODE,), "its answers"),
+    "statusc": Channel((NODE,), (RAFT_CORE, WAL_WRITER, APPLIER, TRANSPORT), "a status question"),
+    "statusrc": Channel(
+        (RAFT_CORE, WAL_WRITER, APPLIER, TRANSPORT),
+        (NODE,),
+        "its answers, with what each has measured",
+    ),
     # -- between an actor and its host
     "clientc": Channel((HOST,), (NODE,), "a message from the client socket", Loss.DROP),
     "replyc": Channel((NODE,), (HOST,), "a message for the client socket", Loss.DROP),

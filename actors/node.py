@@ -16,11 +16,13 @@ from ..transport import errors, requests
 from ..transport.codec import CodecError, pack, unpack_header, unpack_requests
 from ..transport.errors import WireError
 from ..transport.watches import KIND_WATCH, PUSH_ID
-from . import channels
+from . import channels, questions
 from .actor import Actor
 from .asked import Asked, Batch, take_late, whole_stamp, with_refused
 from .client_limits import client_limits
 from .entries import PUBLISH
+from .questions import Question, Questions
+from .traffic import Traffic
 from .watches.hub import WatchHub
 
 READ_INDEX_RETRY_S = 0.5
@@ -80,7 +82,7 @@ class Node(Actor):
         self._pending_reads = 0
         self._pending_read_bytes = 0
         self._windows: dict[bytes, list[int]] = {}  # client -> [bytes sent, bytes received]
-        self._questions: dict[int, tuple[Asked, Any, dict[str, Any]]] = {}
+        self._questions = Questions()
         self._publish_at = 0.0
         self._proposed_at = 0.0
         self._propose_at = 0.0  # not before: raft has just refused a batch
@@ -95,6 +97,8 @@ class Node(Actor):
             requests.KIND_INSPECT: self._inspect,
             KIND_WATCH: self._watch,
         }
+        self._traffic = Traffic(self._kinds, log)
+        self.histograms = self._traffic.durations
         self._watches = WatchHub(
             lambda message: self.emit("watchc", message),
             lambda client, body: self._reply(
@@ -126,7 +130,7 @@ class Node(Actor):
             return
         timeout_s = timeout_ms / 1000 if timeout_ms else self._settings.request_timeout_s
         deadline = self.now + min(timeout_s, self._settings.request_timeout_s)
-        asked = Asked(client, message_id, str(kind), body, {}, deadline, stamp)
+        asked = Asked(client, message_id, str(kind), body, {}, deadline, stamp, self.now)
         take = self._kinds.get(kind) if type(kind) is str else None
         if self._stopping:
             self._fail(asked, errors.STOPPED)
@@ -196,6 +200,7 @@ class Node(Actor):
         applied must not be told now that it was not.
         """
         if len(asked.body) <= limits.REQUEST_BYTES_MAX and requests.all_plain_puts(decoded, checks):
+            self._traffic.requests["put"] += len(decoded)
             return asked
         good = []
         large = 0
@@ -209,6 +214,7 @@ class Node(Actor):
                     error = errors.TOO_MANY_REQUESTS
             if error is None:
                 good.append(request)
+                self._traffic.requests[request[0]] += 1
             else:
                 asked.refused[position] = error
                 if len(asked.refused) > limits.REFUSED_MAX:
@@ -422,10 +428,13 @@ class Node(Actor):
         window = self._windows.get(asked.client)
         if window is not None:
             window[0] += len(body)
+        if asked.message_id != PUSH_ID:
+            self._traffic.answered(asked, self.now)
         self._log.debug("client rpc", kind=asked.kind, message=asked.message_id, reply=len(body))
         self.emit("replyc", (asked.client, pack((*header, self._term, self._leader)), body))
 
     def _fail(self, asked: Asked, error: WireError) -> None:
+        self._traffic.failed(asked, error)
         self._log.debug("client rpc failed", error=error.text, outcome=error.outcome)
         self._reply(asked, pack(error))
 
@@ -444,6 +453,7 @@ class Node(Actor):
         leader_before = self._leader
         self._term, self._leader, self._role = message
         self._propose_at = 0.0
+        self._traffic.leader_changes += self._leader not in (0, leader_before)
         if self._leader != leader_before and self._confirming:
             # The old leader may never answer; the new one needs its own context.
             self._reads, self._confirming = self._confirming + self._reads, []
@@ -470,10 +480,8 @@ class Node(Actor):
         self._expire_held()
         self._expire_batches()
         self._expire_reads()
-        for question, (asked, *_) in list(self._questions.items()):
-            if asked.deadline <= self.now:
-                del self._questions[question]
-                self._fail(asked, errors.READ_TIMEOUT)
+        for asked in self._questions.take_late(self.now):
+            self._fail(asked, errors.READ_TIMEOUT)
 
     def _expire_held(self) -> None:
         self._refuse_held(self.now, errors.NO_LEADER)
@@ -518,37 +526,26 @@ class Node(Actor):
     # -- maintenance
 
     def _maintenance(self, asked: Asked, decoded: Any) -> None:
-        if any(request == ("status",) for request in decoded):
-            question = self._new_id()
-            self._questions[question] = (asked, decoded, {})
-            self.emit("statusc", question)
+        if questions.are_for_actors(decoded):
+            number = self._new_id()
+            self._questions.begin(number, asked, decoded)
+            self.emit("statusc", number)
         else:
-            self._answer(asked, decoded, {})
+            self._answer(Question(asked, decoded, {}))
 
     def on_statusrc(self, message: Any) -> None:
-        """(question, actor, {name: value}): reply when all three have answered."""
-        question, actor, values = message
-        asked, decoded, answers = self._questions.get(question, (None, None, {}))
-        if asked is None:
-            return
-        answers[actor] = values
-        if len(answers) == len(channels.CHANNELS["statusc"].consumers):
-            del self._questions[question]
-            self._answer(asked, decoded, answers)
+        """(question, actor, {name: value}, what it has measured): reply when all have answered."""
+        question = self._questions.take(message)
+        if question is not None:
+            self._answer(question)
 
-    def _answer(self, asked: Asked, decoded: Any, answers: dict[str, Any]) -> None:
-        results: list[Any] = []
-        for request in decoded:
-            if request == ("status",):
-                results.append((0, self._status(answers)))
-            elif request == ("member_list",):
-                results.append((0, [m[:5] for m in self._members]))
-            else:
-                results.append(errors.malformed("expected status or member_list"))
-        self._reply(asked, pack(results))
+    def _answer(self, question: Question) -> None:
+        measured = self.measured() | self._traffic.told()
+        body = questions.answer(question, self._status(), measured, self._members)
+        self._reply(question.asked, body)
 
-    def _status(self, answers: dict[str, Any]) -> dict[str, Any]:
-        status: dict[str, Any] = {
+    def _status(self) -> dict[str, Any]:
+        return {
             "name": self._settings.name,
             "version": self._settings.version,
             "leader": self._leader,
@@ -561,6 +558,3 @@ class Node(Actor):
             "pending_reads": self._pending_reads,
             "pending_read_bytes": self._pending_read_bytes,
         }
-        for values in answers.values():
-            status |= values
-        return status

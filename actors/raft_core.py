@@ -363,7 +363,7 @@ class RaftCore(Actor):
                 "log_bytes": self._tail.bytes,
                 "wal_stalled": self._stalled(),
             }
-        self.emit("statusrc", (request_id, self.name, status))
+        self.emit("statusrc", (request_id, self.name, status, self.measured()))
 
     def _step_all(self, messages: list[Message]) -> None:
         step = self._running.step

@@ -290,4 +290,4 @@ class Transport(Actor):
         status["peers_heard"] = sum(
             1 for link in self._links.values() if self.now - link.heard_at < 1.0
         )
-        self.emit("statusrc", (request_id, self.name, status))
+        self.emit("statusrc", (request_id, self.name, status, self.measured()))

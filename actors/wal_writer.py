@@ -62,6 +62,10 @@ class WalWriter(Actor):
         else:
             self._release()
 
+    def on_statusc(self, request_id: int) -> None:
+        """Answer a status question."""
+        self.emit("statusrc", (request_id, self.name, {}, self.measured()))
+
     def on_timer(self) -> None:
         """Note beside the log what is durable in it, now and then."""
         if self.now >= self._mark_at and not self._marking and not self._store.is_marked:

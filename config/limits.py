@@ -75,6 +75,14 @@ PENDING_READS_MAX = 200_000
 ENTRY_BYTES_TARGET = 512 * KIB
 """The node closes a raft entry at this size, whose fsync (1 ms/MiB) costs less than its hops."""
 
+# -- what is worth a line in the log, as in etcd (embed/config.go, storage/wal/wal.go)
+
+SLOW_REQUEST_S = 0.3
+SLOW_APPLY_S = 0.1
+SLOW_FSYNC_S = 1.0
+SLOW_TOLD_S = 1.0
+"""Between two such lines about requests: there may be thousands."""
+
 # -- watches
 
 WATCHES_MAX = 100_000

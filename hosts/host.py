@@ -12,15 +12,19 @@ import select
 import signal
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import Any
 
+import structlog
+
 from ..actors.actor import Actor
-from ..actors.channels import CHANNELS
+from ..actors.channels import APPLIER, CHANNELS
+from ..actors.measures import Histogram
+from ..config import limits
 from . import slices
 from .pipes import Inbox, JobThread, Pipe
 from .ports import ClientPort, PeerPort, Source
@@ -37,6 +41,10 @@ SYNC_INLINE_S_MAX = 0.005
 wake-ups, as much as the fsync, and acknowledgements that then wait for the turn's other work (a
 seventh of the CPU with 64 clients). When one took longer, the next goes to a thread, so that a slow
 disk does not hold up heartbeats and reads. The WAL writer alone in its process waits anyway."""
+
+
+JOB_BUCKETS = (0.001, 14)
+"""Bounds of 1 ms to 8 s for what takes as long as the disk, as etcd's fsyncs are counted."""
 
 
 class Fatal(RuntimeError):
@@ -59,6 +67,7 @@ class Host:
         client_port: ClientPort | None = None,
         peer_port: PeerPort | None = None,
         parent_pid: int,
+        log: Any = None,
     ) -> None:
         self._seats = [(actor, actor.handlers, deque[tuple[str, Any]]()) for actor in actors]
         self._queues = {actor.name: inbox for actor, _, inbox in self._seats}
@@ -67,6 +76,7 @@ class Host:
         self._client_port = client_port
         self._peer_port = peer_port
         self._parent_pid = parent_pid
+        self._log = log or structlog.get_logger()
         self._timers = {actor.name: 0.0 for actor in actors}
         self._next_due = 0.0  # the earliest timer or wake-up
         self._stop_by: float | None = None
@@ -141,10 +151,10 @@ class Host:
 
     def _on_sigterm(self, _signum: int, _frame: Any) -> None:
         if self._stop_by is None:
-            self._stop_by = time.monotonic() + STOP_S
+            self._stop_by = monotonic() + STOP_S
 
     def _begin(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         for actor in self._actors:
             actor.now = now
             actor.start()
@@ -153,9 +163,9 @@ class Host:
         self._settle()
 
     def _turn(self) -> None:
-        timeout_s = self._next_due - time.monotonic()
+        timeout_s = self._next_due - monotonic()
         self._take_in(math.ceil(timeout_s * 1000) if timeout_s > 0 else 0)
-        now = time.monotonic()
+        now = monotonic()
         for actor in self._actors:
             actor.now = now
         if now >= self._next_due:
@@ -219,11 +229,15 @@ class Host:
             actor, handlers, inbox = seats[at]
             at += 1
             if inbox:
+                began = monotonic()
+                messages = actor.load.messages
                 while inbox:
                     channel, message = inbox.popleft()
+                    messages[channel] += 1
                     handlers[channel](message)
                 actor.flush()
                 self._dispatch(actor)
+                self._note_turn(actor, monotonic() - began)
                 at = 0
         for pipe in self._pipes.values():
             pipe.send()
@@ -248,19 +262,30 @@ class Host:
         if name == "sync" and (len(self._actors) == 1 or self._sync_s < SYNC_INLINE_S_MAX):
             for pipe in self._pipes.values():
                 pipe.send()  # what has been emitted must not wait for the disk
-            done = (name, self._timed_sync(actor.jobs[name]))
+            done = (name, self._timed(actor, name))
             self._queues[actor.name].append(("donec", done))
         elif name == "sync":
-            self._threads[actor.name, ""].put(name, partial(self._timed_sync, actor.jobs[name]))
+            self._threads[actor.name, ""].put(name, partial(self._timed, actor, name))
         else:
             thread = self._threads[actor.name, name if name in actor.slow_jobs else ""]
-            thread.put(name, actor.jobs[name])
+            thread.put(name, partial(self._timed, actor, name))
 
-    def _timed_sync(self, sync: Callable[[], Any]) -> Any:
-        began = time.monotonic()
-        result = sync()
-        self._sync_s = time.monotonic() - began
+    def _timed(self, actor: Actor, name: str) -> Any:
+        """Run a job, in whichever thread, and note how long it took."""
+        began = monotonic()
+        result = actor.jobs[name]()
+        took_s = monotonic() - began
+        actor.histograms.setdefault(name, Histogram(*JOB_BUCKETS)).observe(took_s)
+        if name == "sync":
+            self._sync_s = took_s
+            if took_s > limits.SLOW_FSYNC_S:
+                self._log.warning("slow fsync", took_s=round(took_s, 3))
         return result
+
+    def _note_turn(self, actor: Actor, took_s: float) -> None:
+        actor.load.note(took_s)
+        if took_s > limits.SLOW_APPLY_S and actor.name == APPLIER:
+            self._log.warning("slow apply", took_s=round(took_s, 3))
 
     def _on_soft_state(self, item: Item) -> None:
         """What a leader does all its clients wait for, so its turn comes soon."""
@@ -278,7 +303,7 @@ class Host:
             return False
         for actor in self._actors:
             actor.stop()
-        return time.monotonic() >= self._stop_by or all(actor.idle for actor in self._actors)
+        return monotonic() >= self._stop_by or all(actor.idle for actor in self._actors)
 
     def _close(self) -> None:
         signal.set_wakeup_fd(-1)

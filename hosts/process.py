@@ -141,6 +141,7 @@ class Builder:
             client_port=client_port,
             peer_port=peer_port,
             parent_pid=self._told.parent_pid,
+            log=self._log,
         )
 
     def beyond_repair(self, error: Exception) -> str:

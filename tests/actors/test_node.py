@@ -535,11 +535,11 @@ def test_a_body_over_its_limit_gets_etcds_error(node):
 
 
 def status_of(node):
-    """Its status, as the three other actors answer with nothing."""
+    """Its status, as the four other actors answer with nothing."""
     out = turn(node, ask("maintenance", [("status",)]))
     (question,) = out.on("statusc")
-    for actor in ("raft_core", "applier", "transport"):
-        out = turn(node, ("statusrc", (question, actor, {})))
+    for actor in ("raft_core", "wal_writer", "applier", "transport"):
+        out = turn(node, ("statusrc", (question, actor, {}, {})))
     ((_, _, ((code, status),)),) = replies(out)
     assert code == 0
     return status
@@ -548,21 +548,39 @@ def status_of(node):
 def test_status_waits_for_all_actors(node):
     out = turn(node, ask("maintenance", [("status",), ("member_list",), ("fly",)]))
     (question,) = out.on("statusc")
-    assert turn(node, ("statusrc", (question, "applier", {"applied": 3}))) == []
-    assert turn(node, ("statusrc", (question, "raft_core", {"commit": 4}))) == []
-    out = turn(node, ("statusrc", (question, "transport", {})))
+    assert turn(node, ("statusrc", (question, "applier", {"applied": 3}, {}))) == []
+    assert turn(node, ("statusrc", (question, "wal_writer", {}, {}))) == []
+    assert turn(node, ("statusrc", (question, "raft_core", {"commit": 4}, {}))) == []
+    out = turn(node, ("statusrc", (question, "transport", {}, {})))
     ((_, _, (status, members, unknown)),) = replies(out)
     assert (status[1]["applied"], status[1]["commit"], status[1]["name"]) == (3, 4, "n1")
     assert members == (0, ())
     assert unknown[0] == errors.INVALID_ARGUMENT
 
 
+def test_metrics_has_what_every_actor_has_measured_and_what_clients_asked(node):
+    turn(node, ask("write", [PUT, ("delete", b"k")]))
+    turn(node, ask("fly", [PUT], message_id=2))
+    out = turn(node, ask("maintenance", [("metrics",)], message_id=3))
+    (question,) = out.on("statusc")
+    for actor in ("raft_core", "wal_writer", "applier", "transport"):
+        out = turn(node, ("statusrc", (question, actor, {}, {"load": actor})))
+    ((_, _, ((code, metrics),)),) = replies(out)
+    assert code == 0
+    assert metrics["status"]["name"] == "n1"
+    assert metrics["actors"]["wal_writer"] == {"load": "wal_writer"}
+    counted = metrics["actors"]["node"]
+    assert counted["requests"] == {"put": 1, "delete": 1}
+    assert counted["failures"] == (("", errors.UNIMPLEMENTED, 1),)
+    assert set(counted["durations"]) >= {"write", "read", "serializable"}
+
+
 def test_a_status_that_an_actor_does_not_answer_ends_at_its_deadline(node):
     out = turn(node, ask("maintenance", [("status",)], timeout_ms=1000))
     (question,) = out.on("statusc")
     assert replies(tick(node, 101.1)) == [(b"c", 1, tuple(errors.READ_TIMEOUT))]
-    assert turn(node, ("statusrc", (question, "applier", {}))) == []
-    assert node._questions == {}
+    assert turn(node, ("statusrc", (question, "applier", {}, {}))) == []
+    assert node._questions.take_late(1e9) == []
 
 
 def test_a_stopping_node_refuses_and_becomes_idle(node):

@@ -168,10 +168,10 @@ def test_being_told_so_stops_this_member_only_when_it_is_meant(transport):
 
 def test_status_counts_the_peers_that_were_heard(transport):
     turn(transport, peer("raft", b"m"))
-    ((_, _, status),) = turn(transport, ("statusc", 1)).on("statusrc")
+    ((_, _, status, _),) = turn(transport, ("statusc", 1)).on("statusrc")
     assert status["peers_heard"] == 1
     assert tick(transport, 200.0).on("recvc") == []
-    ((_, _, status),) = turn(transport, ("statusc", 2)).on("statusrc")
+    ((_, _, status, _),) = turn(transport, ("statusc", 2)).on("statusrc")
     assert status["peers_heard"] == 0
 
 

@@ -146,3 +146,21 @@ def test_a_host_that_ends_cuts_its_jobs_short_and_waits_for_them(own_signals):
     with pytest.raises(Fatal, match="it failed"):
         Host([applier], parent_pid=os.getppid()).run()
     assert applier.calls == ["reclaimed", "closed"]
+
+
+def test_turns_messages_and_jobs_are_measured(own_signals, log, monkeypatch):
+    monkeypatch.setattr(limits, "SLOW_APPLY_S", -1.0)
+    monkeypatch.setattr(limits, "SLOW_FSYNC_S", -1.0)
+    turns = []
+    writer = make(channels.WAL_WRITER, turns, start=("jobc",), donec=("sendc", "advancec"))
+    writer.start = lambda: writer.emit("jobc", "sync")
+    type(writer).jobs = {"sync": lambda: None}
+    applier = make(channels.APPLIER, turns, applyc=("snapreadyc",))
+    core = make(channels.RAFT_CORE, turns, advancec=("applyc",), snapreadyc=("fatalc",))
+    transport = make(channels.TRANSPORT, turns, sendc=(), snapreadyc=())
+    with pytest.raises(Fatal):
+        Host([core, transport, writer, applier], parent_pid=os.getppid(), log=log).run()
+    assert writer.load.messages == {"donec": 1}
+    assert writer.histograms["sync"].told()[2].count(1) == 1
+    assert core.load.turns == 1
+    assert [event for event, _ in log.events] == ["slow fsync", "slow apply"]

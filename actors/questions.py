@@ -1,0 +1,75 @@
+"""What the node is asked about itself: `status`, `metrics` and `member_list`.
+
+The first two are put to every actor (statusc) and answered when all have said something.
+"""
+
+from typing import Any, NamedTuple
+
+from ..transport import errors
+from ..transport.codec import pack
+from . import channels
+from .asked import Asked
+
+STATUS, METRICS, MEMBER_LIST = ("status",), ("metrics",), ("member_list",)
+_ACTORS = len(channels.CHANNELS["statusc"].consumers)
+
+
+class Question(NamedTuple):
+    """One message that waits for the actors' answers."""
+
+    asked: Asked
+    requests: Any
+    answers: dict[str, tuple[dict[str, Any], dict[str, Any]]]
+    """actor -> (status, what it has measured)"""
+
+
+class Questions:
+    """Questions under way, by number."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Question] = {}
+
+    def begin(self, number: int, asked: Asked, requests: Any) -> None:
+        """It was put to the actors."""
+        self._open[number] = Question(asked, requests, {})
+
+    def take(self, message: Any) -> Question | None:
+        """An actor's answer; the question when that was the last one."""
+        number, actor, status, measured = message
+        question = self._open.get(number)
+        if question is None:
+            return None  # its time was up
+        question.answers[actor] = (status, measured)
+        return self._open.pop(number) if len(question.answers) == _ACTORS else None
+
+    def take_late(self, now: float) -> list[Asked]:
+        """Those whose time is up; they do not wait any longer."""
+        late = [number for number, question in self._open.items() if question.asked.deadline <= now]
+        return [self._open.pop(number).asked for number in late]
+
+
+def are_for_actors(requests: Any) -> bool:
+    """Whether the actors have to be asked."""
+    return any(request in (STATUS, METRICS) for request in requests)
+
+
+def answer(
+    question: Question, own: dict[str, Any], measured: dict[str, Any], members: Any
+) -> bytes:
+    """The packed results; `own` and `measured` are the node's part."""
+    status = dict(own)
+    for values, _ in question.answers.values():
+        status |= values
+    actors = {channels.NODE: measured}
+    actors |= {actor: values for actor, (_, values) in question.answers.items()}
+    results: list[Any] = []
+    for request in question.requests:
+        if request == STATUS:
+            results.append((0, status))
+        elif request == METRICS:
+            results.append((0, {"status": status, "actors": actors}))
+        elif request == MEMBER_LIST:
+            results.append((0, [m[:5] for m in members]))
+        else:
+            results.append(errors.malformed("expected status, metrics or member_list"))
+    return pack(results)
