@@ -8,7 +8,8 @@ A watch is always in one of these states:
 - PAUSED: its reader is slow, so it is on no node until the reader has caught up.
 - ENDED: canceled, or ended by an error that its reader was given.
 
-`next` is the first revision it has not returned. Whatever breaks, the watch is created again from
+`next` is the first revision that it has not been told of; a node says every few seconds how far
+that is, also when nothing happens. Whatever breaks, the watch is created again from
 there, under a new id, so that what may still come under the old one is passed over.
 """
 
@@ -272,10 +273,16 @@ class Engine:
 
         self._loop.call_at(self._loop.time() + delay, again)
 
-    def on_acknowledged(self, lane: WatchLane, watches: int) -> None:
-        """The node has so many watches of this connection."""
+    def on_acknowledged(self, lane: WatchLane, watches: int, told: int) -> None:
+        """The node has so many watches of this connection, and sent all their events up to
+        `told`: what is before may be compacted without a loss to them."""
+        active = [watch for watch in lane.watches.values() if watch.state is State.ACTIVE]
         if watches == 0:
-            self._move(lane, [w for w in lane.watches.values() if w.state is State.ACTIVE])
+            self._move(lane, active)
+            return
+        for watch in active:
+            if not watch.parts:
+                watch.next = max(watch.next, told + 1)
 
     def on_unacknowledged(self, lane: WatchLane) -> None:
         """The node does not answer, though its connection stands: go elsewhere."""
@@ -455,8 +462,10 @@ class Acknowledged:
         return False
 
     def set_result(self, result: Any, /) -> None:
-        """How many watches the node knows on this connection."""
-        self._engine.on_acknowledged(self._lane, result[1][2])
+        """How many watches the node knows on this connection, and how far they were told; a node
+        of an older version does not say that."""
+        _, _, watches, *told = result[1]
+        self._engine.on_acknowledged(self._lane, watches, told[0] if told else 0)
 
     def set_exception(self, exception: BaseException, /) -> None:
         """Silence; when the connection broke, that is known already."""

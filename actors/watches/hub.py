@@ -129,6 +129,8 @@ class WatchHub:
             self._end(watcher)
         elif request[0] == "progress":
             self._progress_wanted.add(connection)
+        elif request[0] == "ack":
+            return (0, revision, len(connection.watchers), self._told(connection))
         return (0, revision, len(connection.watchers))
 
     def _create(
@@ -390,6 +392,12 @@ class WatchHub:
                 for watcher in list(connection.watchers.values()):
                     if watcher.require_leader:
                         self._cancel(watcher, errors.NO_LEADER.text)
+
+    def _told(self, connection: Connection) -> int:
+        """How far all of its watches have been told, as far as they have begun."""
+        behind = [watcher for watcher in self._unsynced if watcher.connection is connection]
+        waiting = [watcher.next - 1 for watcher in (*behind, *connection.stalled)]
+        return min(waiting, default=self.revision)
 
     def _up_to_date(self, watcher: Watcher) -> bool:
         """Whether the watch has had everything up to `revision`, and has begun by then."""

@@ -1,12 +1,14 @@
 """Watches when nodes fail, refuse, fall silent or forget: they deliver, resume or raise."""
 
 import asyncio
+import threading
 from fractions import Fraction
 
 import pytest
 from sampan.client import AsyncClient, Client, watch_engine
 from sampan.client.errors import (
     ClientClosedError,
+    ConnectionLostError,
     InvalidRequestError,
     NoLeaderError,
     ReadTimeoutError,
@@ -100,6 +102,40 @@ def test_a_watch_goes_on_after_the_progress_that_it_was_told():
             assert [start for start, _ in created(second)] == [8]
 
         run([one, two], scenario)
+
+
+def test_a_watch_on_which_nothing_happens_goes_on_from_what_its_node_said_last(monkeypatch):
+    """All before may be compacted by then."""
+    monkeypatch.setattr(limits, "WATCH_KEEPALIVE_S", 0.02)
+    with FakeNode(1) as one, FakeNode(2) as two:
+        one.store.revision = two.store.revision = 7
+
+        async def scenario(client):
+            async with client.watch("k", timeout_s=LONG_S) as watch:
+                first, second = (one, two) if created(one) else (two, one)
+                first.behave = only_watches(lambda requests: [[0, 90, 1, 80]] * len(requests))
+                while watch._watch.next != 81:
+                    await asyncio.sleep(0.01)
+                second.push = on_create(("events", 81, False, [event(81)]))
+                first.kill()
+                assert revisions(await anext(watch)) == [81]
+            assert [start for start, _ in created(second)] == [81]
+
+        run([one, two], scenario)
+
+
+def test_a_quiet_watch_outlives_the_compaction_of_what_it_was_not_for(real, monkeypatch):
+    monkeypatch.setattr(limits, "WATCH_KEEPALIVE_S", 0.02)
+    with Client([real], timeout_s=LONG_S) as client, client.watch("quiet") as watch:
+        for i in range(5):
+            put = client.put("busy", str(i))
+        while watch._watch.next <= put.header.revision:
+            threading.Event().wait(0.01)
+        client.compact(put.header.revision, physical=True)
+        link = client._dispatcher.links[0]
+        client._loop.call_threadsafe(link._lost, ConnectionLostError, "cut by the test")
+        client.put("quiet", "no more")
+        assert [each.kv.value for each in next(watch).events] == [b"no more"]
 
 
 def test_half_a_response_is_told_again_as_a_whole():

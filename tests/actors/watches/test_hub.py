@@ -280,6 +280,36 @@ def test_progress_waits_until_every_watch_of_the_connection_is_up_to_date(node, 
     assert pushed(node)[-1] == ("progress", -1, 1001)
 
 
+def test_an_ack_tells_how_far_all_watches_of_the_connection_were_told(node, monkeypatch):
+    monkeypatch.setattr(limits, "WATCH_STEP_CHUNKS", 1)
+    puts(node, 1_000)
+    node.applier_turn()
+    node.ask(0, create(b"x"), create(b"y", start=5_000))
+    node.ask(0, ("ack",))
+    node.ask(1, create(b"x"), create(start=2), ("ack",))
+    both(node)
+    assert answers(node)[-1] == (0, 1001, 2, 1001), "of a quiet one and one in the future"
+    assert answers(node, 1)[-1] == (0, 1001, 2, 1), "history was not read yet"
+    node.settle_node()
+    node.ask(1, ("ack",))
+    both(node)
+    assert answers(node, 1)[-1] == (0, 1001, 2, 1001)
+
+
+def test_a_watch_that_waits_for_its_reader_was_told_what_it_was_sent(node, monkeypatch):
+    monkeypatch.setattr(limits, "WATCH_WINDOW_MESSAGES", 2)
+    node.ask(0, create(), create(b"quiet"))
+    both(node)
+    for _ in range(4):
+        puts(node, 1)
+        both(node)
+    node.ask(0, ("ack",))
+    both(node)
+    revisions = [revision for _, _, revision, _, _ in pushed(node)]
+    assert answers(node)[-1] == (0, 5, 2, revisions[-1])
+    assert revisions[-1] < 5
+
+
 def test_a_silent_client_loses_its_watches_and_a_talking_one_does_not(node):
     node.ask(0, create())
     node.ask(1, create())
@@ -292,7 +322,7 @@ def test_a_silent_client_loses_its_watches_and_a_talking_one_does_not(node):
     assert node.hub.watchers == 1
     node.ask(0, ("ack",))
     both(node)
-    assert answers(node)[-1] == (0, 1, 0), "it has none, and is told so"
+    assert answers(node)[-1] == (0, 1, 0, 1), "it has none, and is told so"
 
 
 def test_who_needs_a_leader_is_told_when_there_is_none(node):
