@@ -233,7 +233,7 @@ class Builder:
 
         store = LogStore.open(self._folder("log"))
         if store.repaired:
-            self._log.warning("log repaired after a power failure", what=store.repaired)
+            self._log.warning("log repaired after kill -9 or a power failure", what=store.repaired)
         return WalWriter(store)
 
     def _applier(self) -> Actor:

@@ -66,7 +66,7 @@ class LogStore:
         self._mark_path = path.with_name(f"{path.name}-mark")
         mark = log_mark.read(self._mark_path)
         self._db, self.repaired = open_log(path, create=mark is None)
-        """What was cut off after a power failure, empty when nothing was."""
+        """What was cut off after kill -9 or a power failure, empty when nothing was."""
         self._roomless_bytes = 0  # written since the log file was given room
         # Numbers of writes: the last one, and the last one that is known to be durable.
         raw = self._db.get(SYNCED_KEY)

@@ -114,8 +114,8 @@ its inode, too, or commits the file system's journal: a quarter of its time with
 
 def open_log(path: Path, *, create: bool) -> tuple["Database", str]:
     """The raft log's database, whose log files have their size before their records; and what had
-    to be cut off after a power failure, if anything. (Recycled log files would have their size,
-    too, but need a recovery mode that cannot tell a torn tail from a lost middle.)
+    to be cut off after kill -9 or a power failure, if anything. (Recycled log files would have
+    their size, too, but need a recovery mode that cannot tell a torn tail from a lost middle.)
 
     Raises StorageError; CorruptionError also when it is not there and not to be created.
     """

@@ -1,14 +1,19 @@
-"""RocksDB's log files after a power failure: cut off what no fsync had covered.
+"""RocksDB's log files after kill -9 or a power failure: cut off what no fsync had covered.
 
 The newest log file has its size before it has its records (`rocks.Database.make_room`); zeros
-stand where nothing was written. A process that is killed leaves whole writes behind, and RocksDB
-reads up to the zeros. A power failure leaves parts of writes, too: sectors that did not reach the
-disk in time are still zeros. RocksDB would skip such a hole and go on behind it, or find a
-checksum that does not match and refuse the database, as it should when the disk has lost something.
+stand where nothing was written. RocksDB reads up to them, if all before them is whole.
 
-So the log is cut at the first record that is missing (zeros for a header, and something follows)
-or torn (its checksum is wrong and a sector of it was never written; etcd's `isTornEntry` decides
-in this way). What does not match for another reason is left for RocksDB to refuse.
+A process that is killed can leave the beginning of a write. What does not fit into a block of
+32 KiB is written as several fragments, by several calls, and the kernel ends a call of a killed
+process between two pages. RocksDB refuses a record whose later fragments are zeros. A power failure
+leaves any part of a write: sectors that did not reach the disk in time are still zeros. RocksDB
+would skip such a hole and go on behind it, or find a checksum that does not match and refuse the
+database, as it should when the disk has lost something.
+
+So the log is cut at the first record that is missing (zeros for a header, and something follows),
+unfinished (zeros follow its first fragments) or torn (its checksum is wrong and a sector of it was
+never written; etcd's `isTornEntry` decides in this way), always at its first fragment. What does
+not match for another reason is left for RocksDB to refuse.
 
 Damage to a record that has a sector of zeros by nature looks like a tear. But only what no fsync
 has covered can be torn, and each write begins with its number and that of the last one before it
@@ -37,13 +42,14 @@ _HEADER = struct.Struct("<IHB")  # masked CRC-32C of type and data, length of th
 _NO_HEADER = bytes(_HEADER.size)
 _TYPE_AT = 6
 _SECTOR = 512
-_FULL, _FIRST = 1, 2  # types of the records with which a batch begins
+_FULL, _FIRST, _LAST = 1, 2, 4  # types of the fragments with which a batch begins, or ends
 _BATCH_HEAD_BYTES = 12  # sequence, count
 _SYNCED_HEAD = bytes((1, len(SYNCED_KEY))) + SYNCED_KEY + bytes((SYNCED.size,))  # a put
 
 
 def cut_holes(folder: Path) -> str:
-    """Cut the database's log at the first record that is missing; what was done, if anything.
+    """Cut the database's log at the first record that is missing or unfinished; what was done, if
+    anything.
 
     To be called before RocksDB opens it.
     """
@@ -81,15 +87,36 @@ def _cut(folder: Path, find: Callable[[bytes], int | None]) -> str:
 
 def _refuse_lost(path: Path, at: int, log: bytes, later: Sequence[Path]) -> None:
     """Raise CorruptionError if what stands, or stood, there had been durable."""
-    first = 0
+    lost = _number_at(log, at)
     following = (_writes(other.read_bytes(), 0) for other in later)
     for number, synced in chain(_writes(log, at), chain.from_iterable(following)):
-        first = first or number
-        if synced >= first - 1:
+        lost = lost or number - 1
+        if synced >= lost:
             raise CorruptionError(
                 f"{path} is damaged at byte {at}, and write {number} after it tells that all up to "
                 f"{synced} were durable: the disk has lost something; {REMEDY}"
             )
+
+
+def _number_at(log: bytes, at: int) -> int:
+    """The number of the write that stands, or stood, at `at`; 0 when the file does not tell."""
+    number = 0
+    for begin, end in fragments(log):
+        written = _head(log, begin)
+        if begin >= at:
+            return written[0] if begin == at and written and _is_whole(log, begin, end) else number
+        number = written[0] + 1 if written else number
+    return number
+
+
+def _head(log: bytes, begin: int) -> tuple[int, int] | None:
+    """(number, number of a durable one) of the write that begins in this fragment; None if none
+    does."""
+    head = begin + _HEADER.size + _BATCH_HEAD_BYTES
+    if log[begin + _TYPE_AT] in (_FULL, _FIRST) and log.startswith(_SYNCED_HEAD, head):
+        number, synced = SYNCED.unpack_from(log, head + len(_SYNCED_HEAD))
+        return number, synced
+    return None
 
 
 def _writes(log: bytes, at: int) -> Iterator[tuple[int, int]]:
@@ -98,13 +125,12 @@ def _writes(log: bytes, at: int) -> Iterator[tuple[int, int]]:
     length = _HEADER.unpack_from(log, at)[1] if at and at + _HEADER.size <= len(log) else -1
     after = at + _HEADER.size + length if length >= 0 else at
     for start in (after, *range(at - at % _BLOCK + _BLOCK, len(log), _BLOCK)):
-        for begin, end in _records(log, start):
+        for begin, end in fragments(log, start):
             if begin >= start - start % _BLOCK + _BLOCK or not _is_whole(log, begin, end):
                 break
-            head = begin + _HEADER.size + _BATCH_HEAD_BYTES
-            if log[begin + _TYPE_AT] in (_FULL, _FIRST) and log.startswith(_SYNCED_HEAD, head):
-                number, synced = SYNCED.unpack_from(log, head + len(_SYNCED_HEAD))
-                yield number, synced
+            written = _head(log, begin)
+            if written:
+                yield written
 
 
 def _truncate(path: Path, size: int) -> None:
@@ -113,8 +139,8 @@ def _truncate(path: Path, size: int) -> None:
         os.fsync(file.fileno())
 
 
-def _records(log: bytes, at: int = 0) -> Iterator[tuple[int, int]]:
-    """(begin, end) of each record from `at` on, up to where there is no header."""
+def fragments(log: bytes, at: int = 0) -> Iterator[tuple[int, int]]:
+    """(begin, end) of each fragment from `at` on, up to where there is no header."""
     while at + _HEADER.size <= len(log):
         left = _BLOCK - at % _BLOCK
         if left < _HEADER.size:
@@ -128,9 +154,15 @@ def _records(log: bytes, at: int = 0) -> Iterator[tuple[int, int]]:
 
 
 def _hole(log: bytes) -> int | None:
-    end = 0
-    for _, end in _records(log):  # noqa: B007 - the last one's
-        pass
+    begin = end = 0
+    unfinished = None  # where the record of the last fragments begins, while its last is missing
+    for begin, end in fragments(log):  # noqa: B007 - the last one's
+        unfinished = _begin_of_record(log, begin, unfinished)
+        if log[begin + _TYPE_AT] in (_FULL, _LAST):
+            unfinished = None
+    if unfinished is not None and end < len(log):
+        is_ours = _is_whole(log, begin, end) or _lacks_a_sector(log, begin, end)
+        return unfinished if is_ours else None
     left = _BLOCK - end % _BLOCK
     if left < _HEADER.size:
         end += left
@@ -138,10 +170,17 @@ def _hole(log: bytes) -> int | None:
 
 
 def _tear(log: bytes) -> int | None:
-    for begin, end in _records(log):
+    record = None
+    for begin, end in fragments(log):
+        record = _begin_of_record(log, begin, record)
         if not _is_whole(log, begin, end):
-            return begin if _lacks_a_sector(log, begin, end) else None
+            return record if _lacks_a_sector(log, begin, end) else None
     return None
+
+
+def _begin_of_record(log: bytes, fragment: int, before: int | None) -> int:
+    """Where the record of the fragment at `fragment` begins, and that of the one before began."""
+    return fragment if before is None or log[fragment + _TYPE_AT] in (_FULL, _FIRST) else before
 
 
 def _is_whole(log: bytes, begin: int, end: int) -> bool:

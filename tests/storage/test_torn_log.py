@@ -1,4 +1,4 @@
-"""Power failures while the raft log is written, as the disk may look after them."""
+"""Kill -9 and power failures while the raft log is written, as the disk may look after them."""
 
 import random
 import shutil
@@ -212,3 +212,119 @@ def test_log_files_are_in_the_order_of_their_numbers():
     names = ["1000000.log", "000002.log", "999999.log", "1000001.log", "000010.log"]
     ordered = sorted(map(Path, names), key=torn_log.age)
     assert [int(path.stem) for path in ordered] == [2, 10, 999999, 1000000, 1000001]
+
+
+FRAGMENTS = 60
+UNFINISHED = (FRAGMENTS - 1) * 32 * 1024 + 1000
+
+
+class Killed:
+    """A log whose writer was killed while it wrote a record of many fragments."""
+
+    def __init__(self, folder, before, *, alone=False):
+        self.folder = folder
+        self.store = LogStore.open(folder / "log")
+        self.saved = [entry(n, size) for n, size in enumerate(before, 1)]
+        for each in self.saved:
+            self.store.save([each], None)
+        self.store.sync()
+        if alone:  # the record is the first in its file
+            self.store.close()
+            self.store = LogStore.open(folder / "log")
+        self.store.save([entry(len(before) + 1, UNFINISHED)], None)
+        self.content = log_file(folder / "log").read_bytes()
+        found = list(torn_log.fragments(self.content))
+        first = max(n for n, (begin, _) in enumerate(found) if self.content[begin + 6] == 2)
+        self.record = found[first:]
+
+    def fail(self, cut):
+        """The log with zeros from `cut` on."""
+        disk = self.folder / "disk"
+        shutil.rmtree(disk, ignore_errors=True)
+        shutil.copytree(self.folder / "log", disk)
+        log_file(disk).write_bytes(self.content[:cut] + bytes(len(self.content) - cut))
+        return disk
+
+    def check(self, cut):
+        """What was saved before the record is there."""
+        store = LogStore.open(self.fail(cut))
+        found = list(store.entries(1, store.last_index + 1))
+        store.close()
+        assert "cut at byte" in store.repaired, f"cut at {cut}"
+        assert found == self.saved, f"cut at {cut}"
+
+
+@pytest.fixture(params=[True, False], ids=["alone", "after-others"])
+def killed(tmp_path, request):
+    log = Killed(tmp_path, [300, 300, 700], alone=request.param)
+    yield log
+    log.store.close()
+
+
+def test_killed_between_any_two_fragments_of_a_record(killed):
+    """A record of fewer fragments looks the same there."""
+    assert len(killed.record) == FRAGMENTS
+    for _, end in killed.record[:-1]:
+        killed.check(end)
+
+
+def test_killed_within_a_fragment(killed):
+    """The kernel ends a write between two pages."""
+    for begin, end in killed.record[:2] + killed.record[-2:]:
+        for cut in range(begin + PAGE - begin % PAGE, end, PAGE):
+            killed.check(cut)
+
+
+@pytest.mark.parametrize("bytes_written", range(1, 7))
+def test_killed_within_the_header_of_a_record(tmp_path, bytes_written):
+    """Where a page ends in it."""
+    wanted = PAGE - bytes_written
+    size = 3_000
+    for attempt in range(3):  # the size takes a byte more or less, and then it is one off
+        log = Killed(tmp_path / str(attempt), [size])
+        off = wanted - log.record[0][0]
+        if not off:
+            break
+        size += off
+        log.store.close()
+    log.check(PAGE)
+    log.store.close()
+
+
+def test_a_cut_log_goes_on(killed):
+    store = LogStore.open(killed.fail(killed.record[5][1]))
+    more = entry(store.last_index + 1, 50_000)
+    store.save([more], (1, 0, 0))
+    store.sync()
+    store.close()
+    store = LogStore.open(killed.folder / "disk")
+    assert store.repaired == ""
+    assert list(store.entries(more[1], more[1] + 1)) == [more]
+    store.close()
+
+
+def test_an_unfinished_record_that_was_durable_is_refused(killed):
+    """A later write knows that all of it was on the disk."""
+    disk = killed.fail(killed.record[7][1])
+    first = log_file(disk)
+    number = torn_log._number_at(killed.content, killed.record[0][0])
+    later = first.with_name(f"{int(first.stem) + 1:06}.log")
+    later.write_bytes(record(number + 1, number))
+    before = first.read_bytes()
+    with pytest.raises(CorruptionError, match=f"all up to {number} were durable"):
+        torn_log.cut_holes(disk)
+    assert first.read_bytes() == before
+    later.write_bytes(record(number + 1, number - 1))
+    assert torn_log.cut_holes(disk)
+
+
+def test_of_several_lost_writes_the_first_decides_whether_it_was_durable(failing):
+    log = failing([700] * 3, [2000, 2000, 2000])  # writes 3 to 5 are lost
+    disk = log.fail(lambda n: False)
+    first = log_file(disk)
+    first.with_name(f"{int(first.stem) + 1:06}.log").write_bytes(record(6, 3))
+    content = bytearray(first.read_bytes())
+    content[len(content.rstrip(b"\0")) + 3_000] = 1  # something after the hole
+    first.write_bytes(content)
+    with pytest.raises(CorruptionError, match="all up to 3 were durable"):
+        torn_log.cut_holes(disk)
