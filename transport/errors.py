@@ -30,6 +30,7 @@ CANCELLED = 1
 INVALID_ARGUMENT = 3
 DEADLINE_EXCEEDED = 4
 NOT_FOUND = 5
+PERMISSION_DENIED_CODE = 7
 RESOURCE_EXHAUSTED = 8
 FAILED_PRECONDITION = 9
 OUT_OF_RANGE = 11
@@ -37,6 +38,7 @@ UNIMPLEMENTED = 12
 INTERNAL = 13
 UNAVAILABLE = 14
 DATA_LOSS = 15
+UNAUTHENTICATED = 16
 
 
 def _never(code: int, text: str) -> WireError:
@@ -83,6 +85,27 @@ ANSWER_NOT_KEPT = WireError(
     "sampan: applied once, but the first answer was lost and is too large to be kept",
     Outcome.UNKNOWN.value,
 )
+ROOT_USER_NOT_EXIST = _never(FAILED_PRECONDITION, "etcdserver: root user does not exist")
+ROOT_ROLE_NOT_EXIST = _never(FAILED_PRECONDITION, "etcdserver: root user does not have root role")
+USER_EXISTS = _never(FAILED_PRECONDITION, "etcdserver: user name already exists")
+USER_EMPTY = _never(INVALID_ARGUMENT, "etcdserver: user name is empty")
+USER_NOT_FOUND = _never(FAILED_PRECONDITION, "etcdserver: user name not found")
+ROLE_EXISTS = _never(FAILED_PRECONDITION, "etcdserver: role name already exists")
+ROLE_NOT_FOUND = _never(FAILED_PRECONDITION, "etcdserver: role name not found")
+ROLE_EMPTY = _never(INVALID_ARGUMENT, "etcdserver: role name is empty")
+AUTH_FAILED = _never(
+    INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password"
+)
+PERMISSION_DENIED = _never(PERMISSION_DENIED_CODE, "etcdserver: permission denied")
+ROLE_NOT_GRANTED = _never(FAILED_PRECONDITION, "etcdserver: role is not granted to the user")
+PERMISSION_NOT_GRANTED = _never(
+    FAILED_PRECONDITION, "etcdserver: permission is not granted to the role"
+)
+AUTH_NOT_ENABLED = _never(FAILED_PRECONDITION, "etcdserver: authentication is not enabled")
+INVALID_AUTH_TOKEN = _never(UNAUTHENTICATED, "etcdserver: invalid auth token")
+INVALID_AUTH_MGMT = _never(INVALID_ARGUMENT, "etcdserver: invalid auth management")
+AUTH_OLD_REVISION = _never(INVALID_ARGUMENT, "etcdserver: revision of auth store is old")
+PASSWORD_TOO_LONG = _never(INVALID_ARGUMENT, "sampan: a password has at most 72 bytes")
 READ_TIMEOUT = _never(UNAVAILABLE, "etcdserver: request timed out")
 WATCH_EXISTS = _never(FAILED_PRECONDITION, "mvcc: duplicate watch ID provided on the WatchStream")
 WATCH_NOT_FOUND = _never(NOT_FOUND, "mvcc: watcher does not exist")
