@@ -49,20 +49,48 @@ def _whole_name(command: Command, word: str) -> str:
     return found[0] if len(found) == 1 and word not in names else word
 
 
-def _unknown_command(word: str, stderr: BinaryIO) -> int:
-    error = f'Error: unknown command {quote(os.fsencode(word))} for "sampanctl"\n'
-    stderr.write(os.fsencode(f"{error}Run 'sampanctl --help' for usage.\n{error}"))
+def _unknown_command(above: Command, word: str, stderr: BinaryIO) -> int:
+    """Also below a command that groups others, where etcdctl shows its help and exits with 0: a
+    script must not take what was never done for done."""
+    name = " ".join(("sampanctl", *above.path))
+    error = f'Error: unknown command {quote(os.fsencode(word))} for "{name}"\n'
+    if close := _close_names(above, word):
+        error += "\nDid you mean this?\n" + "".join(f"\t{each}\n" for each in close) + "\n"
+    stderr.write(os.fsencode(f"{error}Run '{name} --help' for usage.\n{error}"))
     return EXIT_ERROR
+
+
+def _close_names(above: Command, word: str) -> list[str]:
+    """What may have been meant (cobra's `SuggestionsFor`): two letters off, or cut short."""
+    names = sorted(each.path[-1] for each in COMMANDS if each.path[:-1] == above.path)
+    lower = word.lower()
+    typed = os.fsencode(lower)
+    return [
+        name for name in names if name.startswith(lower) or _distance(typed, name.encode()) <= 2
+    ]
+
+
+def _distance(one: bytes, other: bytes) -> int:
+    """How many bytes to change, add or drop (Levenshtein)."""
+    before = list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        now = [row]
+        for column, theirs in enumerate(other):
+            change = before[column] + (letter != theirs)
+            now.append(min(change, before[column + 1] + 1, now[column] + 1))
+        before = now
+    return before[-1]
 
 
 def _help_command(args: Sequence[str], stdout: BinaryIO, stderr: BinaryIO) -> int:
     """`help [command]`."""
     command, rest = find(args)
-    if rest and command is ROOT:
+    unknown = bool(rest) and command.run is None
+    if unknown:
         topic = " ".join(backquote(os.fsencode(word)) for word in rest)
         stderr.write(os.fsencode(f"Unknown help topic [{topic}]\n"))
     stdout.write(help_text(command, inherited_flags(command)).encode())
-    return 0
+    return EXIT_ERROR if unknown else 0
 
 
 def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO) -> int:
@@ -73,7 +101,7 @@ def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO
     if command is ROOT and words and _whole_name(ROOT, words[0]) == "help":
         return _help_command(words[1:], stdout, stderr)
     if command is ROOT and words:
-        return _unknown_command(words[0], stderr)
+        return _unknown_command(ROOT, words[0], stderr)
     usage = help_text(command, inherited_flags(command)).encode()
     try:
         given, arguments = flag_set.parse(rest)
@@ -81,6 +109,8 @@ def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO
         stdout.write(usage)
         stderr.write(os.fsencode(f"Error: {error}\n\nError: {error}\n"))
         return EXIT_ERROR
+    if command.run is None and arguments and not given.get("help"):
+        return _unknown_command(command, arguments[0], stderr)
     if given.get("help") or command.run is None:
         stdout.write(usage)
         return 0

@@ -156,7 +156,8 @@ Deleted = list[tuple[bytes, bytes]]
 
 
 def _check_txn_keys(request: tuple[Any, ...]) -> WireError | None:
-    """No path may put a key twice, or put one that it deletes."""
+    """No path may put a key twice, or put one that it deletes. As in etcd what an earlier nested
+    transaction puts, a later one beside it may delete; not the other way round."""
     for operations in request[2:]:
         if _puts_and_deletes(operations) is None:
             return errors.DUPLICATE_KEY

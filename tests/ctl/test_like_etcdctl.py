@@ -159,6 +159,15 @@ def test_without_an_endpoint(monkeypatch):
     assert ours == theirs
 
 
+@pytest.mark.parametrize("text", ["gett", "lst", "memberr list", "Member", "compactt", "wach a"])
+def test_guesses_what_was_meant(etcd, sampan, monkeypatch, text):
+    line = parse(text)
+    theirs = normal(etcdctl(etcd, line), line.args)
+    ours = normal(sampanctl(sampan, line, monkeypatch), line.args)
+    assert sorted(ours.stderr.splitlines()) == sorted(theirs.stderr.splitlines())  # in any order
+    assert ours[::2] == theirs[::2] == (b"", 1)
+
+
 BYTE = "\udcff"
 """A byte that is not UTF-8, as Python has it in its arguments."""
 
@@ -173,7 +182,6 @@ BYTE = "\udcff"
         ["get", "k", f"-{BYTE}"],
         ["get", f"{BYTE}k"],
         [BYTE],
-        ["help", BYTE],
         ["lease", "revoke", BYTE],
         ["lease", "grant", BYTE],
         ["compaction", BYTE],

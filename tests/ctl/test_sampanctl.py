@@ -128,10 +128,39 @@ def test_what_abbreviates_one_of_etcdctls_commands_is_not_taken_for_ours(word):
     assert f'unknown command "{word}" for "sampanctl"' in err
 
 
-def test_a_command_that_only_etcdctl_has_below_one_of_ours(sampan):
-    exit_code, out, _ = run("--endpoints", sampan, "check", "d")
-    assert exit_code == 0
-    assert out.startswith("NAME:\n\tcheck - "), "its help, as for any unknown word there"
+@pytest.mark.parametrize("group", sorted({path[0] for path in ctl._TREE if len(path) > 1}))
+@pytest.mark.parametrize("words", [["bogus"], ["bogus", "list"], ["bogus", "-w", "json"], [""]])
+def test_what_is_unknown_below_a_group_is_an_error(group, words):
+    """etcdctl shows its help and exits with 0, which a script takes for done."""
+    exit_code, out, err = run(group, *words)
+    assert (exit_code, out) == (1, "")
+    assert f'Error: unknown command "{words[0]}" for "sampanctl {group}"\n' in err
+    assert f"Run 'sampanctl {group} --help' for usage." in err
+
+
+@pytest.mark.parametrize("line", ["check datascale", "check d", "auth enable", "user add root"])
+def test_what_only_etcdctl_has_is_an_error(line):
+    exit_code, out, err = run(*line.split())
+    assert (exit_code, out) == (1, "")
+    assert err.startswith("Error: unknown command ")
+
+
+def test_a_group_alone_shows_its_commands():
+    for words in (["member"], ["member", "--help"], ["member", "bogus", "--help"]):
+        exit_code, out, err = run(*words)
+        assert (exit_code, err) == (0, "")
+        assert out.startswith("NAME:\n\tmember - ")
+
+
+def test_help_about_what_is_unknown_is_an_error():
+    for words in (["bogus"], ["member", "bogus"]):
+        exit_code, out, err = run("help", *words)
+        assert (exit_code, err) == (1, "Unknown help topic [`bogus`]\n")
+        assert out.startswith("NAME:\n")
+
+
+def test_guesses_below_a_group():
+    assert "\n\nDid you mean this?\n\tlist\n\n" in run("member", "lsit")[2]
 
 
 def test_output_that_nobody_reads():
