@@ -128,6 +128,64 @@ at most but for a larger revision."""
 WATCH_PAUSE_S = 0.002
 """Between two such reads, so that they take a part of the applier's time only."""
 
+# -- the gateway: etcd's clients over HTTP
+
+GRPC_MESSAGE_BYTES_MAX = REQUEST_BYTES_MAX + 512 * KIB
+"""One gRPC request message, as etcd: the largest request and the rest of its message."""
+
+HTTP_BODY_BYTES_MAX = 2 * GRPC_MESSAGE_BYTES_MAX
+"""The same as JSON: base64 takes a third more, names and punctuation the rest."""
+
+HTTP_HEADER_BYTES_MAX = 32 * KIB
+"""A request's header block and the list made of it: four times what clients are used to (grpc's
+default is 8 KiB). A token is below 1 KiB."""
+
+HTTP_STREAMS_MAX = 16_384
+"""Calls of one connection that are under way: etcd has no limit, and some clients of it one
+connection for everything, such as 10,000 watches. At 2 KiB each 32 MiB."""
+
+HTTP_CALLS_MAX = 65_536
+"""Calls of all connections together; beyond, `too many requests`: 128 MiB."""
+
+HTTP_CONNECTIONS_MAX = CLIENTS_MAX
+"""Connections of the gateway; further ones are closed at once."""
+
+HTTP_WINDOW_BYTES, HTTP_CONNECTION_WINDOW_BYTES = 1 * MIB, 8 * MIB
+"""What a client may send on a stream and on a connection before it hears more: most requests need
+no word, and at 10 ms of distance 100 MB/s are possible."""
+
+HTTP_UNFINISHED_BYTES_MAX = 256 * MIB
+"""Request messages of all connections of which a part is missing: 128 of the largest at once."""
+
+HTTP_QUEUE_BYTES_MAX = 64 * KIB
+"""What one stream of answers may leave unread before it is asked to wait."""
+
+HTTP_UNREAD_BYTES_MAX = 4 * REPLY_WINDOW_BYTES
+HTTP_SMALL_ANSWER_BYTES = 4 * KIB
+"""What all answers of one connection may leave unread; beyond, whoever has a larger answer than
+a small one gets `too many requests` instead. All its calls with small ones are 64 MiB more."""
+
+HTTP_OUT_BYTES = 256 * KIB
+"""What is made into frames before the socket takes it: four of asyncio's buffers."""
+
+HTTP_NUISANCES_MAX, HTTP_NUISANCES_PER_S = HTTP_STREAMS_MAX + 4_096, 1_000
+"""Frames that cost something and carry nothing, such as resets: as many at once as there may be
+calls to give up, and a rate that costs 1 % of a processor. Beyond, the connection goes."""
+
+HTTP_HELLO_S = 20.0
+"""How long a connection may take to say what it speaks, and a request over HTTP/1.1 to arrive."""
+
+HTTP_PING_S, HTTP_PING_TIMEOUT_S = 60.0, 20.0
+"""After so long without a word a client over HTTP/2 is asked whether it lives, and is gone when it
+does not answer. Go's servers probe likewise, by TCP."""
+
+HTTP_IDLE_S = 300.0
+"""An HTTP/1.1 connection without a request is closed; clients keep idle ones for a minute or so."""
+
+HTTP_PING_MIN_S, HTTP_PING_IDLE_MIN_S, HTTP_PING_STRIKES_MAX = 5.0, 7_200.0, 2
+"""How often a client may ask us: etcd's --grpc-keepalive-min-time while calls are under way,
+grpc-go's defaultPingTimeout without any, and how often it may be too early between two answers."""
+
 # -- raft
 
 MSG_APP_BYTES_MAX = 1 * MIB
@@ -286,3 +344,5 @@ assert BODY_BYTES_MAX + ENTRY_BYTES_TARGET + MSG_APP_BYTES_MAX < PEER_FRAME_BYTE
 assert MSG_APP_BYTES_MAX <= INFLIGHT_BYTES_MAX <= PEER_QUEUE_BYTES
 assert INFLIGHT_MESSAGES_MAX < PEER_QUEUE_MESSAGES
 assert SNAPSHOT_CHUNK_BYTES * SNAPSHOT_WINDOW_CHUNKS < PEER_QUEUE_BYTES // 4
+assert GRPC_MESSAGE_BYTES_MAX <= HTTP_CONNECTION_WINDOW_BYTES
+assert HTTP_STREAMS_MAX <= HTTP_CALLS_MAX

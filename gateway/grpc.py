@@ -39,15 +39,18 @@ class Call(Protocol):
     result that comes too late needs no care.
     """
 
-    metadata: Mapping[str, str]
-    """The request's headers, names in lower case: token, authorization, hasleader,
-    client-api-version, user-agent … Never change it: calls with the same headers share one."""
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The request's headers, names in lower case: token, authorization, hasleader,
+        client-api-version, user-agent … Never change it: calls with the same headers share one."""
 
-    peer: str
-    """Who calls, "127.0.0.1:40312"."""
+    @property
+    def peer(self) -> str:
+        """Who calls, "127.0.0.1:40312"."""
 
-    deadline: float | None
-    """By the loop's clock, from grpc-timeout. The call ends by itself then, with code 4."""
+    @property
+    def deadline(self) -> float | None:
+        """By the loop's clock, from grpc-timeout. The call ends by itself then, with code 4."""
 
     on_cancelled: Callable[[], None] | None
     """For a unary method to set: the client went away, reset the call, or its deadline has passed,
@@ -56,7 +59,7 @@ class Call(Protocol):
     @property
     def writable(self) -> bool:
         """False: as much as is allowed waits for the client. Whoever sends on nevertheless is not
-        stopped at once, but a connection that grows beyond its bound is closed."""
+        stopped at once, but where a connection has too much unread, the call ends with code 8."""
 
     def send(self, message: bytes) -> None:
         """One response message of a stream."""

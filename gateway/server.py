@@ -1,29 +1,118 @@
-"""The gateway's port: gRPC over HTTP/2, and HTTP/1.1, by the first bytes of a connection."""
+"""The gateway's ports: gRPC over HTTP/2, and HTTP/1.1, by the first bytes of a connection."""
 
 import asyncio
 import ssl
 from collections.abc import Iterable
+from typing import Any
 
+from ..config import limits
+from .frames import PREFACE
 from .grpc import Method
+from .grpc_calls import Routes
 from .http import HttpApp
+from .http1 import Http1Link
+from .http2_link import Http2Link, Shared
+
+ALPN = ["h2", "http/1.1"]
 
 
-async def listen(
-    host: str,
-    port: int,
-    methods: Iterable[Method],
-    app: HttpApp,
-    *,
-    tls: ssl.SSLContext | None = None,
-) -> asyncio.Server:
-    """Serve on an address; port 0 takes a free one.
+class Gateway:
+    """Serves gRPC methods and an HTTP app on any number of addresses.
 
-    Args:
-        methods: gRPC's.
-        app: gets HTTP/1.1 requests, and over TLS those over HTTP/2 that are not gRPC.
-        tls: with it, ALPN chooses between `h2` and `http/1.1`.
-
-    Raises:
-        OSError: the address is not to be had.
+    app: gets what comes over HTTP/1.1, and over TLS those requests over HTTP/2 that are no gRPC.
+    log: a structlog logger.
     """
-    raise NotImplementedError
+
+    def __init__(self, methods: Iterable[Method], app: HttpApp, log: Any) -> None:
+        self._shared = Shared(Routes(methods), app, log)
+        self._servers: list[asyncio.Server] = []
+        self._doors: set[Door] = set()
+
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Serve on an address too; port 0 takes a free one, which is returned.
+
+        Raises:
+            OSError: the address is not to be had.
+        """
+        if tls is not None:
+            tls.set_alpn_protocols(ALPN)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Door(self._shared, self._doors), host, port, ssl=tls, backlog=1024
+        )
+        self._servers.append(server)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def aclose(self) -> None:
+        """Stop listening, and say good-bye to all connections."""
+        for server in self._servers:
+            server.close()
+        for door in list(self._doors):
+            door.close()
+        for server in self._servers:
+            await server.wait_closed()
+
+
+class Door(asyncio.Protocol):
+    """One connection: looks at its first bytes and lets the right side have it."""
+
+    def __init__(self, shared: Shared, doors: set["Door"]) -> None:
+        self._shared = shared
+        self._doors = doors
+        self._first = b""
+        self._link: Http1Link | Http2Link | None = None
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client came."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._hello = self._shared.loop.call_later(limits.HTTP_HELLO_S, transport.abort)
+        if len(self._doors) >= limits.HTTP_CONNECTIONS_MAX:
+            transport.abort()
+            return
+        self._doors.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._link is not None:
+            self._link.data_received(data)
+            return
+        self._first += data
+        start = self._first[: len(PREFACE)]
+        if start == PREFACE:
+            secure = self._transport.get_extra_info("ssl_object") is not None
+            self._link = Http2Link(self._transport, self._shared, self._peer(), secure=secure)
+        elif PREFACE.startswith(start):
+            return  # it may become either
+        else:
+            self._link = Http1Link(self._transport, self._shared, self._peer())
+        self._hello.cancel()
+        self._link.data_received(self._first)
+
+    def _peer(self) -> str:
+        host, port, *_ = self._transport.get_extra_info("peername") or ("", 0)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def pause_writing(self) -> None:
+        """The socket takes no more."""
+        if self._link is not None:
+            self._link.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        if self._link is not None:
+            self._link.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._hello.cancel()
+        self._doors.discard(self)
+        if self._link is not None:
+            self._link.connection_lost()
+
+    def close(self) -> None:
+        """The gateway stops."""
+        if self._link is not None:
+            self._link.close()
+        else:
+            self._transport.close()
