@@ -85,7 +85,7 @@ CHANNELS: dict[str, Channel] = {
     # -- between an actor and its host
     "clientc": Channel((HOST,), (NODE,), "a message from the client socket", Loss.DROP),
     "replyc": Channel((NODE,), (HOST,), "a message for the client socket", Loss.DROP),
-    "gonec": Channel((HOST,), (NODE,), "a client that did not get a message", Loss.DROP),
+    "gonec": Channel((HOST,), (NODE,), "a client whose connection has ended", Loss.DROP),
     "peerc": Channel((HOST,), (TRANSPORT,), "a message from the peer socket", Loss.DROP),
     "linkc": Channel((TRANSPORT,), (HOST,), "a message for the link to a peer", Loss.DROP),
     "linkfullc": Channel((HOST,), (TRANSPORT,), "a link that took no more"),

@@ -183,7 +183,7 @@ class Node(Actor):
 
     def _window_open(self, client: bytes, received: int) -> bool:
         """Whether the client has taken enough of its replies; `received` counts from its first
-        message here, since libzmq may have reconnected it without its knowledge."""
+        message here: ZeroMQ may have connected it anew without its knowledge."""
         window = self._windows.get(client)
         if window is None:
             if len(self._windows) >= limits.CLIENTS_MAX:
@@ -373,7 +373,8 @@ class Node(Actor):
         self._watches.on_event(message)
 
     def on_gonec(self, client: bytes) -> None:
-        """A client left, or reads so little that a message was lost: its watches cannot go on."""
+        """A client's connection has ended, and so have its watches."""
+        self._windows.pop(client, None)
         self._watches.drop(client, errors.WATCH_DROPPED)
 
     # -- results

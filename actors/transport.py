@@ -6,7 +6,7 @@ Streams snapshots (snapshot_stream.py).
 
 Each side sends on a link of its own and receives on its bound socket. Every header says how many
 bytes were sent so far and how many arrived from the other side, so a link's queue is bounded in
-bytes wherever they are: in libzmq, in the kernel or in the peer.
+bytes wherever they are: here, in the kernel or in the peer.
 """
 
 from typing import Any, NamedTuple

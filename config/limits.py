@@ -20,8 +20,12 @@ BODY_BYTES_MAX = 2 * MIB
 """One message's requests: the largest request and half a MiB of company."""
 
 CLIENT_FRAME_BYTES_MAX = 4 * MIB
-"""What libzmq accepts from a client in one frame before it drops the connection. Twice the body, so
-that a message slightly too large gets etcd's error instead of a silent disconnect."""
+"""What a client may send in one frame before its connection is closed. Twice the body, so that a
+message slightly too large gets etcd's error instead of a silent disconnect."""
+
+CLIENT_MESSAGE_BYTES_MAX = CLIENT_FRAME_BYTES_MAX + 64 * KIB
+CLIENT_FRAMES_MAX = 64
+"""Likewise in one message, of which two frames are right, and so much is held until its end."""
 
 BODY_REQUESTS_MAX = 10_000
 """Requests in one message: bounds what one frame can make the decoder allocate."""
@@ -50,11 +54,16 @@ CLIENTS_MAX = 10_000
 """Connections whose windows are remembered: at 300 bytes each 3 MB."""
 
 CLIENT_QUEUE_MESSAGES = 10_000
-"""libzmq's queue to one client. Bytes are bounded by REPLY_WINDOW_BYTES."""
+"""Replies that wait for one client to read them; beyond, it is cut. Bytes are bounded by
+REPLY_WINDOW_BYTES."""
 
-CLIENT_WAITING_MESSAGES = 128
-"""libzmq's queue from one client; what comes beyond stays in the client. At 2 MiB each 256 MiB from
-one that floods; a client of the library has a handful under way."""
+CLIENT_UNREAD_BYTES = 1 * MIB
+"""While a client leaves more than this unread, besides what the kernel holds, nothing is read from
+it: it starts no other large answer before it has taken this one."""
+
+CLIENTS_UNREAD_BYTES_MAX = 256 * MIB
+"""What all clients together may leave unread; beyond, those that take nothing are cut after one
+second instead of thirty. 256 clients at CLIENT_UNREAD_BYTES, or six ranges of 40 MB."""
 
 READ_TURN_BYTES = 32 * MIB
 READ_PAUSE_S = 0.1
@@ -94,8 +103,7 @@ WATCH_KEY_BYTES_MAX = 64 * MIB
 WATCH_WINDOW_BYTES = 1 * MIB
 WATCH_WINDOW_MESSAGES = 1_000
 """What a connection may leave unread before its watches go on from disk instead of memory. 100
-stalled ones hold 100 MiB. The number of messages is far below CLIENT_QUEUE_MESSAGES, beyond which
-libzmq would lose them."""
+stalled ones hold 100 MiB. The number of messages is far below CLIENT_QUEUE_MESSAGES."""
 
 WATCH_FRAGMENT_BYTES = REQUEST_BYTES_MAX
 """Events of one response of a watch that asked for fragments, but for a larger single one."""
@@ -309,16 +317,18 @@ LOG_ENTRIES_MIN, LOG_BYTES_MIN = 64, 64 * KIB
 # -- peers
 
 PEER_FRAME_BYTES_MAX = 8 * MIB
-"""What libzmq accepts from a peer in one frame: a MsgApp of MSG_APP_BYTES_MAX may hold one entry
-more, and an entry is at most ENTRY_BYTES_TARGET plus a body."""
+"""What a peer may send in one frame: a MsgApp of MSG_APP_BYTES_MAX may hold one entry more, and an
+entry is at most ENTRY_BYTES_TARGET plus a body."""
 
 PEER_FRAMES_MAX = 1_024
 """Frames in one message from a peer."""
 
-PEER_QUEUE_MESSAGES = 1_024
 PEER_QUEUE_BYTES = 32 * MIB
 """Sent to a peer and not yet acknowledged by its transport; beyond, messages are dropped and raft
 is told that the peer is unreachable."""
+
+PEER_MESSAGE_BYTES_MAX = PEER_QUEUE_BYTES + 1 * MIB
+"""What a peer may send in one message: all that its transport lets be under way, and the header."""
 
 SNAPSHOT_CHUNK_BYTES = 256 * KIB
 SNAPSHOT_WINDOW_CHUNKS = 8
@@ -330,19 +340,18 @@ SNAPSHOT_TIMEOUT_S = 10.0
 # -- local channels
 
 LOCAL_QUEUE_MESSAGES = 100_000
-"""libzmq's queue between two actors. Bytes are bounded by the protocol: by PENDING_BYTES_MAX
+"""ZeroMQ's queue between two actors. Bytes are bounded by the protocol: by PENDING_BYTES_MAX
 towards the core, INFLIGHT and UNCOMMITTED from it. Reaching it is a bug, and stops the node."""
 
 DRAIN_MESSAGES_MAX = 1_000
 DRAIN_BYTES_MAX = 16 * MIB
 """Messages an actor takes from its inbox before it acts on them, and bytes from the outside."""
 
-assert WATCH_WINDOW_BYTES < REPLY_WINDOW_BYTES
+assert WATCH_WINDOW_BYTES <= CLIENT_UNREAD_BYTES < REPLY_WINDOW_BYTES < CLIENTS_UNREAD_BYTES_MAX
 assert WATCH_WINDOW_MESSAGES < CLIENT_QUEUE_MESSAGES // 2
 assert REQUEST_BYTES_MAX < BODY_BYTES_MAX < CLIENT_FRAME_BYTES_MAX
 assert BODY_BYTES_MAX + ENTRY_BYTES_TARGET + MSG_APP_BYTES_MAX < PEER_FRAME_BYTES_MAX
 assert MSG_APP_BYTES_MAX <= INFLIGHT_BYTES_MAX <= PEER_QUEUE_BYTES
-assert INFLIGHT_MESSAGES_MAX < PEER_QUEUE_MESSAGES
 assert SNAPSHOT_CHUNK_BYTES * SNAPSHOT_WINDOW_CHUNKS < PEER_QUEUE_BYTES // 4
 assert GRPC_MESSAGE_BYTES_MAX <= HTTP_CONNECTION_WINDOW_BYTES
 assert HTTP_STREAMS_MAX <= HTTP_CALLS_MAX

@@ -6,9 +6,7 @@ there is taken before anything is acted on, and leaves in as few messages as pos
 dear, bytes are cheap.
 """
 
-import math
 import os
-import select
 import signal
 import socket
 import threading
@@ -25,9 +23,11 @@ from ..actors.actor import Actor
 from ..actors.channels import APPLIER, CHANNELS
 from ..actors.measures import Histogram
 from ..config import limits
+from ..transport.polling import Poller
+from ..transport.streams import READ
 from . import slices
 from .pipes import Inbox, JobThread, Pipe
-from .ports import ClientPort, PeerPort, Source
+from .ports import ClientPort, PeerPort
 
 Item = tuple[str, Any]
 """(channel, message), as an actor emits it."""
@@ -92,13 +92,14 @@ class Host:
         self._sync_s = 0.0  # how long the last fsync took
         self._routes = {name: self._route_of(name) for name in CHANNELS}
         self._local_routes = {name: self._local_route_of(name) for name in CHANNELS}
-        if client_port is not None:
-            client_port.on_gone = partial(self._route, "gonec")
-        self._sources: list[Source] = [s for s in (inbox, client_port, peer_port) if s is not None]
-        self._by_descriptor = {source.socket.fileno(): source for source in self._sources}
-        self._poll = select.poll()
-        for descriptor in (self._wake_in.fileno(), *self._by_descriptor):
-            self._poll.register(descriptor, select.POLLIN)
+        self._inbox = inbox
+        self._ports = [port for port in (client_port, peer_port) if port is not None]
+        self._poller = Poller()
+        self._poller.watch(self._wake_in.fileno(), READ, self._take_wakeups)
+        if inbox is not None:
+            self._poller.watch(inbox.socket.fileno(), READ, self._look_at_inbox)
+        for port in self._ports:
+            port.open(self._poller, self._deliver)
 
     # -- wiring
 
@@ -164,7 +165,7 @@ class Host:
 
     def _turn(self) -> None:
         timeout_s = self._next_due - monotonic()
-        self._take_in(math.ceil(timeout_s * 1000) if timeout_s > 0 else 0)
+        self._take_in(max(timeout_s, 0))
         now = monotonic()
         for actor in self._actors:
             actor.now = now
@@ -172,33 +173,38 @@ class Host:
             self._run_timers(now)
         self._settle()
 
-    def _take_in(self, timeout_ms: int) -> None:
+    def _take_in(self, timeout_s: float) -> None:
         """Take everything that has arrived from outside, or wait for something.
 
-        Waits for the sockets' descriptors: zmq.Poller makes three times as many system calls. But
-        they tell of changes only, and some use of a socket takes them in: then `look` is set.
+        Waits for descriptors: zmq.Poller makes three times as many system calls. But the inbox's
+        tells of changes only, and some use of the inbox takes them in: then `look` is set.
         """
-        ready = [s for s in self._sources if s.look and s.has_message()]
-        for descriptor, _ in self._poll.poll(0 if ready else timeout_ms):
-            source = self._by_descriptor.get(descriptor)
-            if source is None:
-                self._take_wakeups()
-            elif source not in ready and source.has_message():
-                ready.append(source)
-        for source in ready:
-            self._deliver(source.drain())
+        inbox = self._inbox
+        looked = inbox is not None and inbox.look and self._take_inbox(inbox)
+        self._poller.wait(0 if looked else timeout_s)
 
-    def _take_wakeups(self) -> None:
+    def _look_at_inbox(self, _events: int) -> None:
+        assert self._inbox is not None
+        self._take_inbox(self._inbox)
+
+    def _take_inbox(self, inbox: Inbox) -> bool:
+        """Whether there was something. Who sent it told the others itself."""
+        if not inbox.has_message():
+            return False
+        for message in inbox.drain():
+            self._deliver(message)
+        return True
+
+    def _take_wakeups(self, _events: int) -> None:
         with suppress(BlockingIOError):
             self._wake_in.recv(4096)
         for (name, _), thread in self._threads.items():
             self._queues[name].extend(("donec", done) for done in thread.take())
 
-    def _deliver(self, messages: list[tuple[str, Any]]) -> None:
-        """What came from outside is for the actors here; its sender told the others itself."""
-        for message in messages:
-            for route in self._local_routes[message[0]]:
-                route(message)
+    def _deliver(self, message: Item) -> None:
+        """What came from outside is for the actors here."""
+        for route in self._local_routes[message[0]]:
+            route(message)
 
     def _run_timers(self, now: float) -> None:
         self._next_due = now + 1.0
@@ -215,6 +221,8 @@ class Host:
                 actor.flush()
             self._dispatch(actor)  # sees to `wake_at`, too
             self._next_due = min(self._next_due, self._timers[actor.name])
+        for port in self._ports:
+            port.tick()
         if os.getppid() != self._parent_pid:
             raise Orphaned(f"the supervisor (pid {self._parent_pid}) is gone")
 
@@ -257,6 +265,8 @@ class Host:
             else:
                 for route in self._routes[channel]:
                     route(item)
+        if self._client_port is not None:
+            self._client_port.send()
 
     def _start_job(self, actor: Actor, name: str) -> None:
         if name == "sync" and (len(self._actors) == 1 or self._sync_s < SYNC_INLINE_S_MAX):
@@ -313,9 +323,12 @@ class Host:
             thread.stop()
         for actor in self._actors:
             actor.close()
-        for source in self._sources:
-            source.close()
+        for port in self._ports:
+            port.close()
+        if self._inbox is not None:
+            self._inbox.close()
         for pipe in self._pipes.values():
             pipe.close()
+        self._poller.close()
         self._wake_in.close()
         self._wake_out.close()

@@ -13,7 +13,8 @@ from ..actors.channels import CHANNELS, Loss
 from ..config import limits
 from ..transport import sockets
 from ..transport.codec import pack, unpack_local
-from .ports import Socket, Source
+
+Socket = zmq.Socket[bytes]
 
 
 class JobThread:
@@ -90,20 +91,29 @@ class Pipe:
         self._socket.close()
 
 
-class Inbox(Source):
-    """Where the channels from actors in other processes arrive, in order and without gaps."""
+class Inbox:
+    """Where the channels from actors in other processes arrive, in order and without gaps.
 
-    receive = staticmethod(sockets.receive_single)
+    Its descriptor tells of changes only, and whatever uses the socket may take one in: then `look`
+    says that the descriptor need not tell what has arrived.
+    """
 
     def __init__(self, socket: Socket, me: str) -> None:
-        super().__init__(socket)
+        self.socket = socket
+        self.look = True
         self._me = me
         self._expected: dict[str, int] = {}
 
+    def has_message(self) -> bool:
+        """Whether `drain` would find something."""
+        self.look = False
+        return sockets.readable(self.socket)
+
     def drain(self) -> list[tuple[str, Any]]:
-        """Messages as (channel, message)."""
+        """What has arrived, or much of it, as (channel, message)."""
         found: list[tuple[str, Any]] = []
-        for (data,) in self.take():
+        arrived, self.look = sockets.drain(self.socket)
+        for data in arrived:
             name, seq, batch = unpack_local(data)
             if seq != self._expected.get(name, 0):
                 raise Impossible(
@@ -113,3 +123,7 @@ class Inbox(Source):
             self._expected[name] = seq + 1
             found.extend(batch)
         return found
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()

@@ -125,15 +125,12 @@ class Builder:
 
     def host(self) -> Host:
         """A host of the ordered actors, wired to the processes of the others."""
-        ctx, hosted = sockets.context(), self._told.hosted
+        hosted, log = self._told.hosted, self._log
         client, peer = self._config.listen(self._member)
         actors = [getattr(self, "_" + name)() for name in hosted]
-        # The first socket starts the threads that move messages. They have little to do, and
-        # everything waits for them.
-        with slices.short_in_new_threads():
-            inbox, pipes = self._inbox(ctx, hosted), self._pipes(ctx, hosted)
-            client_port = ClientPort(ctx, client) if channels.NODE in hosted else None
-            peer_port = PeerPort(ctx, peer) if channels.TRANSPORT in hosted else None
+        inbox, pipes = self._corridors(hosted)
+        client_port = ClientPort(client, log) if channels.NODE in hosted else None
+        peer_port = PeerPort(peer, log) if channels.TRANSPORT in hosted else None
         return Host(
             actors,
             inbox=inbox,
@@ -154,10 +151,16 @@ class Builder:
     def _ipc(self, actor: str) -> str:
         return addresses.ipc(Path(self._told.runtime_dir), actor)
 
-    def _inbox(self, ctx: zmq.Context[Any], hosted: tuple[str, ...]) -> Inbox | None:
+    def _corridors(self, hosted: tuple[str, ...]) -> tuple[Inbox | None, dict[str, Pipe]]:
+        """To and from the processes of other actors, where there are any."""
         if len(hosted) == len(channels.ACTORS):
-            return None
-        return Inbox(sockets.inbox(ctx, self._ipc(hosted[0])), hosted[0])
+            return None, {}
+        ctx = sockets.context()
+        # The first socket starts the threads that move messages. They have little to do, and
+        # everything waits for them.
+        with slices.short_in_new_threads():
+            inbox = Inbox(sockets.inbox(ctx, self._ipc(hosted[0])), hosted[0])
+            return inbox, self._pipes(ctx, hosted)
 
     def _pipes(self, ctx: zmq.Context[Any], hosted: tuple[str, ...]) -> dict[str, Pipe]:
         consumers = {

@@ -9,7 +9,6 @@ import zmq
 from ..config import streams
 from ..transport import sockets
 from ..transport.codec import CodecError, pack, unpack
-from .ports import Socket
 from .supervisor import NodeSupervisor, Supervisor
 
 COLUMNS = "node   role       term    commit   applied  leader  requests/s  state"
@@ -35,7 +34,7 @@ class StatusTable:
         self._live = live
         self._log_path = log_path
         self._ctx = sockets.context()
-        self._dealers: dict[str, Socket] = {}
+        self._dealers: dict[str, zmq.Socket[bytes]] = {}
         self._asked = 0
         self._seen: dict[str, _Seen] = {}
         self._lines = 0

@@ -1,6 +1,9 @@
-"""The only place where sockets are made, every option written out with its reason."""
+"""The only place where ZeroMQ sockets are made, every option written out with its reason.
 
-from collections.abc import Callable, Sequence
+Those of a node's doors are plain TCP (tcp.py, streams.py).
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import zmq
@@ -18,13 +21,6 @@ RECONNECT_IVL_MAX_MS = 1_000
 
 HANDSHAKE_IVL_MS = 5_000
 """A connection that does not finish its handshake is closed (default 30 s)."""
-
-CLIENT_LINGER_MS = 1_000
-"""Replies under way get this long at shutdown; everything else is raft's to send again."""
-
-BACKLOG = 1_024
-"""Connections the kernel queues: thousands of clients reconnect at once after a restart."""
-
 
 # Plain integers: an operation on zmq's enums costs as much as sending a frame.
 _NOW = int(zmq.DONTWAIT)
@@ -51,51 +47,30 @@ def readable(socket: zmq.Socket[bytes]) -> bool:
     return bool(_get(socket, _EVENTS) & _READABLE)
 
 
-def _receive(socket: zmq.Socket[bytes]) -> list[Any]:
-    frames = [_recv(socket, _NOW, False)]
-    while frames[-1].more:
-        frames.append(_recv(socket, _NOW, False))
-    return frames
-
-
-def receive(socket: zmq.Socket[bytes]) -> list[bytes]:
-    """The next message; zmq.Again when there is none.
+def receive_buffers(socket: zmq.Socket[bytes]) -> list[memoryview]:
+    """The next message, which is not copied; zmq.Again when there is none.
 
     Half the price of recv_multipart, which asks the socket after each frame for another.
     """
-    return [frame.bytes for frame in _receive(socket)]
+    frames = [_recv(socket, _NOW, False)]
+    while frames[-1].more:
+        frames.append(_recv(socket, _NOW, False))
+    return [frame.buffer for frame in frames]
 
 
-def receive_single(socket: zmq.Socket[bytes]) -> list[bytes]:
-    """As `receive`, for a message that is known to have one frame: a fifth of the price."""
-    return [_recv(socket, _NOW, True)]
-
-
-def receive_buffers(socket: zmq.Socket[bytes]) -> list[memoryview]:
-    """As `receive`, but what came is not copied."""
-    return [frame.buffer for frame in _receive(socket)]
-
-
-def drain(
-    socket: zmq.Socket[bytes], receive: Callable[[zmq.Socket[bytes]], list[bytes]]
-) -> tuple[list[list[bytes]], bool]:
-    """Whatever has arrived, as `receive` gets it, at most DRAIN_MESSAGES_MAX and not much over
-    DRAIN_BYTES_MAX; there is at least one message. And whether more may be there, of which the
-    descriptor need not tell."""
-    found = [receive(socket)]
-    size = len(found[0][-1])
+def drain(socket: zmq.Socket[bytes]) -> tuple[list[bytes], bool]:
+    """Whatever has arrived of messages of one frame, at most DRAIN_MESSAGES_MAX and not much over
+    DRAIN_BYTES_MAX; there is at least one. And whether more may be there, of which the descriptor
+    need not tell."""
+    found = [_recv(socket, _NOW, True)]
+    size = len(found[0])
     # Asking is a third of the price of being told by an exception.
     while _get(socket, _EVENTS) & _READABLE:
         if len(found) >= limits.DRAIN_MESSAGES_MAX or size >= limits.DRAIN_BYTES_MAX:
             return found, True
-        message = receive(socket)
-        found.append(message)
-        size += len(message[-1])
+        found.append(_recv(socket, _NOW, True))
+        size += len(found[-1])
     return found, False
-
-
-class BindError(OSError):
-    """An address that could not be bound, in one sentence."""
 
 
 def context() -> zmq.Context[zmq.Socket[bytes]]:
@@ -114,29 +89,6 @@ def _tcp_options(socket: zmq.Socket[bytes], frame_bytes_max: int) -> None:
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_IVL_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_IVL_MAX_MS)
     socket.setsockopt(zmq.IPV6, 1)
-    socket.setsockopt(zmq.BACKLOG, BACKLOG)
-
-
-def _bind(socket: zmq.Socket[bytes], endpoint: str, what: str) -> None:
-    try:
-        socket.bind(addresses.tcp(endpoint))
-    except zmq.ZMQError as error:
-        socket.close()
-        raise BindError(f"cannot bind the {what} address {endpoint}: {error}") from error
-
-
-def client_router(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
-    """The node's side of the client protocol."""
-    socket = ctx.socket(zmq.ROUTER)
-    _tcp_options(socket, limits.CLIENT_FRAME_BYTES_MAX)
-    socket.setsockopt(
-        zmq.ROUTER_MANDATORY, 1
-    )  # an error, not silence, when a client is gone or full
-    socket.setsockopt(zmq.SNDHWM, limits.CLIENT_QUEUE_MESSAGES)
-    socket.setsockopt(zmq.RCVHWM, limits.CLIENT_WAITING_MESSAGES)
-    socket.setsockopt(zmq.LINGER, CLIENT_LINGER_MS)
-    _bind(socket, endpoint, "client")
-    return socket
 
 
 def client_dealer(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
@@ -146,27 +98,6 @@ def client_dealer(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Soc
     socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues for a node that is not there
     socket.setsockopt(zmq.SNDHWM, limits.CLIENT_QUEUE_MESSAGES)
     socket.setsockopt(zmq.RCVHWM, limits.CLIENT_QUEUE_MESSAGES)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.connect(addresses.tcp(endpoint))
-    return socket
-
-
-def peer_router(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
-    """Where peers' messages arrive. Nothing is ever sent on it: each side sends on its own link."""
-    socket = ctx.socket(zmq.ROUTER)
-    _tcp_options(socket, limits.PEER_FRAME_BYTES_MAX)
-    socket.setsockopt(zmq.RCVHWM, limits.PEER_QUEUE_MESSAGES)
-    socket.setsockopt(zmq.LINGER, 0)
-    _bind(socket, endpoint, "peer")
-    return socket
-
-
-def peer_dealer(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
-    """The link to one peer, for sending only."""
-    socket = ctx.socket(zmq.DEALER)
-    _tcp_options(socket, limits.PEER_FRAME_BYTES_MAX)
-    socket.setsockopt(zmq.IMMEDIATE, 1)  # a peer that comes back is not fed minutes-old messages
-    socket.setsockopt(zmq.SNDHWM, limits.PEER_QUEUE_MESSAGES)
     socket.setsockopt(zmq.LINGER, 0)
     socket.connect(addresses.tcp(endpoint))
     return socket

@@ -23,7 +23,9 @@ class EchoNode:
         self.refuse = refuse
         self.stale_reads = 0
         self._context = sockets.context()
-        self._router = sockets.client_router(self._context, self.endpoint)
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._router.bind(f"tcp://{self.endpoint}")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()

@@ -130,7 +130,7 @@ def assert_typed(result):
 
 
 def test_requests_at_the_limits(busy_cluster):
-    """etcd's error one byte over 1.5 MiB, also for a body that no request fits; beyond what libzmq
+    """etcd's error one byte over 1.5 MiB, also for a body that no request fits; beyond what it
     accepts the connection goes, and only that one."""
     cluster = busy_cluster
     key, fits = b"load", bytes(limits.REQUEST_BYTES_MAX - 100)
@@ -232,7 +232,7 @@ def test_hostile_peers(busy_cluster):
     rng = random.Random(3)
     idle = tcp_garbage(peer)
     before = cluster.status(target)
-    with sockets.context() as ctx, sockets.peer_dealer(ctx, peer) as dealer:
+    with sockets.context() as ctx, sockets.client_dealer(ctx, peer) as dealer:
         assert dealer.poll(10_000, zmq.POLLOUT)
         sent_at = float("-inf")
 

@@ -4,11 +4,12 @@ import os
 import threading
 
 import pytest
-import zmq
+import structlog
 from sampan.actors import channels
 from sampan.actors.actor import Actor
 from sampan.config import limits
 from sampan.hosts.host import Fatal, Host
+from sampan.hosts.pipes import Inbox, Pipe
 from sampan.hosts.ports import ClientPort
 from sampan.transport import sockets
 
@@ -49,66 +50,66 @@ def test_what_waits_for_the_disk_leaves_before_the_applier_works(own_signals):
     ]
 
 
-@pytest.fixture
-def client():
-    """A client's socket and the port that it is connected to."""
-    context = sockets.context()
-    port = ClientPort(context, "127.0.0.1:0")
-    address = port.socket.get(zmq.LAST_ENDPOINT).decode().removeprefix("tcp://")
-    dealer = sockets.client_dealer(context, address)
-    yield dealer, port
-    port.close()
-    context.destroy(linger=0)
-
-
 class Counting(Actor):
     """A node that answers every message and ends with the last one."""
 
     name = channels.NODE
 
-    def __init__(self, last, *, answers):
+    def __init__(self, last):
         super().__init__()
         self.taken = []
         self._last = last
-        self._answers = answers
 
     def on_clientc(self, message):
         who, *frames = message
-        self.taken.append(frames[-1])
-        if self._answers:
-            self.emit("replyc", (who, b"", frames[-1]))
-        if frames[-1] == self._last:
+        self.emit("replyc", (who, b"", frames[-1]))
+        self.on_resultc(frames[-1])
+
+    def on_resultc(self, message):
+        self.taken.append(message)
+        if message == self._last:
             self.emit("fatalc", "the last one")
 
 
-@pytest.mark.parametrize("answers", [False, True])
+SENT = [b"%d" % n for n in range(200)]
+
+
+def test_everything_that_clients_sent_is_taken_and_answered(own_signals):
+    port = ClientPort("127.0.0.1:0", structlog.get_logger())
+    answers = []
+    with sockets.context() as context, sockets.client_dealer(context, port.address) as dealer:
+
+        def ask():
+            for body in SENT:
+                dealer.send_multipart((b"", body))
+            while len(answers) < len(SENT) and dealer.poll(10_000):
+                answers.append(dealer.recv_multipart()[-1])
+            dealer.send_multipart((b"", b"end"))
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        host = Host([Counting(b"end")], client_port=port, parent_pid=os.getppid())
+        with pytest.raises(Fatal, match="the last one"):
+            host.run()
+        asker.join()
+    assert answers == SENT
+
+
 @pytest.mark.parametrize("messages_max", [1, 1000])
-def test_everything_that_came_is_taken_before_the_host_waits(
-    client, own_signals, monkeypatch, messages_max, answers
-):
-    """A socket's descriptor tells once of many messages, and not at all of what a send took in."""
+def test_everything_that_came_by_a_pipe_is_taken(own_signals, monkeypatch, messages_max):
+    """The inbox's descriptor tells once of many messages."""
     monkeypatch.setattr(limits, "DRAIN_MESSAGES_MAX", messages_max)
-    dealer, port = client
-    sent = [b"%d" % n for n in range(200)]
-    assert dealer.poll(10_000, zmq.POLLOUT)
-    for body in sent:
-        dealer.send_multipart((b"", body))
-    node = Counting(sent[-1], answers=answers)
-    host = Host([node], client_port=port, parent_pid=os.getppid())
-    with pytest.raises(Fatal, match="the last one"):
-        host.run()
-    assert node.taken == sent
-
-
-def test_a_port_that_sent_is_looked_at_before_the_next_wait(client):
-    dealer, port = client
-    assert dealer.poll(10_000, zmq.POLLOUT)
-    dealer.send_multipart((b"", b"first"))
-    assert port.socket.poll(10_000)
-    ((_, (who, _, _)),) = port.drain()
-    assert not port.look, "the next message is told of by the descriptor"
-    port.replyc(("replyc", (who, b"", b"answer")))
-    assert port.look
+    node = Counting(SENT[-1])
+    with sockets.context() as context:
+        inbox = Inbox(sockets.inbox(context, "inproc://inbox"), channels.NODE)
+        pipe = Pipe(sockets.outbox(context, "inproc://inbox"), channels.APPLIER, channels.NODE)
+        for body in SENT:
+            pipe.put(("resultc", body))
+            pipe.send()
+        with pytest.raises(Fatal, match="the last one"):
+            Host([node], inbox=inbox, parent_pid=os.getppid()).run()
+        pipe.close()
+    assert node.taken == SENT
 
 
 class Reclaiming(Actor):
