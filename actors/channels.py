@@ -41,6 +41,8 @@ class Channel(NamedTuple):
 CHANNELS: dict[str, Channel] = {
     # -- start
     "logc": Channel((WAL_WRITER,), (RAFT_CORE,), "what the log holds at start"),
+    "knownc": Channel((WAL_WRITER,), (RAFT_CORE,), "what was known of the peers, before logc"),
+    "logendc": Channel((RAFT_CORE,), (TRANSPORT,), "term and last index of the log at start"),
     "statec": Channel((APPLIER,), (RAFT_CORE, NODE, TRANSPORT), "what the state holds at start"),
     # -- the raft data flow
     "propc": Channel((NODE,), (RAFT_CORE,), "a batch of client writes: one raft entry"),
@@ -49,7 +51,8 @@ CHANNELS: dict[str, Channel] = {
     "readyc": Channel(
         (RAFT_CORE,),
         (WAL_WRITER,),
-        "entries, HardState, log start; messages to release once durable; log compaction",
+        "entries, HardState, log start; messages to release once durable; log compaction; "
+        "what is known of the peers",
     ),
     "applyc": Channel((RAFT_CORE,), (APPLIER,), "committed entries, or a snapshot to install"),
     "sendc": Channel((RAFT_CORE, WAL_WRITER), (TRANSPORT,), "messages for peers", Loss.DROP),
@@ -73,7 +76,10 @@ CHANNELS: dict[str, Channel] = {
     "snapshotc": Channel((RAFT_CORE,), (APPLIER,), "a snapshot is wanted"),
     "snapreadyc": Channel((APPLIER,), (RAFT_CORE, TRANSPORT), "a snapshot was made"),
     "snapsendc": Channel((RAFT_CORE,), (TRANSPORT,), "a snapshot to stream to a peer"),
-    "reportc": Channel((TRANSPORT,), (RAFT_CORE,), "peer unreachable, snapshot sent or failed"),
+    "reportc": Channel(
+        (TRANSPORT,), (RAFT_CORE,), "peer unreachable or started, snapshot sent or failed"
+    ),
+    "refusec": Channel((RAFT_CORE,), (TRANSPORT,), "a peer that must not be heard"),
     "proposec": Channel((APPLIER,), (RAFT_CORE,), "own entries: leases, alarms, upkeep"),
     # -- status
     "statusc": Channel((NODE,), (RAFT_CORE, WAL_WRITER, APPLIER, TRANSPORT), "a status question"),

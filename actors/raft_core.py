@@ -41,6 +41,7 @@ from . import channels
 from .actor import Actor, Impossible
 from .entries import check_forwarded
 from .log_tail import LogTail
+from .peer_memory import Life, PeerMemory, refusal
 
 ROLES = {
     StateType.StateFollower: "follower",
@@ -113,10 +114,18 @@ class RaftCore(Actor):
         self._awaits: dict[int, int] = {}  # peer -> the last index when it asked last
         self._asked_here_at = float("-inf")  # when this member's own clients asked last
         self._heard_at: dict[int, float] = {}  # peer -> when it said something last
+        self._peers = PeerMemory()
+        self._peers_noted_at = 0.0
+        self._lives: dict[int, Life] = {}  # of peers that were heard before this core had started
+        self._refused: set[int] = set()  # peers that must not be heard
         self._soft: tuple[int, int, str] = (0, 0, "follower")
         self.dropped = 0  # messages from peers that made no sense
 
     # -- start
+
+    def on_knownc(self, packed: bytes) -> None:
+        """What this member knew of its peers."""
+        self._peers = PeerMemory(packed)
 
     def on_logc(self, message: Any) -> None:
         """What the log database holds: (hard_state, start, entries)."""
@@ -168,6 +177,9 @@ class RaftCore(Actor):
         self._next_tick = self.now + self._settings.heartbeat_s
         self._tell_soft_state()  # a restarted member knows its term before it hears of anything
         self._log.info("raft started", applied=applied, last=last, term=hard.term)
+        self.emit("logendc", (hard.term, last))
+        for peer, life in self._lives.items():
+            self._meet(peer, life)
         self._tell_of_other_members(members)
 
     def _tell_of_other_members(self, members: Any) -> None:
@@ -240,8 +252,8 @@ class RaftCore(Actor):
         """Raft messages from a peer: (peer id, [bytes, …], name of the snapshot that came with
         them, or empty)."""
         peer, frames, snapshot = message
-        if self._node is None:
-            return  # still starting; the peer sends again
+        if self._node is None or peer in self._refused:
+            return  # still starting: the peer sends again
         self._heard_at[peer] = self.now
         for frame in frames:
             try:
@@ -306,15 +318,45 @@ class RaftCore(Actor):
         self._choose_spares = True
 
     def on_reportc(self, message: Any) -> None:
-        """("unreachable", peer), ("snapshot", peer, ok)."""
+        """("unreachable", peer), ("started", peer, its life), ("snapshot", peer, ok)."""
         if self._node is None:
-            return
-        if message[0] == "unreachable":
+            if message[0] == "started":
+                self._lives[message[1]] = Life(*message[2])
+        elif message[0] == "started":
+            self._meet(message[1], Life(*message[2]))
+        elif message[0] == "unreachable":
             self._node.report_unreachable(message[1])
         else:
             ok = message[2]
             status = SnapshotStatus.SnapshotFinish if ok else SnapshotStatus.SnapshotFailure
             self._node.report_snapshot(message[1], status)
+
+    def _meet(self, peer: int, life: Life) -> None:
+        """A peer has started: listen to it, unless it has forgotten what it promised."""
+        status = self._running.status()
+        progress = status.progress.get(peer)
+        match = progress.match if progress and life.term <= status.hard_state.term else 0
+        why = self._peers.judge(peer, life, match)
+        if why:
+            self._refused.add(peer)
+            self.emit("refusec", (peer, life.epoch, refusal(why)))
+        else:
+            self._refused.discard(peer)
+            self._note_peers()
+
+    def _note_peers(self) -> None:
+        if self._peers.changed:
+            self._peers_noted_at = self.now
+            self.emit("readyc", ("peers", self._peers.packed()))
+
+    def _remember_acknowledged(self) -> None:
+        """What followers have acknowledged and is committed is theirs for good."""
+        if self._soft[2] == "leader":
+            self._running.with_progress(
+                lambda peer, _, p: self._peers.acknowledged(peer, min(p.match, self._commit))
+            )
+        if self.now - self._peers_noted_at >= limits.LOG_MARK_S:
+            self._note_peers()
 
     def on_snapreadyc(self, message: Any) -> None:
         """(name, index, term, conf_state) of a snapshot that was made."""
@@ -382,6 +424,7 @@ class RaftCore(Actor):
         if late > limits.TICKS_CAUGHT_UP_MAX:
             self._log.warning("ticks skipped", ticks=late - limits.TICKS_CAUGHT_UP_MAX)
         self._next_tick += late * self._settings.heartbeat_s
+        self._remember_acknowledged()
         if self._stalled():
             return  # a node whose disk is silent neither leads nor campaigns
         for _ in range(min(late, limits.TICKS_CAUGHT_UP_MAX)):
@@ -550,5 +593,7 @@ class RaftCore(Actor):
 
     def _apply(self, m: Message) -> None:
         entries = [(e.term, e.index, int(e.type), e.data) for e in m.entries]
+        for e in m.entries:
+            self._peers.read(e.data)
         self._applies.append((m.entries[-1].index, m.responses))
         self.emit("applyc", ("entries", entries))

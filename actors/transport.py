@@ -1,7 +1,8 @@
 """The transport: etcd's rafthttp.
 
 Sends raft messages to peers, or drops them: raft sends again. Receives theirs, after a look at who
-sends: another cluster, another member, or a member whose data dir was emptied is not listened to.
+sends: another cluster, another member, or a member whose data dir was emptied or is an older copy
+is not listened to.
 Streams snapshots (snapshot_stream.py).
 
 Each side sends on a link of its own and receives on its bound socket. Every header says how many
@@ -16,15 +17,19 @@ from ..storage.snapshot_store import SnapshotStore
 from ..transport.codec import CodecError, pack, unpack, unpack_header
 from . import channels, snapshot_stream
 from .actor import Actor
+from .peer_memory import Life
 from .snapshot_stream import SnapshotReceiver, SnapshotSender
 
-PEER_VERSION = 1
+PEER_VERSION = 2
 SMALL_BYTES = 4 * limits.KIB
 """Messages this small pass a full link: heartbeats probe whether the peer is back."""
 
 REPORT_EVERY_S = 0.1
 """How often one peer is reported unreachable."""
 
+
+HELLO_EVERY_S = 0.05
+"""How often, at most, a member says hello to a peer that does not know of its present start."""
 
 SILENCE_S = 5.0
 """After so long without a word of a peer the log says so: time for a restart, not for a mistake."""
@@ -41,6 +46,8 @@ class TransportSettings(NamedTuple):
     cluster_id: int
     member_id: int
     incarnation: int
+    start: int
+    """The number of this start of the node."""
     epoch: int
     """Random, new at every start: byte counts of an earlier life are recognised by it."""
     peers: tuple[tuple[int, str], ...]
@@ -58,6 +65,9 @@ class Link:
         self.frames: list[bytes] = []  # raft messages of this turn
         self.sent = self.acked = 0  # bytes from here; acked is what the peer last reported
         self.peer_epoch = 0
+        self.met = 0  # the epoch in which it was heard, and had heard this start of this member
+        self.refused = (0, "")  # the epoch in which it must not be heard, and why
+        self.greeted_at = float("-inf")
         self.received = 0  # bytes from there, by the peer's own count
         self.reported_at = 0.0
         self.heard_at = 0.0
@@ -75,7 +85,10 @@ class Transport(Actor):
         self._log = log
         self._links: dict[int, Link] = {}
         self._leader = 0
-        self.counts = {"sent": 0, "received": 0, "refused": 0, "malformed": 0, "overflow": 0}
+        self._log_end: tuple[int, int] | None = None
+        self.counts = dict.fromkeys(
+            ("sent", "received", "refused", "malformed", "strange", "overflow"), 0
+        )
         self._sender = SnapshotSender(snapshots, self._send_snapshot, self._report_snapshot)
         self._receiver = SnapshotReceiver(snapshots, self._send_snapshot, self._deliver)
 
@@ -99,6 +112,22 @@ class Transport(Actor):
         for m in members:
             if m[0] in self._links:
                 self._links[m[0]].incarnation = m[5]
+
+    def on_logendc(self, message: Any) -> None:
+        """(term, last index) of the log at this start. Peers judge by it whether this member is
+        what it was, so nothing is sent before."""
+        self._log_end = message
+        self._greet()
+
+    def _greet(self) -> None:
+        for peer, link in self._links.items():
+            if not link.met:
+                self._hello(peer, link)
+
+    def _hello(self, peer: int, link: Link) -> None:
+        late = self.now - link.greeted_at >= HELLO_EVERY_S
+        if late and self._transmit(peer, "hello", []):
+            link.greeted_at = self.now
 
     def _set_links(self, wanted: dict[int, str]) -> None:
         now = {peer: link.endpoint for peer, link in self._links.items()}
@@ -135,6 +164,8 @@ class Transport(Actor):
                     self._transmit(peer, "raft", frames[start : start + limits.PEER_FRAMES_MAX])
 
     def _transmit(self, peer: int, kind: str, frames: list[bytes]) -> bool:
+        if self._log_end is None:
+            return False
         link = self._links[peer]
         size = sum(map(len, frames))
         if link.sent - link.acked + size > limits.PEER_QUEUE_BYTES and size > SMALL_BYTES:
@@ -145,7 +176,8 @@ class Transport(Actor):
         self.counts["sent"] += 1
         s = self._settings
         header = (PEER_VERSION, s.cluster_id, s.member_id, peer, s.incarnation, s.epoch,
-                  link.sent, link.peer_epoch, link.received, kind)  # fmt: skip
+                  link.sent, link.peer_epoch, link.received, kind,
+                  s.start, *self._log_end)  # fmt: skip
         self.emit("linkc", (peer, [pack(header), *frames]))
         return True
 
@@ -166,8 +198,9 @@ class Transport(Actor):
         """(header, frame, …) as it came from the socket."""
         try:
             (version, cluster_id, peer, to, incarnation, epoch,
-             sent, my_epoch, received, kind) = unpack_header(message[0])  # fmt: skip
-            numbers = (version, cluster_id, peer, to, incarnation, epoch, sent, my_epoch, received)
+             sent, my_epoch, received, kind, *start) = unpack_header(message[0])  # fmt: skip
+            numbers = (version, cluster_id, peer, to, incarnation, epoch, sent, my_epoch,
+                       received, *start)  # fmt: skip
             if set(map(type, numbers)) != {int} or len(message) > limits.PEER_FRAMES_MAX + 1:
                 raise CodecError("not a peer header")
         except (CodecError, TypeError, ValueError, IndexError):
@@ -185,40 +218,78 @@ class Transport(Actor):
         elif link is None:
             self._refuse(peer, "not a member")
         elif link.incarnation not in (0, incarnation):
-            self._refuse_amnesiac(peer, incarnation)
+            self._refuse_amnesiac(peer, epoch)
+        elif len(start) != 3:
+            self.counts["malformed"] += 1
+        elif link.refused[0] == epoch:
+            self._refuse_rolled_back(peer)
         else:
             link.heard_at = self.now
             if link.silent:
                 link.silent = False
                 self._log.info("peer heard", peer=peer)
+            if kind == "hello":
+                if epoch != link.peer_epoch:
+                    link.peer_epoch, link.met = epoch, 0
+                self._transmit(peer, "raft", [])  # by whose header it knows this start
+            if my_epoch != s.epoch:
+                # It has not heard this start yet, or somebody speaks in its name who does not hear
+                # what it is told.
+                self.counts["strange"] += kind != "hello"
+                self._hello(peer, link)
+                return
+            if epoch != link.met:
+                self._meet(peer, link, Life(start[0], epoch, *start[1:]))
             link.received = sent
-            if epoch != link.peer_epoch:
-                link.peer_epoch = epoch
-                self._sender.lost(peer)
-            if my_epoch == s.epoch:
-                link.acked = max(link.acked, min(received, link.sent))
+            link.acked = max(link.acked, min(received, link.sent))
             self._take(peer, kind, list(message[1:]))
+
+    def _meet(self, peer: int, link: Link, life: Life) -> None:
+        link.peer_epoch = link.met = life.epoch
+        self._sender.lost(peer)
+        self.emit("reportc", ("started", peer, life))
+        self._transmit(peer, "raft", [])  # so that it meets this member, too
 
     def _refuse(self, peer: int, why: str) -> None:
         self.counts["refused"] += 1
         if _is_told(self.counts["refused"]):
             self._log.warning("peer refused", peer=peer, why=why, times=self.counts["refused"])
 
-    def _refuse_amnesiac(self, peer: int, incarnation: int) -> None:
+    def _refuse_amnesiac(self, peer: int, epoch: int) -> None:
         # It has forgotten its vote and its log: were it heard, a term could have two leaders.
         self._refuse(peer, "its data dir is not the one it joined with")
         text = (
             "this member has already been bootstrapped with another data dir; restore that one: an "
             "empty one has forgotten what this member voted for and acknowledged"
         )
-        # Names the refused data dir: the true member, which this goes to when another process or
-        # a forger speaks in its name, must not take it for its own.
-        self._transmit(peer, "refuse", [pack((incarnation, text))])
+        self._tell_refused(peer, epoch, text)
+
+    def on_refusec(self, message: Any) -> None:
+        """(peer, epoch, why): it must not be heard in this epoch."""
+        peer, epoch, why = message
+        link = self._links.get(peer)
+        if link is not None:
+            link.refused = (epoch, why)
+            self._refuse_rolled_back(peer)
+
+    def _refuse_rolled_back(self, peer: int) -> None:
+        link = self._links[peer]
+        epoch, why = link.refused
+        self._refuse(peer, why)
+        self._tell_refused(peer, epoch, why)
+
+    def _tell_refused(self, peer: int, epoch: int, text: str) -> None:
+        # Names the start that is refused: the true member, which this goes to when another process
+        # or a forger speaks in its name, must not take it for its own.
+        self._transmit(peer, "refuse", [pack((epoch, text))])
 
     def _take(self, peer: int, kind: Any, frames: list[bytes]) -> None:
         self.counts["received"] += 1
         if kind == "raft":
-            self.emit("recvc", (peer, frames, ""))
+            if frames:
+                self.emit("recvc", (peer, frames, ""))
+        elif kind == "hello":
+            pass
         elif kind == "snap":
             self._take_snapshot(peer, frames)
         elif kind == "refuse" and frames:
@@ -228,11 +299,11 @@ class Transport(Actor):
 
     def _take_refusal(self, peer: int, frame: bytes) -> None:
         try:
-            incarnation, text = unpack(frame, array_max=2)
+            epoch, text = unpack(frame, array_max=2)
         except (CodecError, TypeError, ValueError):
             self.counts["malformed"] += 1
             return
-        if incarnation == self._settings.incarnation:
+        if epoch == self._settings.epoch:
             self.emit("fatalc", str(text))
         else:
             self.counts["refused"] += 1
@@ -275,6 +346,7 @@ class Transport(Actor):
 
     def on_timer(self) -> None:
         """Give up streams that do not move; tell of peers that are silent."""
+        self._greet()
         self._sender.expire(self.now)
         self._receiver.expire(self.now)
         for peer, link in self._links.items():

@@ -34,14 +34,19 @@ class WalWriter(Actor):
         """Tell the core what the log holds."""
         store = self._store
         entries = tuple(store.entries(store.first_index, store.last_index + 1))
+        self.emit("knownc", store.peers())
         self.emit("logc", (store.hard_state(), store.start, entries))
 
     def on_readyc(self, message: Any) -> None:
         """("append", seq, entries, hard_state, start, must_sync, messages, awaited), or
-        ("compact", index, term). `awaited`: the core has something to do once it is durable."""
+        ("compact", index, term), or ("peers", bytes), which becomes durable with the next append.
+        `awaited`: the core has something to do once it is durable."""
         if message[0] == "compact":
             _, index, term = message
             self._store.compact(index, term)
+            return
+        if message[0] == "peers":
+            self._store.note_peers(message[1])
             return
         _, seq, entries, hard_state, start, must_sync, messages, awaited = message
         if start is not None:

@@ -54,6 +54,8 @@ class Orders(NamedTuple):
     """The actors to run, all of a node or one."""
     runtime_dir: str
     incarnation: int
+    start: int
+    """The number of this start of the node."""
     parent_pid: int
     log_path: str
     processor: int | None
@@ -277,6 +279,7 @@ class Builder:
             cluster_id=self._config.cluster_id,
             member_id=self._member.id,
             incarnation=self._told.incarnation,
+            start=self._told.start,
             epoch=secrets.randbits(63),
             peers=tuple((m.id, m.peer) for m in self._config.members if m is not self._member),
         )

@@ -119,9 +119,10 @@ class NodeSupervisor:
     def start(self) -> None:
         """Spawn the node's processes on fresh sockets. Raises OSError, and then there are none."""
         self.restart_at = None
+        number = self._data.count_start()
         try:
             self._make_runtime_dir()
-            self._spawn_children()
+            self._spawn_children(number)
         except OSError:
             self._kill()
             self._remove(self._data.path / RUNTIME_NOTE)
@@ -129,7 +130,7 @@ class NodeSupervisor:
         self._started_at = time.monotonic()
         self._write_pids()
 
-    def _spawn_children(self) -> None:
+    def _spawn_children(self, number: int) -> None:
         fused = self._config.placement == "fused"
         groups = [channels.ACTORS] if fused else [(name,) for name in channels.ACTORS]
         for hosted in groups:
@@ -142,6 +143,7 @@ class NodeSupervisor:
                     hosted,
                     self._runtime_dir,
                     self._data.incarnation,
+                    number,
                     os.getpid(),
                     self._log_path,
                     self._processors.of(label),

@@ -3,6 +3,7 @@
 DATA_DIR/      0700, owned by the user who runs the node
   LOCK         flock, taken before anything else is read or bound
   identity     JSON: format, cluster_id, member_id, incarnation
+  starts       how often the node was started (actors/peer_memory.py)
   log/         raft log database
   log-mark     what was durable in it (log_mark.py)
   state/       state database
@@ -30,6 +31,7 @@ from .errors import (
 FORMAT_VERSION = 2
 """2: records are kept as they travel. Nothing turns 1 into 2: no release had it."""
 _SUBDIRECTORIES = ("log", "state", "snapshots")
+_STARTS = b"%020d\n"
 _IDENTITY_FIELDS = {"format", "cluster_id", "member_id", "incarnation"}
 
 
@@ -71,6 +73,7 @@ class DataDir:
         Raises DataDirError; its text is one sentence for the operator.
         """
         try:
+            _refuse_renamed(path, cluster_id, member_id)
             _make_private(path)
             opened = cls(path, _take_lock(path))
         except OSError as error:
@@ -111,11 +114,47 @@ class DataDir:
                 )
         self.incarnation = identity["incarnation"]
 
+    def count_start(self) -> int:
+        """The number of the start that begins now, from 1 on; durable, so that there is no second
+        of this number. Raises OSError, and DataDirFormatError when the count is damaged."""
+        path = self.path / "starts"
+        if not path.exists():
+            write_durably(path, _STARTS % 1)
+            return 1
+        text = path.read_bytes()
+        if len(text) != len(_STARTS % 1) or not text.rstrip().isdigit():
+            raise DataDirFormatError(f"{path} is damaged: it is not a number but {text[:64]!r}")
+        start = int(text) + 1
+        with path.open("r+b") as file:  # in place: it must not fail on a full disk
+            file.write(_STARTS % start)
+            file.flush()
+            os.fsync(file.fileno())
+        return start
+
     def close(self) -> None:
         """Release the lock. Closing twice does nothing."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _refuse_renamed(path: Path, cluster_id: int, member_id: int) -> None:
+    """A member whose directory is missing must not start empty where it is there by another name:
+    data is found by the member's name."""
+    if (path / "identity").exists() or not path.parent.is_dir():
+        return
+    for beside in sorted(path.parent.iterdir()):
+        with contextlib.suppress(OSError, DataDirError):  # not a directory of this kind
+            identity = _read_identity(beside / "identity")
+            if (identity["cluster_id"], identity["member_id"]) == (cluster_id, member_id):
+                break
+    else:
+        return
+    first = f"rmdir {path} && " if path.exists() else ""
+    raise DataDirForeignError(
+        f"member {member_id} has its data in {beside}, and none in {path}: was it renamed? "
+        f"`{first}mv {beside} {path}` lets it go on with them under its new name"
+    )
 
 
 def _make_private(path: Path) -> None:

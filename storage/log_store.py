@@ -27,6 +27,7 @@ _ENTRY_PREFIX = b"e"
 _HARD_STATE_KEY = b"mhard_state"
 _START_KEY = b"mstart"
 _ID_KEY = b"mid"
+_PEERS_KEY = b"mpeers"
 _ID = Struct(">Q")
 
 
@@ -167,6 +168,16 @@ class LogStore:
             self._last = entries[-1][1]
         if hard_state is not None:
             self._hard_state = hard_state
+
+    def peers(self) -> bytes:
+        """What `note_peers` was last given; empty before."""
+        return self._db.get(_PEERS_KEY) or b""
+
+    def note_peers(self, known: bytes) -> None:
+        """Keep what this member knows of its peers (opaque). Not durable before the next `sync`."""
+        batch = self._batch()
+        batch.put(_PEERS_KEY, known)
+        self._write(batch)
 
     def _batch(self) -> WriteBatch:
         """An empty batch but for what tells, after a power failure, which writes before it were

@@ -11,6 +11,7 @@ class MemoryLog:
         self._entries = []
         self._hard_state = (0, 0, 0)
         self.start = (0, 0)
+        self._peers = b""
 
     @property
     def first_index(self):
@@ -22,6 +23,12 @@ class MemoryLog:
 
     def hard_state(self):
         return self._hard_state
+
+    def peers(self):
+        return self._peers
+
+    def note_peers(self, known):
+        self._peers = known
 
     def entries(self, lo, hi):
         _check_range(lo, hi, self.start[0], self.last_index)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -157,3 +158,61 @@ def test_another_users_directory_is_refused(path):
     os.chown(path, 12345, -1)
     with pytest.raises(DataDirAccessError, match="belongs to user 12345"):
         DataDir.open(path, 7, 1)
+
+
+def test_each_start_has_a_number_of_its_own(path, tmp_path):
+    data_dir = DataDir.open(path, 7, 1)
+    assert [data_dir.count_start() for _ in range(3)] == [1, 2, 3]
+    data_dir.close()
+    shutil.copytree(path, tmp_path / "copy")
+    data_dir = DataDir.open(path, 7, 1)
+    assert data_dir.count_start() == 4
+    data_dir.close()
+    copied = DataDir.open(tmp_path / "copy", 7, 1)
+    assert copied.count_start() == 4, "as the copy knows nothing of the one before"
+    copied.close()
+
+
+def test_the_number_of_a_start_is_durable_first(path, disk_calls):
+    data_dir = DataDir.open(path, 7, 1)
+    data_dir.count_start()
+    del disk_calls[:]
+    data_dir.count_start()
+    assert disk_calls == [("sync", path / "starts")]
+    data_dir.close()
+
+
+@pytest.mark.parametrize("damage", [b"", b"seven", b"\0" * 21, b"-0000000000000000007\n"])
+def test_a_damaged_number_is_refused(path, damage):
+    data_dir = DataDir.open(path, 7, 1)
+    data_dir.count_start()
+    (path / "starts").write_bytes(damage)
+    with pytest.raises(DataDirFormatError, match="starts is damaged"):
+        data_dir.count_start()
+    data_dir.close()
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_renamed_member_does_not_start_empty(path, prepared):
+    DataDir.open(path, 7, 1).close()
+    new = path.with_name("new")
+    if prepared:
+        new.mkdir()
+    with pytest.raises(DataDirForeignError, match="was it renamed") as refused:
+        DataDir.open(new, 7, 1)
+    assert str(path) in str(refused.value)
+    assert new.exists() == prepared
+    command = str(refused.value).split("`")[1]
+    subprocess.run(command, shell=True, check=True)
+    DataDir.open(new, 7, 1).close()
+    assert not path.exists()
+
+
+def test_directories_beside_it_that_are_not_its_own_are_nobodys_business(path):
+    DataDir.open(path, 7, 1).close()
+    path.with_name("file").write_text("")
+    path.with_name("empty").mkdir()
+    path.with_name("damaged").mkdir()
+    (path.with_name("damaged") / "identity").write_text("{")
+    DataDir.open(path.with_name("second"), 7, 2).close()
+    DataDir.open(path.with_name("other-cluster"), 8, 1).close()
