@@ -42,7 +42,7 @@ class NodeSettings(NamedTuple):
     cluster_id: int
     member_id: int
     name: str
-    client_advertise: str
+    client_advertise: tuple[str, ...]
     incarnation: int
     request_timeout_s: float
     version: str
@@ -464,7 +464,7 @@ class Node(Actor):
         """Announce this member's client endpoint and data dir, until the log holds it."""
         settings = self._settings
         me = next((m for m in self._members if m[0] == settings.member_id), None)
-        wanted = (settings.name, (settings.client_advertise,), settings.incarnation)
+        wanted = (settings.name, settings.client_advertise, settings.incarnation)
         said = me is None or (me[1], me[3], me[5]) == wanted
         if said or not self._leader or self.now < self._publish_at:
             return

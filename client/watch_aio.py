@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from . import errors
+from .types import ResponseHeader
 from .watch import WatchResponse, WatchSpec
 from .watch_engine import RESUME_BYTES, Engine, Watch
 
@@ -112,9 +113,9 @@ class AsyncWatch:
 
     # -- for the engine
 
-    def created(self, revision: int) -> None:
+    def created(self, header: ResponseHeader) -> None:
         """A node has the watch."""
-        self.revision = revision
+        self.revision = header.revision
         self._wake()
 
     def put(self, response: WatchResponse, size: int) -> int:

@@ -60,8 +60,9 @@ class State(Enum):
 class Sink(Protocol):
     """Where a watch's responses go."""
 
-    def created(self, revision: int) -> None:
-        """The watch was created for the first time; it will tell of everything after `revision`."""
+    def created(self, header: ResponseHeader) -> None:
+        """The watch was created for the first time; it will tell of everything after the header's
+        revision."""
 
     def put(self, response: WatchResponse, size: int) -> int:
         """One more response of about `size` bytes; returns the bytes that are not read yet."""
@@ -233,16 +234,16 @@ class Engine:
 
     # -- what nodes answer
 
-    def on_created(self, watch: Watch, revision: int) -> None:
-        """The node has the watch; everything after `revision` will come, if that is what is
+    def on_created(self, watch: Watch, head: ResponseHeader) -> None:
+        """The node has the watch; everything after its revision will come, if that is what is
         wanted."""
         watch.state = State.ACTIVE
         watch.attempt, watch.error = 0, None
-        watch.next = watch.next or revision + 1
+        watch.next = watch.next or head.revision + 1
         self._stop_clock(watch)
         if not watch.was_created:
             watch.was_created = True
-            watch.sink.created(revision)
+            watch.sink.created(head)
         if watch.progress_wanted:
             self.request_progress(watch)
 
@@ -442,7 +443,8 @@ class Created:
     def set_result(self, result: Any, /) -> None:
         """The node has the watch."""
         if not self.done():
-            self._engine.on_created(self._watch, result[1][1])
+            reply, answer = result
+            self._engine.on_created(self._watch, header(reply, answer[1]))
 
     def set_exception(self, exception: BaseException, /) -> None:
         """The node refused, or did not answer."""

@@ -9,6 +9,7 @@ from typing import Self
 from . import errors
 from ._dispatch import Dispatcher, closed_error
 from ._thread import PollLoop
+from .types import ResponseHeader
 from .watch import WatchResponse, WatchSpec
 from .watch_engine import RESUME_BYTES, Engine, Watch, engine_of
 
@@ -131,10 +132,10 @@ class SyncWatch:
 
     # -- for the engine, in its thread
 
-    def created(self, revision: int) -> None:
+    def created(self, header: ResponseHeader) -> None:
         """A node has the watch."""
         with self._changed:
-            self.revision = revision
+            self.revision = header.revision
             self._changed.notify_all()
 
     def put(self, response: WatchResponse, size: int) -> int:

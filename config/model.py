@@ -44,6 +44,8 @@ class Member:
     """HOST:PORT at which clients reach it."""
     peer: str
     """HOST:PORT at which the other members reach it."""
+    gateway: str = ""
+    """HOST:PORT at which etcd's clients reach it; empty where they do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class ClusterConfig:
     """Requests that a node takes of one connection, 0 for no bound; beyond, `too many requests`."""
     client_keys_per_s: int = 0
     """Likewise keys that it puts or deletes."""
+    gateway: bool = True
+    """Serve etcd's clients, at members that have an address for them."""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
     log_level: str = "info"
@@ -92,6 +96,8 @@ class ClusterConfig:
     """HOST:PORT to bind instead of the advertised client address, for `sampan node`."""
     peer_listen: str = ""
     """HOST:PORT to bind instead of the advertised peer address, for `sampan node`."""
+    gateway_listen: str = ""
+    """HOST:PORT to bind instead of the advertised gateway address, for `sampan node`."""
 
     @property
     def cluster_id(self) -> int:
@@ -146,6 +152,16 @@ class ClusterConfig:
         if member.name != self.node:
             return member.client, member.peer
         return self.client_listen or member.client, self.peer_listen or member.peer
+
+    def gateway_address(self, member: Member) -> str:
+        """What the member's gateway binds; empty when it has none."""
+        if not self.gateway or not member.gateway:
+            return ""
+        return (self.gateway_listen if member.name == self.node else "") or member.gateway
+
+    def bound(self, member: Member) -> list[str]:
+        """All addresses that the member binds."""
+        return list(filter(None, (*self.listen(member), self.gateway_address(member))))
 
     def to_json(self) -> str:
         """The whole configuration, for a child process."""
@@ -276,8 +292,11 @@ def _members(raw: Any, where: str) -> tuple[Member, ...]:
     members = []
     for number, item in enumerate(raw, 1):
         wanted = {field.name: field.type for field in fields(Member)}
-        if not isinstance(item, Mapping) or set(item) != set(wanted):
-            raise ConfigError(f"{where}: member {number} must have exactly {', '.join(wanted)}")
+        if not isinstance(item, Mapping) or set(item) | {"gateway"} != set(wanted):
+            raise ConfigError(
+                f"{where}: member {number} must have exactly id, name, client, peer, and "
+                "perhaps gateway"
+            )
         for key, value in item.items():
             _check_value(value, wanted[key], f"{where}: member {number}: {key}")
         members.append(Member(**item))
@@ -336,8 +355,10 @@ def _check_members(config: ClusterConfig, where: str) -> None:
 def _check_addresses(config: ClusterConfig, where: str, label: _Label) -> None:
     taken = set()
     for number, member in enumerate(config.members, 1):
-        for key in ("client", "peer"):
+        for key in ("client", "peer", "gateway"):
             address = getattr(member, key)
+            if key == "gateway" and not address:
+                continue
             parsed = _parsed(address, f"{where}: member {number}: {key}")
             if parsed in taken:
                 raise ConfigError(
@@ -345,13 +366,16 @@ def _check_addresses(config: ClusterConfig, where: str, label: _Label) -> None:
                     "address for clients and another one for peers"
                 )
             taken.add(parsed)
-    for key in ("client_listen", "peer_listen"):
+    for key in ("client_listen", "peer_listen", "gateway_listen"):
         if getattr(config, key):
             _parsed(getattr(config, key), label(key))
     for member in config.members:
-        client, peer = (_parsed(address, where) for address in config.listen(member))
-        if client == peer:
-            raise ConfigError(f"{label('client_listen')} and peer_listen are the same address")
+        bound = [_parsed(address, where) for address in config.bound(member)]
+        if len(set(bound)) < len(bound):
+            raise ConfigError(
+                f"{label('client_listen')}, peer_listen and gateway_listen must differ from each "
+                "other"
+            )
 
 
 def _parsed(address: str, label: str) -> tuple[str, int]:
@@ -372,7 +396,7 @@ def _parsed(address: str, label: str) -> tuple[str, int]:
 
 def check_insecure(config: ClusterConfig, member: Member, where: str) -> None:
     """Refuse to bind what other machines reach, unless told so; raises ConfigError."""
-    for address in config.listen(member):
+    for address in config.bound(member):
         try:
             loopback = addresses.is_loopback(address)
         except (addresses.EndpointError, UnicodeError) as error:

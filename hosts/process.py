@@ -29,6 +29,8 @@ from .host import Fatal, Host, Orphaned
 from .pipes import Inbox, Pipe
 from .ports import ClientPort, PeerPort
 
+GATEWAY = "gateway"
+"""The process that serves etcd's clients, beside the actors."""
 EXIT_FAILED = 1
 """The actor failed; the node may be started again."""
 GC_THRESHOLD = 50_000
@@ -51,7 +53,7 @@ class Orders(NamedTuple):
     config_json: str
     member_name: str
     hosted: tuple[str, ...]
-    """The actors to run, all of a node or one."""
+    """The actors to run, all of a node or one; or the gateway."""
     runtime_dir: str
     incarnation: int
     start: int
@@ -65,24 +67,24 @@ class Orders(NamedTuple):
 def main(*orders: Any) -> None:
     """Run the actors that the orders name to their end, then exit."""
     told = Orders(*orders)
-    label = told.hosted[0] if len(told.hosted) == 1 else "fused"
-    _tie_to_parent(f"{told.member_name}:{label}")
+    title = label(told.hosted)
+    _tie_to_parent(f"{told.member_name}:{title}")
     _keep_freed_memory()
     faulthandler.enable()
     os.umask(0o077)  # sockets and files are this user's alone
     config = model.from_json(told.config_json)
-    log = logging.setup(config.log_level, told.log_path, node=told.member_name, actor=label)
+    log = logging.setup(config.log_level, told.log_path, node=told.member_name, actor=title)
     if told.processor is not None and not processors.stay_on(told.processor):
         log.warning("not on the processor that was chosen", processor=told.processor)
     builder = Builder(config, told, log)
     try:
-        host = builder.host()
+        run = builder.gateway if told.hosted == (GATEWAY,) else builder.host().run
         # What exists now stays: the collector need not look at it again, and what actors pass on
         # is free of cycles, so it need not look often (3 % of a busy node's time).
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
-        host.run()
+        run()
     except Fatal as error:
         log.error("node stopped for good", reason=str(error))
         sys.exit(EXIT_FATAL)
@@ -95,6 +97,11 @@ def main(*orders: Any) -> None:
     except Exception:
         log.exception("actor failed")
         sys.exit(EXIT_FAILED)
+
+
+def label(hosted: tuple[str, ...]) -> str:
+    """What a process is called."""
+    return hosted[0] if len(hosted) == 1 else "fused"
 
 
 def _tie_to_parent(title: str) -> None:
@@ -143,6 +150,22 @@ class Builder:
             log=self._log,
         )
 
+    def gateway(self) -> None:
+        """Serve etcd's clients."""
+        from ..gateway import actor
+
+        config, member = self._config, self._member
+        settings = actor.Settings(
+            listen=config.gateway_address(member),
+            node=config.listen(member)[0],
+            timeout_s=config.request_timeout_ms / 1000,
+            parent_pid=self._told.parent_pid,
+        )
+        try:
+            actor.run(settings, self._log)
+        except actor.OrphanedError as error:
+            raise Orphaned(str(error)) from error
+
     def beyond_repair(self, error: Exception) -> str:
         """What to tell of damage that is there again after every restart."""
         return (
@@ -178,6 +201,12 @@ class Builder:
 
     # -- the actors; each imports only what it needs, so that its process starts fast
 
+    def _advertised(self) -> tuple[str, ...]:
+        """Where clients reach this member; etcd's, by the URL that they expect."""
+        member = self._member
+        has_gateway = bool(self._config.gateway_address(member))
+        return (member.client, f"http://{member.gateway}") if has_gateway else (member.client,)
+
     def _node(self) -> Actor:
         from ..actors.node import Node, NodeSettings
 
@@ -186,7 +215,7 @@ class Builder:
             cluster_id=config.cluster_id,
             member_id=member.id,
             name=member.name,
-            client_advertise=member.client,
+            client_advertise=self._advertised(),
             incarnation=self._told.incarnation,
             request_timeout_s=config.request_timeout_ms / 1000,
             version=__version__,

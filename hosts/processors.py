@@ -22,9 +22,9 @@ class Share(NamedTuple):
     """Where the log is written."""
 
     def of(self, actor: str) -> int | None:
-        """The processor of an actor's process. The applier's is free: it has so much to do that it
-        goes where there is time for it, and nobody's message waits for it to come up."""
-        if actor == channels.APPLIER:
+        """The processor of an actor's process. The applier's and the gateway's are free: they have
+        so much to do that they go where there is time for it."""
+        if actor in (channels.APPLIER, "gateway"):
             return None
         return self.log if actor == channels.WAL_WRITER else self.messages
 

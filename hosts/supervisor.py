@@ -36,6 +36,7 @@ HEALTHY_AFTER_S = 10.0
 """A node that lived this long starts again without a pause."""
 
 STOP_ORDER = (
+    process.GATEWAY,  # its clients' calls end before the node's do
     channels.NODE,  # stops taking requests and answers those under way
     channels.RAFT_CORE,
     channels.WAL_WRITER,
@@ -48,7 +49,7 @@ RUNTIME_NAME_LIKE = RUNTIME_PREFIX + "12345678"
 RUNTIME_NOTE, PIDS = "runtime", "pids.json"
 """Files in the data dir, for the next supervisor and for people."""
 
-_BIND_OTHER = "client_listen and peer_listen can name another one"
+_BIND_OTHER = "client_listen, peer_listen and gateway_listen can name another one"
 _BIND_HINTS = {
     errno.EADDRINUSE: "is another node running here, or the address in the configuration twice?",
     errno.EADDRNOTAVAIL: f"this machine has no such address; {_BIND_OTHER}",
@@ -92,7 +93,7 @@ class NodeSupervisor:
     def check_addresses(self, probes: ExitStack) -> None:
         """Find out before anything starts whether the addresses are free, and take them until the
         probes are closed, so that two of them are not the same; raises ConfigError."""
-        for address in self._config.listen(self.member):
+        for address in self._config.bound(self.member):
             host, port = addresses.parse(address)
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             try:
@@ -132,9 +133,13 @@ class NodeSupervisor:
 
     def _spawn_children(self, number: int) -> None:
         fused = self._config.placement == "fused"
-        groups = [channels.ACTORS] if fused else [(name,) for name in channels.ACTORS]
+        groups: list[tuple[str, ...]] = [channels.ACTORS]
+        if not fused:
+            groups = [(name,) for name in channels.ACTORS]
+        if self._config.gateway_address(self.member):
+            groups.append((process.GATEWAY,))
         for hosted in groups:
-            label = "fused" if fused else hosted[0]
+            label = process.label(hosted)
             child = _spawn.Process(
                 target=process.main,
                 args=(

@@ -9,7 +9,7 @@ from sampan.transport.codec import pack, unpack
 from .helpers import take, tick, turn, wake
 
 SETTINGS = NodeSettings(
-    cluster_id=7, member_id=1, name="n1", client_advertise="127.0.0.1:1", incarnation=5,
+    cluster_id=7, member_id=1, name="n1", client_advertise=("127.0.0.1:1",), incarnation=5,
     request_timeout_s=7.0, version="test", id_seed=0,
 )  # fmt: skip
 PUT = ("put", b"k", b"v")

@@ -1,5 +1,6 @@
 """Configurations: what is read, what wins, and what is refused with which words."""
 
+import dataclasses
 import json
 
 import pytest
@@ -129,8 +130,17 @@ def test_an_error_blames_where_the_value_came_from(wrong, words):
         (member(peer="http://127.0.0.1:1/"), "member 1: peer http://127.0.0.1:1/ is taken"),
         (member(client="[::1]:7", peer="[0:0::1]:7"), "member 1: peer [0:0::1]:7 is taken"),
         (member(client="Host:7", peer="host:7"), "member 1: peer host:7 is taken"),
-        (values(node="a", client_listen="127.0.0.1:2"), "client_listen and peer_listen are"),
-        (values(node="a", client_listen="h:7", peer_listen="tcp://h:7"), "are the same address"),
+        (values(node="a", client_listen="127.0.0.1:2"), "client_listen, peer_listen and"),
+        (member(gateway="127.0.0.1:1"), "member 1: gateway 127.0.0.1:1 is taken"),
+        (member(gateway="127.0.0.1"), "is not HOST:PORT"),
+        (
+            member(gateway="h:7") | {"node": "a", "gateway_listen": "127.0.0.1:1"},
+            "gateway_listen must differ",
+        ),
+        (
+            values(node="a", client_listen="h:7", peer_listen="tcp://h:7"),
+            "must differ from each other",
+        ),
         (member(client="127.0.0.1:0"), "member 1: client: 127.0.0.1:0 must name a port"),
         (values(peer_listen="127.0.0.1:0"), "peer_listen: 127.0.0.1:0 must name a port"),
         (member(client="u@127.0.0.1:1"), "member 1: client: 'u@127.0.0.1:1' is not HOST:PORT"),
@@ -284,3 +294,15 @@ def test_what_automatic_compaction_keeps(mode, retention, kept):
 def test_a_retention_that_is_none(mode, retention):
     with pytest.raises(ConfigError, match="here: auto_compaction"):
         build(values(auto_compaction_mode=mode, auto_compaction_retention=retention), "here")
+
+
+def test_where_the_gateway_listens():
+    config = build(member(gateway="h:9") | {"allow_insecure": True}, "file.toml")
+    (one,) = [m for m in config.members if m.gateway]
+    assert config.gateway_address(one) == "h:9"
+    assert config.bound(one) == [one.client, one.peer, "h:9"]
+    off = dataclasses.replace(config, gateway=False)
+    assert off.gateway_address(one) == ""
+    assert off.bound(one) == [one.client, one.peer]
+    here = dataclasses.replace(config, node=one.name, gateway_listen="127.0.0.1:99")
+    assert here.gateway_address(one) == "127.0.0.1:99"

@@ -1,10 +1,13 @@
-"""A gateway whose services only answer, in a process of its own."""
+"""The two halves apart: a gateway whose services only answer, services that have no wire."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from ..client.real_node import real_node
+from .calls import Services
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +21,26 @@ def port():
     with server:
         yield int(server.stdout.readline())
         server.terminate()
+
+
+@pytest.fixture(scope="session")
+def services(tmp_path_factory):
+    with real_node(tmp_path_factory.mktemp("node")) as endpoint:
+        found = Services(endpoint)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def kv(services, request):
+    """KV calls by their name, and a prefix of the test's own."""
+    return Kv(services, f"{request.node.name}/".encode())
+
+
+class Kv:
+    def __init__(self, services, prefix):
+        self.services = services
+        self.prefix = prefix
+
+    def __call__(self, method, request, response):
+        return self.services.ask(f"/etcdserverpb.KV/{method}", request, response)

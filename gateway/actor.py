@@ -1,0 +1,99 @@
+"""The sixth actor of a node: a process that serves etcd's clients, on an event loop.
+
+It is a client of its own node and nothing else: no channel leads to it, and a node without one is
+what it was. It shares the fate of the other five.
+"""
+
+import asyncio
+import importlib
+import importlib.util
+import os
+import signal
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from ..client import errors
+from ..config import addresses
+from ..transport.requests import KIND_MAINTENANCE
+from .backend import Backend
+from .http_api import HttpApi
+from .server import Gateway
+from .services import methods
+
+PARENT_CHECK_S = 1.0
+"""How often to see whether the supervisor is there, where the kernel does not tell."""
+ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class Settings(NamedTuple):
+    """What the gateway is told."""
+
+    listen: str
+    """HOST:PORT to bind."""
+    node: str
+    """HOST:PORT that its own node has bound for clients."""
+    timeout_s: float
+    """How long a node works on a request."""
+    parent_pid: int
+
+
+class OrphanedError(RuntimeError):
+    """The supervisor is gone."""
+
+
+def run(settings: Settings, log: Any) -> None:
+    """Serve until SIGTERM.
+
+    Raises:
+        OrphanedError: the supervisor is gone.
+        OSError: the address is not to be had.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to act on
+    factory = None
+    if importlib.util.find_spec("uvloop") is not None:  # takes a third off a call, where it is
+        factory = importlib.import_module("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve(settings, log))
+
+
+async def _serve(settings: Settings, log: Any) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    host, port = addresses.parse(settings.node)
+    host = ANY.get(host, host)
+    node = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    backend = Backend(loop, node, settings.timeout_s)
+    try:
+        await _until_answered(backend, settings, stop)
+        if stop.is_set():
+            return
+        served = methods(backend)
+        gateway = Gateway(served, HttpApi(backend, served).serve, log)
+        await gateway.listen(*addresses.parse(settings.listen))
+        log.info("serves etcd's clients", address=settings.listen)
+        await _until_stopped(settings, stop)
+        await gateway.aclose()
+    finally:
+        backend.close()
+
+
+async def _until_answered(backend: Backend, settings: Settings, stop: asyncio.Event) -> None:
+    """Wait for the node: whoever can connect is served."""
+    while not stop.is_set():
+        _check_parent(settings)
+        with suppress(errors.SampanError):
+            await backend.future(KIND_MAINTENANCE, ("status",))
+            return
+
+
+async def _until_stopped(settings: Settings, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        _check_parent(settings)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), PARENT_CHECK_S)
+
+
+def _check_parent(settings: Settings) -> None:
+    if os.getppid() != settings.parent_pid:
+        raise OrphanedError(f"the supervisor (pid {settings.parent_pid}) is gone")

@@ -1,0 +1,190 @@
+"""The gateway's connection to its own node, and how what comes back becomes the end of a call.
+
+A call costs no task: its request is queued in the client's dispatcher with an `Answer` for a
+future, and requests of the same turn of the loop travel in one message.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from ..client import errors, ops
+from ..client._dispatch import Dispatcher
+from ..client._link import Reply
+from ..client.watch_engine import Engine, engine_of
+from ..transport import errors as wire
+from ..transport.requests import KIND_WRITE
+from .grpc import Call, Code, Unary
+
+Request = tuple[Any, ...]
+Encode = Callable[[Reply, Any], bytes]
+"""Of who answered and a result (docs/protocol.md) makes the response message."""
+
+TIMED_OUT = (int(Code.UNAVAILABLE), wire.TIMEOUT.text)
+NOT_PROPOSED = (int(Code.UNKNOWN), "context deadline exceeded")
+"""What etcd answers to a write that waited for a leader in vain."""
+
+
+class StatusError(Exception):
+    """A call that is refused here: `args` are gRPC's code and a text."""
+
+
+class Backend:
+    """The node behind this gateway."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: str, timeout_s: float) -> None:
+        """Connects, in the loop's thread.
+
+        Args:
+            loop: where everything runs.
+            endpoint: the node's client address.
+            timeout_s: the node's own request timeout.
+        """
+        self.loop = loop
+        self.timeout_s = timeout_s
+        self.dispatcher = Dispatcher(loop, [endpoint])
+        self._lanes = self.dispatcher.lanes
+        self._tasks: set[asyncio.Task[bytes]] = set()
+        self.dispatcher.start()
+
+    def close(self) -> None:
+        """End what is under way."""
+        self.dispatcher.close()
+
+    def ask(self, call: Call, kind: str, request: Request, encode: Encode) -> None:
+        """Send a request; its result, or the error that ended it, ends the call."""
+        answer = Answer(call, kind, encode)
+        call.on_cancelled = answer.cancel
+        self.dispatcher.queue(self._lanes[kind], answer, request, ops.size(request), self.timeout_s)
+
+    def future(self, kind: str, request: Request) -> "asyncio.Future[tuple[Reply, Any]]":
+        """The same for calls that take several requests: who answered, and the result.
+
+        Raises:
+            errors.SampanError: when awaited, as calls of the client.
+        """
+        future: asyncio.Future[tuple[Reply, Any]] = self.loop.create_future()
+        self.dispatcher.queue(self._lanes[kind], future, request, ops.size(request), self.timeout_s)
+        return future
+
+    def run(self, call: Call, kind: str, answer: Coroutine[Any, Any, bytes]) -> None:
+        """Answer a call with what a coroutine returns: for those that take more than a request."""
+        task = self.loop.create_task(answer)
+        self._tasks.add(task)
+
+        def cancel() -> None:
+            task.cancel()
+
+        call.on_cancelled = cancel
+
+        def ended(task: "asyncio.Task[bytes]") -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                return
+            if (error := task.exception()) is not None:
+                call.finish(*status(error, kind))
+            else:
+                call.reply(task.result())
+
+        task.add_done_callback(ended)
+
+    def engine(self) -> Engine:
+        """What keeps watches."""
+        return engine_of(self.loop, self.dispatcher)
+
+
+class Answer:
+    """The future of a request that ends a call."""
+
+    __slots__ = ("_call", "_done", "_encode", "_kind")
+
+    def __init__(self, call: Call, kind: str, encode: Encode) -> None:
+        self._call = call
+        self._kind = kind
+        self._encode = encode
+        self._done = False
+
+    def cancel(self) -> None:
+        """Nobody waits any more: what was not sent stays here."""
+        self._done = True
+
+    def done(self) -> bool:
+        """Whether the call has its end."""
+        return self._done
+
+    def set_result(self, result: Any, /) -> None:
+        """Answer."""
+        self._done = True
+        self._call.reply(self._encode(*result))
+
+    def set_exception(self, exception: BaseException, /) -> None:
+        """Fail."""
+        self._done = True
+        self._call.finish(*status(exception, self._kind))
+
+
+def status(error: BaseException, kind: str) -> tuple[int, str]:
+    """gRPC's code and text of a request that failed, as etcd gives them.
+
+    What etcd's node says goes through; what only our client says (no connection, no answer) is
+    etcd's timeout. A write that found no leader waits until its time is up and has a text of its
+    own, so that no client repeats it by itself.
+    """
+    if isinstance(error, StatusError):
+        return error.args[0], error.args[1]
+    if not isinstance(error, errors.SampanError):
+        return int(Code.INTERNAL), f"sampan: {error!r}"
+    if isinstance(error, errors.ClientClosedError):
+        return int(Code.UNAVAILABLE), wire.STOPPED.text
+    if isinstance(error, errors.NoLeaderError | errors.UnreachableError):
+        return NOT_PROPOSED if kind == KIND_WRITE else TIMED_OUT
+    if isinstance(error, errors.ReadTimeoutError | errors.RequestTimeoutError):
+        return TIMED_OUT
+    if isinstance(error, errors.ConnectionLostError | errors.MalformedReplyError):
+        return TIMED_OUT
+    return error.code, error.text
+
+
+def unary(path: str, parse: Callable[[bytes], Any], serve: Callable[[Call, Any], None]) -> Unary:
+    """A method whose request is parsed before `serve` gets it.
+
+    `serve` may raise StatusError.
+    """
+
+    def handle(call: Call, data: bytes) -> None:
+        try:
+            request = parse(data)
+        except DecodeError as error:
+            call.finish(Code.INTERNAL, f"grpc: error unmarshalling request: {error}")
+            return
+        try:
+            serve(call, request)
+        except StatusError as refused:
+            call.finish(*refused.args)
+
+    return Unary(path, handle)
+
+
+# -- what all services share
+
+U64 = 2**64 - 1
+_SIGN, _WRAP = 1 << 63, 1 << 64
+
+
+def unsigned(number: int) -> int:
+    """A lease's id as it travels behind the gateway; in etcd's messages it has a sign."""
+    return number & U64
+
+
+def signed(number: int) -> int:
+    """The inverse of `unsigned`."""
+    return number - _WRAP if number & _SIGN else number
+
+
+def fill(header: Any, reply: Reply, revision: int = 0) -> None:
+    """Fill a ResponseHeader: who answered, and when."""
+    header.cluster_id, header.member_id, header.raft_term, _leader = reply
+    if revision:
+        header.revision = revision

@@ -1,0 +1,122 @@
+"""A node with a gateway as users start it, asked by etcd's own client."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+from sampan.client import Client
+from sampan.gateway import messages as pb
+
+from ..ports import free_port
+
+BIN = Path(sys.executable).parent
+WAIT_S = 60.0
+
+
+class Node:
+    """One node that is its cluster."""
+
+    def __init__(self, directory, **options):
+        self.client, self.gateway = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        member = {"id": 1, "name": "a", "client": self.client, "gateway": self.gateway}
+        cluster = {"cluster": "one", "data_dir": str(directory), "placement": "fused"}
+        cluster["members"] = [member | {"peer": f"127.0.0.1:{free_port()}"}]
+        config = directory / "cluster.json"
+        config.write_text(json.dumps(cluster | options))
+        self.pids_file = directory / "a" / "pids.json"
+        self.log = directory / "log"
+        with self.log.open("w") as log:
+            command = [BIN / "sampan", "node", "--config", config, "--name", "a"]
+            self.process = subprocess.Popen(command, stderr=log)
+        with Client([self.client], timeout_s=WAIT_S) as client:
+            client.get("a leader answers this")
+
+    def pids(self):
+        return json.loads(self.pids_file.read_text())
+
+    def channel(self):
+        return grpc.insecure_channel(self.gateway)
+
+    def etcdctl(self, *arguments):
+        done = subprocess.run(
+            [BIN / "etcdctl", "--endpoints", self.gateway, *arguments],
+            env=os.environ | {"ETCDCTL_API": "3"},
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def stop(self):
+        self.process.terminate()
+        assert self.process.wait(WAIT_S) == 0
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    node = Node(tmp_path_factory.mktemp("gateway"))
+    with node.channel() as channel:
+        grpc.channel_ready_future(channel).result(WAIT_S)
+    yield node
+    node.stop()
+
+
+def put(channel, key, value):
+    call = channel.unary_unary("/etcdserverpb.KV/Put")
+    request = pb.PutRequest(key=key, value=value).SerializeToString()
+    return pb.PutResponse.FromString(call(request, timeout=WAIT_S))
+
+
+def test_etcdctl(node):
+    assert node.etcdctl("put", "ship", "sampan") == "OK\n"
+    assert node.etcdctl("get", "ship") == "ship\nsampan\n"
+    assert "is healthy" in node.etcdctl("endpoint", "health")
+    (status,) = json.loads(node.etcdctl("endpoint", "status", "-w", "json"))
+    assert status["Status"]["header"]["member_id"] == status["Status"]["leader"] == 1
+    (member,) = json.loads(node.etcdctl("member", "list", "-w", "json"))["members"]
+    assert member["clientURLs"] == [f"http://{node.gateway}"]
+    assert "granted with TTL(60s)" in node.etcdctl("lease", "grant", "60")
+    assert node.etcdctl("lock", "door", "echo", "inside") == "inside\n"
+
+
+def test_json_is_on_the_same_port(node):
+    with urllib.request.urlopen(f"http://{node.gateway}/version", timeout=WAIT_S) as answer:
+        assert json.load(answer)["etcdserver"].startswith("3.6.")
+
+
+def test_what_is_not_there_is_an_unknown_method(node):
+    with node.channel() as channel, pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary("/etcdserverpb.Maintenance/Nope")(b"", timeout=WAIT_S)
+    assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_it_shares_the_fate_of_its_node(node):
+    before = node.pids()
+    with node.channel() as channel:
+        put(channel, b"before", b"1")
+        os.kill(before["gateway"], signal.SIGKILL)
+        give_up = time.monotonic() + WAIT_S
+        while node.pids().keys() != before.keys() or set(node.pids().values()) & {
+            before["gateway"], before["fused"]
+        }:  # fmt: skip
+            assert time.monotonic() < give_up, "the node did not start again"
+            time.sleep(0.02)
+    with node.channel() as channel:
+        grpc.channel_ready_future(channel).result(WAIT_S)
+        assert put(channel, b"after", b"1").header.revision > 0
+
+
+def test_a_node_without_one_is_what_it_was(tmp_path):
+    node = Node(tmp_path, gateway=False)
+    assert set(node.pids()) == {"supervisor", "fused"}
+    with Client([node.client]) as client:
+        assert client.member_list().members[0].client_urls in ([], [node.client])
+    node.stop()
