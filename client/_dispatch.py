@@ -28,6 +28,7 @@ from ..transport.requests import (
     KIND_WRITE,
 )
 from . import errors
+from ._history import History
 from ._io import Future, Loop, Unwatched
 from ._lane import Lane, packable
 from ._link import (
@@ -40,6 +41,7 @@ from ._link import (
     is_message_error,
     wire_error,
 )
+from ._routes import HOLD_S, PROBE_S, Routes
 from ._session import NOTHING, Opening, Session
 from ._sockets import Sockets
 
@@ -51,16 +53,6 @@ RETRY_S_MAX = 0.5
 _new_call = tuple.__new__  # half the cost of calling a NamedTuple
 AVOID_S = 1.0
 """How long an endpoint that refused or did not answer is passed over: about an election."""
-HELLO_S = 1.0
-"""How long, at most, a new client's first requests for the leader wait until the nodes that it has
-reached have said who leads, and until that one is reached. Through a follower they would wait until
-that has applied them, which takes seconds when it is behind."""
-HOLD_S = 3.0
-"""How long, at most, after the leader's connection broke, nothing is sent to nodes that believe in
-that leader still: they would forward a write to it, and nobody could tell what became of it. They
-notice within two election timeouts."""
-PROBE_S = 0.1
-"""How often they are asked meanwhile."""
 ANSWER_SHARE = 0.95
 """Share of a call's time that the node gets, so that its verdict beats the caller's deadline."""
 ATTEMPT_SHARE = 0.5
@@ -72,8 +64,8 @@ nothing of, because it was lost on its way to the leader, gets another attempt."
 class Watches(Protocol):
     """What a dispatcher tells the watches (`watch_engine.py`, which short commands do not load)."""
 
-    def on_connected(self) -> None:
-        """A link can send."""
+    def on_change(self) -> None:
+        """A link can be used that could not before, maybe."""
 
     def on_lost(self, link: Link) -> None:
         """A link broke."""
@@ -91,6 +83,8 @@ class Dispatcher:
     Attributes:
         endpoints: in ZeroMQ's form, each once.
         links: the connections to them.
+        routes: which of them a request takes.
+        history: the revisions that they told of.
         lanes: where calls queue, by kind.
         refusal: why no call is taken any more, None while they are.
         forked: this is a copy in a child process.
@@ -102,22 +96,16 @@ class Dispatcher:
 
     def __init__(self, loop: Loop, endpoints: Iterable[str], *, exactly_once: bool = True) -> None:
         self.endpoints = self.check_endpoints(endpoints)
-        self.refusal: errors.ClientClosedError | None = None
+        self.refusal: errors.SampanError | None = None
         self.forked = False
         self._loop = loop
         self.on_close: set[Callable[[], object]] = set()
         self._sockets = Sockets()
         weakref.finalize(self, self._sockets.close).atexit = False  # its loop may run until then
         self.links = [Link(loop, self._sockets, each, self) for each in self.endpoints]
+        self.routes = Routes(loop, self.links, self._probe, self._on_change)
+        self.history = History(self._verify, loop.time)
         self._pinned: dict[tuple[str, str], Lane] = {}
-        random.shuffle(self.links)  # clients spread over the nodes
-        self._home: Link | None = None
-        self._leader_id = 0
-        self._leader_term = 0
-        self._lost_leader: Link | None = None
-        self._lost_leader_id = 0
-        self._hold_until = 0.0
-        self._hello_until = 0.0
         self.lanes = {
             kind: Lane(kind)
             for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE, KIND_INSPECT)
@@ -137,18 +125,18 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to connect, in the loop's thread."""
-        if len(self.links) > 1:
-            self._hello_until = self._loop.time() + HELLO_S
-            self._loop.call_at(self._hello_until, self._flush_soon)
-        for link in self.links:
-            link.open()
+        self.routes.start()
 
     def close(self, reason: str = "sampan: the client is closed") -> None:
         """End every call and every connection."""
+        refusal = errors.ClientClosedError(wire.UNAVAILABLE, reason)
+        self._close(refusal, errors.ConnectionLostError(wire.UNAVAILABLE, reason))
+
+    def _close(self, refusal: errors.SampanError, lost: errors.SampanError) -> None:
+        """Refuse what was not sent, and what comes, with the one, end what was with the other."""
         if self.refusal is not None:
             return
-        self.refusal = errors.ClientClosedError(wire.UNAVAILABLE, reason)
-        lost = errors.ConnectionLostError(wire.UNAVAILABLE, reason)
+        self.refusal = refusal
         for call in list(self.on_close):
             call()
         if self.watches is not None:
@@ -237,8 +225,10 @@ class Dispatcher:
         if self._again:
             self._send_again()
         for lane in self._all_lanes():
+            if lane.queue and self.routes.hopeless(lane.link):
+                self._give_up(lane)
             while lane.queue:
-                link = lane.link or self._pick(lane.kind)
+                link = lane.link or self.routes.pick(lane.kind)
                 if link is None or not link.ready or not link.has_room():
                     break
                 if lane is self._writes and not self._may_number():
@@ -253,12 +243,21 @@ class Dispatcher:
                     lane.put_back(calls)
                     break
 
+    def _give_up(self, lane: Lane) -> None:
+        """There is nobody to wait for."""
+        calls, _ = lane.take()
+        error = self.routes.unreachable("not sent", lane.link)
+        for call in calls:
+            call.future.set_exception(error.copy())
+        if lane.queue:
+            self._flush_soon()
+
     def _send(self, link: Link, lane: Lane, calls: list[Call], size: int) -> bool:
-        expires = max(map(deadline_of, calls))
+        expires, floor = max(map(deadline_of, calls)), self.history.newest
         session = self._session if lane is self._writes else None
         if session is None:
-            return self._hand_over(link, Message(lane, calls, size, expires))
-        message = Message(lane, calls, size, expires, session, session.number(), 1)
+            return self._hand_over(link, Message(lane, calls, size, expires, floor=floor))
+        message = Message(lane, calls, size, expires, session, session.number(), 1, 0.0, floor)
         sent = False
         try:
             sent = self._hand_over(link, message)
@@ -295,7 +294,7 @@ class Dispatcher:
         now = self._loop.time()
         waiting, self._again = self._again, []
         for message in waiting:
-            link = self._pick(KIND_WRITE) if message.due <= now else None
+            link = self.routes.pick(KIND_WRITE) if message.due <= now else None
             if link is None or not link.ready or not link.has_room():
                 self._again.append(message)
                 continue
@@ -303,45 +302,6 @@ class Dispatcher:
             next_one = message._replace(calls=calls, attempt=message.attempt + 1)
             if not self._hand_over(link, next_one):
                 self._again.append(message)
-
-    def _pick(self, kind: str) -> Link | None:
-        """The leader for what only it can answer; otherwise stay where the last call went."""
-        now = self._loop.time()
-        for_leader = kind in (KIND_WRITE, KIND_READ)
-        if for_leader and now >= self._hold_until and (link := self._to_leader(now)) is not None:
-            return link
-        usable = [link for link in self.links if link.ready]
-        if for_leader and now < self._hello_until and self._may_meet_leader(usable):
-            return None
-        usable = [link for link in usable if link.avoid_until <= now] or usable
-        if for_leader:
-            if now < self._hold_until:
-                usable = [link for link in usable if link.leader_id != self._lost_leader_id]
-            for link in usable:
-                if link.member_id == self._leader_id != 0:
-                    return link
-        if not usable:
-            return None
-        if self._home not in usable:
-            self._home = usable[0]
-        return self._home
-
-    def _may_meet_leader(self, met: list[Link]) -> bool:
-        """Whether a connection that has not said anything yet may be the leader's."""
-        members = [link.member_id for link in met]
-        unmet = len(met) < len(self.links) and self._leader_id not in (0, *members)
-        return unmet or not all(members)
-
-    def pick_for_watch(self) -> Link | None:
-        """The leader, which has events first, or any node while it is not known or away; None
-        while nothing is connected."""
-        return self._to_leader(self._loop.time()) or self._pick(KIND_SERIALIZABLE)
-
-    def _to_leader(self, now: float) -> Link | None:
-        for link in self.links:
-            if link.member_id == self._leader_id != 0 and link.ready and link.avoid_until <= now:
-                return link
-        return None
 
     def _flush_soon(self) -> None:
         if not self.flushing:
@@ -352,43 +312,37 @@ class Dispatcher:
 
     def on_connected(self, link: Link) -> None:
         """Ask who it is, if there is a choice, and send what waits."""
-        if link is self._lost_leader:
-            self._hold_until = 0.0
-        if len(self.links) > 1:
-            self._probe(link)
-        if self.watches is not None:
-            self.watches.on_connected()
-        self._flush_soon()
+        self.routes.on_connected(link)
+        self._on_change()
+
+    def _on_change(self) -> None:
+        """There may be a way for what waits for one."""
+        if self.refusal is None:
+            if self.watches is not None:
+                self.watches.on_change()
+            self._flush_soon()
 
     def _probe(self, link: Link) -> None:
         """Ask a node who it is and whom it follows."""
         lane = self.pinned_lane(link.endpoint, KIND_MAINTENANCE)
         self.queue(lane, Unwatched(), ("status",), 0, AVOID_S)
 
-    def _probe_all(self) -> None:
-        """While the leader is lost: until a node knows that, or the time to wait is over."""
-        if self.refusal is not None:
-            return
-        for link in self.links:
-            if link.ready:
-                self._probe(link)
-        known = self._leader_id not in (0, self._lost_leader_id)
-        if not known and self._loop.time() < self._hold_until:
-            self._loop.call_at(self._loop.time() + PROBE_S, self._probe_all)
-        self._flush_soon()
-
     def on_reply(self, link: Link, message: Message, reply: Reply, results: Any) -> None:
         """Hand each call its result, in order."""
-        if reply.raft_term >= self._leader_term:
-            self._leader_term, self._leader_id = reply.raft_term, reply.leader_id
+        self.routes.on_reply(link)
         calls = message.calls
+        if type(results) is not tuple or not results:
+            raise MalformedError(f"expected {len(calls)} results, got {str(results)[:80]}")
         if is_message_error(results):
             error = wire_error(results)
             if message.session is not None and self._attempt_failed(link, message, error):
                 return
             results = (message.known_of(error),) * len(calls)
-        if type(results) is not tuple or len(results) != len(calls):
+        if len(results) != len(calls):
             raise MalformedError(f"expected {len(calls)} results, got {str(results)[:80]}")
+        if past := self.history.went_back(message.lane.kind, message.floor, results):
+            self._went_back(past)
+            return
         failed: list[tuple[Call, WireError]] = []
         for call, result in zip(calls, results, strict=True):
             future = call.future
@@ -404,11 +358,30 @@ class Dispatcher:
         if self._flush_wanted():
             self._flush_soon()
 
+    def on_met(self, link: Link) -> None:
+        """It is known who is at the other end."""
+        self.routes.on_met(link)
+
+    def _verify(self) -> None:
+        """Have a linearizable read answered, which the history judges."""
+        self.queue(self.lanes[KIND_READ], Unwatched(), ("alarm_list",), 0, DEFAULT_TIMEOUT_S)
+
+    def _went_back(self, revision: int) -> None:
+        text = (
+            f"sampan: the cluster is at revision {revision}, and was at {self.history.newest} "
+            "before: it was put back to an older copy; forget what was read, and make a new client"
+        )
+        error = errors.RevisionsWentBackError(wire.DATA_LOSS, text)
+        self._close(error, error)
+
     def on_lost(self, link: Link, messages: list[Message], error: errors.SampanError) -> None:
         """Writes under way that have no number are unknown now; everything else goes elsewhere."""
-        self._lose_leader(link)
+        self.routes.on_lost(link)
         for message in messages:
-            self._abandon(message, error)
+            if isinstance(error, errors.OtherClusterError) and message.lane.link is link:
+                self._end(message, error)
+            else:
+                self._abandon(message, error)
         if self.watches is not None:
             self.watches.on_lost(link)
         self._flush_soon()
@@ -417,16 +390,6 @@ class Dispatcher:
         """Hand on what watches brought."""
         if self.watches is not None:
             self.watches.on_push(link, reply, responses)
-
-    def _lose_leader(self, link: Link) -> None:
-        """If `link` leads to the leader, begin to wait for the next one."""
-        if link.member_id == self._leader_id != 0 and len(self.links) > 1:
-            self._lost_leader, self._lost_leader_id = link, link.member_id
-            self._leader_id = 0
-            self._hold_until = self._loop.time() + HOLD_S
-            for each in self.links:
-                each.leader_id = link.member_id  # what they said before may be from any time
-            self._probe_all()
 
     def _flush_wanted(self) -> bool:
         return bool(self._again) or any(lane.queue for lane in self._all_lanes())
@@ -466,7 +429,7 @@ class Dispatcher:
             link.avoid_until = now + AVOID_S
         if error.text == wire.STOPPED.text:
             link.avoid_until = now + 2 * HOLD_S  # it stays so, until it is a new connection
-            self._lose_leader(link)
+            self.routes.lose_leader(link)
         delay_s: float = min(RETRY_S_MIN * 2**attempt, RETRY_S_MAX)
         return now + delay_s * random.uniform(0.5, 1)
 
@@ -552,11 +515,10 @@ class Dispatcher:
         session = self._session if lane is self._writes else None
         if session is not None and isinstance(session.error, errors.NotAppliedError):
             return session.error.copy()
-        where = lane.link.endpoint if lane.link else ", ".join(self.endpoints)
-        text = f"sampan: not sent by its deadline; endpoints: {where}"
+        what = "not sent by its deadline"
         if session is not None and session.error is not None:
-            text += "; a session could not be opened: do clients reach a majority of nodes here?"
-        return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
+            what += ", as no session could be opened: do clients reach a majority of nodes here?"
+        return self.routes.unreachable(what, lane.link)
 
 
 def check_timeout(timeout_s: float) -> float:

@@ -23,7 +23,7 @@ from ._collector import LARGE_BYTES, collector_paused
 from ._io import Future, Loop
 from ._session import Session
 from ._sockets import Sockets
-from .errors import ConnectionLostError, MalformedReplyError, SampanError
+from .errors import ConnectionLostError, MalformedReplyError, OtherClusterError, SampanError
 
 INFLIGHT_BYTES_MAX = 16 << 20
 """Request bytes that one connection may have unanswered: 16 full messages."""
@@ -33,6 +33,8 @@ DRAIN_MAX = 64
 """Replies handled in one turn of the loop, so that a flood of them cannot starve the callers."""
 BACKOFF_S_MIN = 0.05
 BACKOFF_S_MAX = 1.0
+FOREIGN_S = 5.0
+"""How often an endpoint that was another cluster's is asked again."""
 
 # Plain integers: each operation on pyzmq's enumerations costs more than packing a small message.
 _EVENTS, _WRITABLE = int(zmq.EVENTS), int(zmq.POLLOUT)
@@ -64,7 +66,8 @@ deadline_of = itemgetter(Call._fields.index("deadline"))
 
 class Message(NamedTuple):
     """Calls that travel together. `lane` is where reads return to when the link breaks; a write
-    with a `session` may be sent again as a whole, at `due`."""
+    with a `session` may be sent again as a whole, at `due`. `floor` is the newest revision that was
+    known when it was sent first."""
 
     lane: Any
     calls: Sequence[Call]
@@ -74,6 +77,7 @@ class Message(NamedTuple):
     sequence: int = 0
     attempt: int = 0
     due: float = 0.0
+    floor: int = 0
 
     def settle(self) -> None:
         """It is not sent again: it was answered, or nobody waits for its answer."""
@@ -108,6 +112,9 @@ class Owner(Protocol):
     def on_connected(self, link: "Link") -> None:
         """The link can send."""
 
+    def on_met(self, link: "Link") -> None:
+        """The first reply on the connection has come; what is at its other end may be refused."""
+
     def on_reply(self, link: "Link", message: Message, reply: Reply, results: Any) -> None:
         """A message was answered.
 
@@ -135,17 +142,25 @@ class Link:
 
     Attributes:
         ready: it is connected.
+        cluster_id: of whoever answers on it, 0 before the first reply.
         member_id: who answered last on it, 0 before the first reply.
         leader_id: the leader that it knew then, 0 for none.
+        raft_term: its term then.
         avoid_until: loop time until which others are the better choice.
         received_bytes: reply-body bytes of this connection, the protocol's flow control.
+        trouble: what became of the last connection, empty while there is nothing to say.
+        foreign: the node at its end was of another cluster.
     """
 
     def __init__(self, loop: Loop, sockets: Sockets, endpoint: str, owner: Owner) -> None:
         self.endpoint = endpoint
         self.ready = False
+        self.trouble = ""
+        self.foreign = False
+        self.cluster_id = 0
         self.member_id = 0
         self.leader_id = 0
+        self.raft_term = 0
         self.avoid_until = 0.0
         self.received_bytes = 0
         self.inflight: dict[int, Message] = {}
@@ -163,7 +178,7 @@ class Link:
     def open(self) -> None:
         """Begin to connect; when that is not possible now, for want of descriptors, try later."""
         self._reopening = None
-        self.received_bytes = self.member_id = self.leader_id = 0
+        self.received_bytes = self.cluster_id = self.member_id = self.leader_id = 0
         self.avoid_until = 0.0
         try:
             self._open()
@@ -260,7 +275,14 @@ class Link:
             raise MalformedError(f"expected a header of integers, got {str(header)[:80]}")
         reply = Reply(*rest)
         self.member_id, self.leader_id = reply.member_id, reply.leader_id
+        self.raft_term = reply.raft_term
         self.received_bytes += len(frames[1])
+        if reply.cluster_id != self.cluster_id:
+            self.cluster_id = reply.cluster_id
+            self._owner.on_met(self)
+            if not self.ready:
+                return
+            self.trouble, self.foreign = "", False
         if message_id == PUSH_ID:
             pushed = codec.unpack(frames[1], array_max=len(frames[1]))
             self._owner.on_push(self, reply, pushed)
@@ -270,7 +292,8 @@ class Link:
             return  # its callers were answered by their deadline
         results = _unpack_results(frames[1])
         self._owner.on_reply(self, message, reply, results)
-        self.inflight_bytes -= self.inflight.pop(message_id).size
+        if self.inflight.pop(message_id, None) is not None:  # it may have ended the client
+            self.inflight_bytes -= message.size
         self._backoff_s = 0.0
 
     def _watch(self) -> None:
@@ -292,10 +315,18 @@ class Link:
             self.ready = True
             self._owner.on_connected(self)
 
+    def refuse(self, why: str) -> None:
+        """Close the connection, since its other end is none of this client's."""
+        self.foreign = True
+        self._lost(OtherClusterError, why)
+
     def _lost(self, cls: type[SampanError], cause: str) -> None:
         unanswered = self.close()
-        self._backoff_s = min(max(2 * self._backoff_s, BACKOFF_S_MIN), BACKOFF_S_MAX)
-        self._reopening = self._loop.call_at(self._loop.time() + self._backoff_s, self.open)
+        self.trouble = cause
+        delay_s = self._backoff_s = min(max(2 * self._backoff_s, BACKOFF_S_MIN), BACKOFF_S_MAX)
+        if self.foreign:
+            delay_s = FOREIGN_S
+        self._reopening = self._loop.call_at(self._loop.time() + delay_s, self.open)
         text = f"sampan: {cause} ({self.endpoint})"
         self._owner.on_lost(self, unanswered, cls(errors.UNAVAILABLE, text))
 

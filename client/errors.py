@@ -7,6 +7,7 @@
     │       └── NotLeaderError         the same of a leadership
     ├── NotAppliedError                it never happened and never will: sending again is safe
     │   ├── UnreachableError           nothing was sent: no endpoint was connected in time
+    │   ├── OtherClusterError          nothing was sent: nodes of another cluster are all there is
     │   ├── ReadTimeoutError
     │   ├── NoLeaderError
     │   ├── ServerStoppedError
@@ -36,6 +37,7 @@
         ├── RequestTimeoutError
         ├── SessionExpiredError
         ├── AnswerNotKeptError         it happened once, but its answer is lost
+        ├── RevisionsWentBackError     the cluster was put back to an older copy of itself
         ├── ConnectionLostError
         └── MalformedReplyError
 
@@ -103,6 +105,11 @@ class UnknownOutcomeError(SampanError):
 
 class UnreachableError(NotAppliedError):
     """The deadline passed before any endpoint was connected; the request was not sent."""
+
+
+class OtherClusterError(NotAppliedError):
+    """The endpoints that answer are nodes of another cluster than this client's, which is the one
+    of the first endpoint that could be reached. The request was not sent to them."""
 
 
 class ReadTimeoutError(NotAppliedError):
@@ -225,6 +232,12 @@ class SessionExpiredError(UnknownOutcomeError):
 
 class AnswerNotKeptError(UnknownOutcomeError):
     """A write was applied once. Its first answer was lost, and was too large to be kept."""
+
+
+class RevisionsWentBackError(UnknownOutcomeError):
+    """The cluster was put back to an older copy of itself: writes that it had acknowledged are
+    gone, and their revisions are used again. This client is of no use any more, since whatever was
+    read through it may never have been. Forget that, and make a new client."""
 
 
 class ConnectionLostError(UnknownOutcomeError):

@@ -32,7 +32,6 @@ RENEWALS = 3
 """Renewals in a time to live, as etcd's client: two may fail."""
 RETRY_S_MAX = 0.5
 REVOKED = "was revoked"
-CLOSED = "is not renewed any more: the client was closed"
 RETRIES = 20
 """After a failed renewal the next one follows within a 20th of the time to live."""
 REQUEST_BYTES = 40
@@ -84,8 +83,10 @@ class KeepAlive:
             self._timer.cancel()
 
     def on_closed(self) -> None:
-        """The client was closed."""
-        self.lose(CLOSED)
+        """The client was closed, or ended for want of its cluster."""
+        self._error = self._dispatcher.refusal
+        why = "the client is closed" if self._error is None else self._error.args[0]
+        self.lose(f"is not renewed any more: {why.removeprefix('sampan: ')}")
 
     def lose(self, text: str = "") -> None:
         """It is lost, for this reason or because its time is over. Any thread may say so, and only

@@ -172,7 +172,7 @@ class Engine:
         if watch.deadline is None:
             when = self._loop.time() + watch.timeout_s
             watch.deadline = self._loop.call_at(when, partial(self._out_of_time, watch))
-        link = self._dispatcher.pick_for_watch()
+        link = self._dispatcher.routes.pick_for_watch()
         if link is None:
             self._waiting.add(watch)
         else:
@@ -228,9 +228,8 @@ class Engine:
     def _out_of_time(self, watch: Watch) -> None:
         watch.deadline = None
         self._leave(watch)
-        text = f"sampan: no node took the watch within {watch.timeout_s:g} s"
-        unreachable = errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
-        self._fail(watch, watch.error or unreachable)
+        text = f"no node took the watch within {watch.timeout_s:g} s"
+        self._fail(watch, watch.error or self._dispatcher.routes.unreachable(text))
 
     # -- what nodes answer
 
@@ -299,8 +298,8 @@ class Engine:
 
     # -- what the dispatcher tells
 
-    def on_connected(self) -> None:
-        """There is a node to go to."""
+    def on_change(self) -> None:
+        """There may be a node to go to."""
         waiting, self._waiting = self._waiting, set()
         for watch in waiting:
             self._seek(watch)
@@ -324,6 +323,7 @@ class Engine:
             MalformedError: they have not the shape that the protocol gives them.
         """
         lane = self._lanes[link]
+        revision = 0
         lane.unreported_messages += 1
         if (
             link.received_bytes - lane.reported_bytes >= ACK_BYTES
@@ -346,6 +346,7 @@ class Engine:
                     self._canceled(watch, header(reply, revision), *rest)
         except (TypeError, ValueError, IndexError) as error:
             raise MalformedError(f"not watch responses: {error}") from error
+        self._dispatcher.history.saw(revision)
 
     # -- responses
 

@@ -13,8 +13,9 @@ def node() -> Iterator[FakeNode]:
 
 
 @pytest.fixture
-def other() -> Iterator[FakeNode]:
-    with FakeNode(member_id=2) as fake:
+def other(node: FakeNode) -> Iterator[FakeNode]:
+    """Another node of its cluster."""
+    with FakeNode(member_id=2, store=node.store) as fake:
         yield fake
 
 

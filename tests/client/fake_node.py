@@ -192,6 +192,8 @@ class FakeStore:
             return [0, self.revision, rest[4]]
         if name in ("cancel", "progress", "ack"):
             return [0, self.revision, self.watches]
+        if name == "alarm_list":
+            return [0, self.revision, []]
         if name == "member_list":
             return [0, [[2, "b", ["tcp://h:2"], [], False], [1, "a", [], ["tcp://h:1"], True]]]
         return [0, {"version": "0.1.0", "revision": self.revision}]

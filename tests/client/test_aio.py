@@ -331,19 +331,19 @@ def test_without_a_node_nothing_was_applied():
         lambda header: [b"", b"", b""],
         lambda header: [b"\xc1", b"\xc1"],
         lambda header: [msgpack.packb(7), msgpack.packb([])],
-        lambda header: [msgpack.packb([2, header[1], 1, 1, 1, 1]), msgpack.packb([[0, 1]])],
+        lambda header: [msgpack.packb([2, header[1], 77, 1, 1, 1]), msgpack.packb([[0, 1]])],
         lambda header: [msgpack.packb([1, header[1], 1, 1]), msgpack.packb([[0, 1]])],
         lambda header: [msgpack.packb([1, header[1], 1, 1, "x", 1]), msgpack.packb([[0, 1]])],
-        lambda header: [msgpack.packb([1, [], 1, 1, 1, 1]), msgpack.packb([[0, 1]])],
-        lambda header: [msgpack.packb([1, {}, 1, 1, 1, 1]), msgpack.packb([[0, 1]])],
-        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), b"\x91"],
-        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), b"\xdd\xff\xff\xff\xff"],
-        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([])],
-        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([[0, 1]] * 2)],
-        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([5])],
-        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([[7]])],
-        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([[0]])],
-        lambda header: [msgpack.packb([1, header[1], 1, 1, 1, 1]), msgpack.packb([[0, 1, 7]])],
+        lambda header: [msgpack.packb([1, [], 77, 1, 1, 1]), msgpack.packb([[0, 1]])],
+        lambda header: [msgpack.packb([1, {}, 77, 1, 1, 1]), msgpack.packb([[0, 1]])],
+        lambda header: [msgpack.packb([1, header[1], 77, 1, 1, 1]), b"\x91"],
+        lambda header: [msgpack.packb([1, header[1], 77, 1, 1, 1]), b"\xdd\xff\xff\xff\xff"],
+        lambda header: [msgpack.packb([1, header[1], 77, 1, 1, 1]), msgpack.packb([])],
+        lambda header: [msgpack.packb([1, header[1], 77, 1, 1, 1]), msgpack.packb([[0, 1]] * 2)],
+        lambda header: [msgpack.packb([1, header[1], 77, 1, 1, 1]), msgpack.packb([5])],
+        lambda header: [msgpack.packb([1, header[1], 77, 1, 1, 1]), msgpack.packb([[7]])],
+        lambda header: [msgpack.packb([1, header[1], 77, 1, 1, 1]), msgpack.packb([[0]])],
+        lambda header: [msgpack.packb([1, header[1], 77, 1, 1, 1]), msgpack.packb([[0, 1, 7]])],
     ],
 )
 def test_malformed_replies_fail_the_write_and_nothing_else(node, reply):
@@ -374,7 +374,7 @@ def test_a_malformed_result_of_a_read(node, result):
 def test_a_reply_to_nothing_is_passed_over(node):
     async def scenario(client):
         await client.put("k", "v")
-        reply = [msgpack.packb([1, 999, 1, 1, 1, 1]), msgpack.packb([[0, 1]])]
+        reply = [msgpack.packb([1, 999, 77, 1, 1, 1]), msgpack.packb([[0, 1]])]
         node.raw_reply = lambda header: reply
         with pytest.raises(errors.RequestTimeoutError):
             await client.put("k", "v", timeout_s=0.1)

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 import zmq
-from sampan.client import AsyncClient, _dispatch, errors
+from sampan.client import AsyncClient, _routes, errors
 from sampan.client._link import INFLIGHT_MESSAGES_MAX
 from sampan.transport import sockets
 
@@ -68,7 +68,7 @@ def test_writes_and_linearizable_reads_prefer_the_leader(node, other):
 
 @pytest.mark.parametrize("kind", ["write", "read"])
 def test_the_first_request_waits_until_the_leader_is_known(node, other, kind, monkeypatch):
-    monkeypatch.setattr(_dispatch, "HELLO_S", LONG_S)
+    monkeypatch.setattr(_routes, "HELLO_S", LONG_S)
     node.leader_id = other.leader_id = 2
     said = threading.Event()
 
@@ -92,7 +92,7 @@ def test_the_first_request_waits_until_the_leader_is_known(node, other, kind, mo
 
 
 def test_the_first_request_waits_for_a_leader_that_connects_last(node, monkeypatch):
-    monkeypatch.setattr(_dispatch, "HELLO_S", LONG_S)
+    monkeypatch.setattr(_routes, "HELLO_S", LONG_S)
     node.leader_id = 2
     leader = FakeNode(2)
     leader.kill()
@@ -109,7 +109,7 @@ def test_the_first_request_waits_for_a_leader_that_connects_last(node, monkeypat
 
 
 def test_a_leader_that_is_none_of_the_endpoints_is_not_waited_for(node, other, monkeypatch):
-    monkeypatch.setattr(_dispatch, "HELLO_S", LONG_S)
+    monkeypatch.setattr(_routes, "HELLO_S", LONG_S)
     node.leader_id = other.leader_id = 3
 
     async def scenario(client):

@@ -149,7 +149,7 @@ def test_a_closed_client_loses_its_leases_at_once(keeping):
     loop, dispatcher, keep_alive = keeping
     loop.run_until(1003.0)
     dispatcher.fail(errors.ClientClosedError(wire.UNAVAILABLE, "closed"))
-    assert "the client was closed" in keep_alive.lost
+    assert "the client is closed" in keep_alive.lost
     assert not loop.timers
 
 
@@ -250,7 +250,7 @@ def test_a_task_that_holds_it_is_told_when_it_was_revoked_elsewhere(real, often)
 
 def test_waiting_for_its_end_ends_when_it_is_revoked_or_the_client_is_closed(node):
     node.behave = keeps
-    for end, why in ((Lease.revoke, "was revoked"), (None, "the client was closed")):
+    for end, why in ((Lease.revoke, "was revoked"), (None, "the client is closed")):
         with Client([node.endpoint]) as client, ThreadPoolExecutor(1) as pool:
             held = client.lease(60)
             waiting = pool.submit(held.wait_lost)
@@ -268,7 +268,7 @@ def test_waiting_for_its_end_ends_when_it_is_revoked_or_the_client_is_closed(nod
             assert "was revoked" in str(await waiting[0])
             assert closed.alive
             await client.aclose()
-            assert "the client was closed" in str(await waiting[1])
+            assert "the client is closed" in str(await waiting[1])
 
     asyncio.run(main())
 
@@ -278,7 +278,7 @@ def test_a_lease_of_a_client_that_was_closed_meanwhile_is_lost(node):
     with Client([node.endpoint]) as client:
         granted = client.lease_grant(60)
         arguments = (client, client._loop, client._dispatcher, granted, lease.monotonic())
-    assert "the client was closed" in str(Lease(*arguments).wait_lost())
+    assert "the client is closed" in str(Lease(*arguments).wait_lost())
 
 
 def keeps(header, requests):

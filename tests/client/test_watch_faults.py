@@ -187,6 +187,7 @@ def test_a_node_that_forgot_the_watches_gets_them_again(monkeypatch):
         async def scenario(client):
             watch = client.watch("k", start_revision=5, timeout_s=LONG_S)
             await anext(watch)
+            node.store.revision = 6
             node.push = on_create(("events", 6, False, [event(6)]))
             node.store.watches = 0
             assert revisions(await anext(watch)) == [6]
