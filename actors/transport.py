@@ -17,7 +17,6 @@ from ..storage.snapshot_store import SnapshotStore
 from ..transport.codec import CodecError, pack, unpack, unpack_header
 from . import channels, snapshot_stream
 from .actor import Actor
-from .measures import Histogram
 from .peer_memory import Life
 from .snapshot_stream import SnapshotReceiver, SnapshotSender
 
@@ -72,32 +71,6 @@ class Link:
         self.received = 0  # bytes from there, by the peer's own count
         self.reported_at = 0.0
         self.heard_at = 0.0
-        self.failures = 0  # messages that did not leave
-        self.round_trips = Histogram(0.0001, 16)
-        self._timed: tuple[int, float] | None = None  # (`sent` after a message, when it left)
-
-    def sends(self, size: int, now: float) -> None:
-        """A message of this size leaves; one at a time is timed."""
-        self.sent += size
-        if self._timed is None:
-            self._timed = (self.sent, now)
-
-    def acknowledges(self, received: int, now: float) -> None:
-        """The peer has received so many of the bytes sent."""
-        self.acked = max(self.acked, min(received, self.sent))
-        if self._timed is not None and self.acked >= self._timed[0]:
-            self.round_trips.observe(now - self._timed[1])
-            self._timed = None
-
-    def measured(self, peer: int) -> dict[str, Any]:
-        """For metrics."""
-        return {
-            "peer": peer,
-            "sent_bytes": self.sent,
-            "received_bytes": self.received,
-            "failures": self.failures,
-            "round_trips": self.round_trips.told(),
-        }
 
 
 class Transport(Actor):
@@ -199,7 +172,7 @@ class Transport(Actor):
             self.counts["overflow"] += 1
             self._report_unreachable(peer)
             return False
-        link.sends(size, self.now)
+        link.sent += size
         self.counts["sent"] += 1
         s = self._settings
         header = (PEER_VERSION, s.cluster_id, s.member_id, peer, s.incarnation, s.epoch,
@@ -215,7 +188,6 @@ class Transport(Actor):
 
     def _report_unreachable(self, peer: int) -> None:
         link = self._links[peer]
-        link.failures += 1
         if self.now - link.reported_at >= REPORT_EVERY_S:
             link.reported_at = self.now
             self.emit("reportc", ("unreachable", peer))
@@ -269,7 +241,7 @@ class Transport(Actor):
             if epoch != link.met:
                 self._meet(peer, link, Life(start[0], epoch, *start[1:]))
             link.received = sent
-            link.acknowledges(received, self.now)
+            link.acked = max(link.acked, min(received, link.sent))
             self._take(peer, kind, list(message[1:]))
 
     def _meet(self, peer: int, link: Link, life: Life) -> None:
@@ -390,5 +362,4 @@ class Transport(Actor):
         status["peers_heard"] = sum(
             1 for link in self._links.values() if self.now - link.heard_at < 1.0
         )
-        links = [link.measured(peer) for peer, link in self._links.items()]
-        self.emit("statusrc", (request_id, self.name, status, self.measured() | {"peers": links}))
+        self.emit("statusrc", (request_id, self.name, status, self.measured()))

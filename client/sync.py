@@ -20,7 +20,6 @@ from .alarm_calls import AlarmCalls
 from .lease_calls import LeaseCalls
 from .maintenance_calls import MaintenanceCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
-from .snapshot_calls import SnapshotCalls
 from .types import (
     DeleteResponse,
     KeyValue,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from .watch_sync import SyncWatch
 
 
-class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, SnapshotCalls):
+class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time

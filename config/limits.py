@@ -187,6 +187,10 @@ HTTP_PING_S, HTTP_PING_TIMEOUT_S = 60.0, 20.0
 """After so long without a word a client over HTTP/2 is asked whether it lives, and is gone when it
 does not answer. Go's servers probe likewise, by TCP."""
 
+HTTP_LINGER_S = 1.0
+"""How long a connection stays open after our good-bye: a socket that is closed with something
+unread takes back what was on its way to the client. As Go's server."""
+
 HTTP_IDLE_S = 300.0
 """An HTTP/1.1 connection without a request is closed; clients keep idle ones for a minute or so."""
 

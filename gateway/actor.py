@@ -17,8 +17,8 @@ from ..config import addresses
 from ..transport.requests import KIND_MAINTENANCE
 from .backend import Backend
 from .http_api import HttpApi
-from .server import Gateway
 from .services import methods
+from .wire.server import Gateway
 
 PARENT_CHECK_S = 1.0
 """How often to see whether the supervisor is there, where the kernel does not tell."""

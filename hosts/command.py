@@ -20,7 +20,6 @@ _FLAGS = {
     "node": "--name",
     "client_listen": "--client-listen",
     "peer_listen": "--peer-listen",
-    "http_listen": "--http-listen",
 }
 """What sets a key, whatever the file and the environment say."""
 
@@ -37,7 +36,6 @@ def _parser() -> argparse.ArgumentParser:
     node.add_argument("--name", dest="node", help="which member this machine runs (key: node)")
     node.add_argument("--client-listen", metavar="HOST:PORT", help="bind this for clients")
     node.add_argument("--peer-listen", metavar="HOST:PORT", help="bind this for peers")
-    node.add_argument("--http-listen", metavar="HOST:PORT", help="bind this for metrics, health")
     for command in (up, node):
         command.add_argument("--data-dir", help="where members keep their data")
         command.add_argument("--placement", choices=model.PLACEMENTS)

@@ -8,7 +8,7 @@ import ssl
 import sys
 
 from sampan.gateway.grpc import Streaming, Unary
-from sampan.gateway.server import Gateway
+from sampan.gateway.wire.server import Gateway
 
 
 class Echo:

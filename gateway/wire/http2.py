@@ -23,7 +23,7 @@ Rules:
 
 from typing import NamedTuple
 
-from ..config import limits
+from ...config import limits
 from .frames import (
     ACK,
     CONTINUATION,

@@ -5,7 +5,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Any
 
-from ..config import limits
+from ...config import limits
 from .heads import Head
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any
 
-from ..config import limits
+from ...config import limits
+from ..http import HttpApp
 from .frames import Fault, Stream
 from .grpc_calls import NotGrpc, Routes, ServerCall, Totals, begin
-from .http import HttpApp
 from .http2 import Closed, Connection, Data, Request, Reset
 from .http2_json import JsonStream
 
@@ -66,12 +66,12 @@ class Http2Link:
 
     def connection_lost(self) -> None:
         """All calls are over."""
-        self._probe.cancel()
-        if self._deadline_timer is not None:
-            self._deadline_timer.cancel()
         self._full = True
         self.connection.close()
         self._turn()
+        self._probe.cancel()
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
 
     def close(self) -> None:
         """The gateway stops."""
@@ -102,7 +102,8 @@ class Http2Link:
     def _on_event(self, event: object) -> None:
         kind = type(event)
         if kind is Closed:
-            self._transport.close()
+            self._probe.cancel()
+            self._probe = self._loop.call_later(limits.HTTP_LINGER_S, self._transport.abort)
             return
         stream: Stream = event.stream  # type: ignore[attr-defined]
         try:

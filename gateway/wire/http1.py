@@ -7,8 +7,8 @@ from email.utils import formatdate
 
 import h11
 
-from ..config import limits
-from .http import HttpRequest
+from ...config import limits
+from ..http import HttpRequest
 from .http2_link import Shared
 
 TOO_LARGE = 413

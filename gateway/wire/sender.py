@@ -8,7 +8,7 @@ streams that could go on take turns, a frame each.
 from collections import deque
 from collections.abc import Callable
 
-from ..config import limits
+from ...config import limits
 from .frames import (
     CONTINUATION,
     DATA,

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable
 
-from ..config import limits
+from ...config import limits
+from ..http import HttpApp, HttpRequest
 from .frames import Stream
 from .grpc_calls import Link
 from .hpack import literal
-from .http import HttpApp, HttpRequest
 
 
 class JsonStream:

@@ -11,10 +11,10 @@ from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple, Protocol
 
-from ..config import limits
+from ...config import limits
+from ..grpc import Call, Code, Method, Unary
+from ..grpc import Stream as Target
 from .frames import Stream
-from .grpc import Call, Code, Method, Unary
-from .grpc import Stream as Target
 from .heads import Head
 from .hpack import literal
 from .http2 import Connection
@@ -54,9 +54,11 @@ class NotGrpc(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def head_block(content_type: str) -> bytes:
-    """The header block of an answer: the request's content type is echoed."""
-    return STATUS_200 + literal("content-type", content_type)
+def head_block(content_type: str) -> bytes | None:
+    """The header block of an answer: the request's content type is echoed. None: it is no gRPC."""
+    if not CONTENT_TYPE.fullmatch(content_type):
+        return None
+    return STATUS_200 + literal("content-type", content_type.replace(";", "+", 1))
 
 
 def trailers(code: int, text: str) -> bytes:
@@ -84,8 +86,8 @@ class Routes:
 
     def _route(self, head: Head) -> Route | NotGrpc:
         headers = head.headers
-        content_type = headers.get("content-type", "")
-        if head.method != "POST" or not CONTENT_TYPE.fullmatch(content_type):
+        answer = head_block(headers.get("content-type", ""))
+        if head.method != "POST" or answer is None:
             return NotGrpc("no gRPC")
         timeout, timeout_s = headers.get("grpc-timeout"), None
         if timeout is not None:
@@ -102,9 +104,7 @@ class Routes:
             method = None
             code = Code.UNIMPLEMENTED
             text = f'grpc: Decompressor is not installed for grpc-encoding "{encoding}"'
-        return Route(
-            method, code, text, headers, head_block(content_type), timeout_s, encoding == "gzip"
-        )
+        return Route(method, code, text, headers, answer, timeout_s, encoding == "gzip")
 
     def _unknown(self, path: str) -> tuple[Code, str]:
         service, slash, name = path.removeprefix("/").rpartition("/")

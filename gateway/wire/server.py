@@ -5,11 +5,11 @@ import ssl
 from collections.abc import Iterable
 from typing import Any
 
-from ..config import limits
+from ...config import limits
+from ..grpc import Method
+from ..http import HttpApp
 from .frames import PREFACE
-from .grpc import Method
 from .grpc_calls import Routes
-from .http import HttpApp
 from .http1 import Http1Link
 from .http2_link import Http2Link, Shared
 
@@ -72,6 +72,11 @@ class Door(asyncio.Protocol):
             return
         self._doors.add(self)
 
+        tls = transport.get_extra_info("ssl_object")
+        self._secure = tls is not None
+        if tls is not None and tls.selected_alpn_protocol() == "h2":
+            self._open(Http2Link(transport, self._shared, self._peer(), secure=True))
+
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         if self._link is not None:
@@ -80,14 +85,17 @@ class Door(asyncio.Protocol):
         self._first += data
         start = self._first[: len(PREFACE)]
         if start == PREFACE:
-            secure = self._transport.get_extra_info("ssl_object") is not None
-            self._link = Http2Link(self._transport, self._shared, self._peer(), secure=secure)
-        elif PREFACE.startswith(start):
-            return  # it may become either
-        else:
-            self._link = Http1Link(self._transport, self._shared, self._peer())
+            link = Http2Link(self._transport, self._shared, self._peer(), secure=self._secure)
+            self._open(link)
+        elif not PREFACE.startswith(start):  # else it may become either
+            self._open(Http1Link(self._transport, self._shared, self._peer()))
+
+    def _open(self, link: Http1Link | Http2Link) -> None:
         self._hello.cancel()
-        self._link.data_received(self._first)
+        self._link = link
+        if self._first:
+            link.data_received(self._first)
+            self._first = b""
 
     def _peer(self) -> str:
         host, port, *_ = self._transport.get_extra_info("peername") or ("", 0)

@@ -1,7 +1,7 @@
 """Header blocks of HTTP/2 (RFC 7541): a decoder for what clients send, literals for what we send.
 
 Tables and Huffman code are the hpack library's. The loop over a block is our own: the library's
-takes 12 µs for the headers of one gRPC call, more than all the rest of it, this one 2.
+takes 12 to 17 µs for the headers of one gRPC call, more than all the rest of it, this one 2 to 5.
 """
 
 from collections import deque
@@ -11,8 +11,7 @@ from hpack.exceptions import HPACKDecodingError
 from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
-Field = tuple[str, str]
-"""A name and a value: latin-1, as HTTP has it."""
+from .fields import Field, field
 
 TABLE_BYTES = 4096
 """The dynamic table's size: the protocol's default, which we leave."""
@@ -27,9 +26,14 @@ CACHED_BYTES_MAX = 64
 """Longer strings are not kept by the cache of decoded ones."""
 
 STATIC: tuple[Field, ...] = (
-    ("", ""),  # index 0 is not valid, and is refused before it is looked up
-    *((name.decode(), value.decode()) for name, value in HeaderTable.STATIC_TABLE),
+    ("", "", "index 0"),  # not valid, and refused before it is looked up
+    *(field(name.decode(), value.decode()) for name, value in HeaderTable.STATIC_TABLE),
 )
+DYNAMIC = len(STATIC)
+"""The first index of the dynamic table."""
+
+STATIC_BYTES_MAX = 64
+"""More than any field of the static table counts."""
 
 
 class HpackError(Exception):
@@ -50,6 +54,7 @@ class Decoder:
         self._table: deque[Field] = deque()
         self._table_bytes = 0
         self._table_bytes_max = TABLE_BYTES
+        self._largest = STATIC_BYTES_MAX  # no entry was ever larger
 
     def decode(self, block: bytes) -> list[Field]:
         """The fields of a block.
@@ -65,7 +70,9 @@ class Decoder:
 
     def _decode(self, block: bytes) -> list[Field]:
         fields: list[Field] = []
-        at, end, total = 0, len(block), 0
+        append = fields.append
+        table = self._table
+        at, end = 0, len(block)
         while at < end:
             byte = block[at]
             at += 1
@@ -73,50 +80,56 @@ class Decoder:
                 index = byte & 0x7F
                 if index == 0x7F:
                     index, at = integer(block, at, index)
-                field = self._field(index)
+                if index >= DYNAMIC:
+                    append(table[index - DYNAMIC])
+                elif index:
+                    append(STATIC[index])
+                else:
+                    raise HpackError("index 0")
             elif byte & 0x40:  # literal with incremental indexing (6.2.1)
-                field, at = self._literal(block, at, byte & 0x3F, 0x3F)
-                self._add(field)
-            elif byte & 0x20:  # dynamic table size update (6.3)
-                if fields:
-                    raise HpackError("a table size update after a field")
+                new, at = self._literal(block, at, byte & 0x3F, 0x3F)
+                append(new)
+                self._add(new)
+            elif not byte & 0x20:  # literal without indexing, or never indexed (6.2.2, 6.2.3)
+                new, at = self._literal(block, at, byte & 0x0F, 0x0F)
+                append(new)
+            elif fields:
+                raise HpackError("a table size update after a field")
+            else:  # dynamic table size update (6.3)
                 at = self._resize(block, at, byte & 0x1F)
-                continue
-            else:  # literal without indexing, or never indexed (6.2.2, 6.2.3)
-                field, at = self._literal(block, at, byte & 0x0F, 0x0F)
-            total += ENTRY_BYTES + len(field[0]) + len(field[1])
-            if total <= self._list_bytes_max:
-                fields.append(field)
-        if total > self._list_bytes_max:
-            raise HeadersTooLargeError(f"{total} bytes of headers")
+        self._check_size(fields, end)
         return fields
 
-    def _field(self, index: int) -> Field:
-        if index < len(STATIC):
-            if not index:
-                raise HpackError("index 0")
-            return STATIC[index]
-        return self._table[index - len(STATIC)]
+    def _check_size(self, fields: list[Field], block_bytes: int) -> None:
+        """A byte can stand for a field as long as the table, so a block says little of its list."""
+        if len(fields) * self._largest + 2 * block_bytes > self._list_bytes_max:
+            total = sum(ENTRY_BYTES + len(name) + len(value) for name, value, _ in fields)
+            if total > self._list_bytes_max:
+                raise HeadersTooLargeError(f"{total} bytes of headers")
 
     def _literal(self, block: bytes, at: int, index: int, mask: int) -> tuple[Field, int]:
         if index == mask:
             index, at = integer(block, at, mask)
-        if index:
-            name = self._field(index)[0]
-        else:
+        if not index:
             name, at = string(block, at)
+        elif index < DYNAMIC:
+            name = STATIC[index][0]
+        else:
+            name = self._table[index - DYNAMIC][0]
         value, at = string(block, at)
-        return (name, value), at
+        return field(name, value), at
 
-    def _add(self, field: Field) -> None:
+    def _add(self, new: Field) -> None:
         self.changes += 1
-        self._table.appendleft(field)
-        self._table_bytes += ENTRY_BYTES + len(field[0]) + len(field[1])
+        self._table.appendleft(new)
+        size = ENTRY_BYTES + len(new[0]) + len(new[1])
+        self._table_bytes += size
+        self._largest = max(self._largest, size)
         self._evict()
 
     def _evict(self) -> None:
         while self._table_bytes > self._table_bytes_max:
-            name, value = self._table.pop()
+            name, value, _ = self._table.pop()
             self._table_bytes -= ENTRY_BYTES + len(name) + len(value)
 
     def _resize(self, block: bytes, at: int, size: int) -> int:
