@@ -16,7 +16,7 @@ from ..storage.sliced import Sliced
 from ..storage.snapshot_store import SnapshotStore
 from ..storage.state_store import StateStore
 from ..transport import codec, errors
-from . import channels
+from . import channels, reconfiguration
 from .actor import Actor, Impossible
 from .divergence import Divergence
 from .entries import PUBLISH, own_entry
@@ -29,12 +29,10 @@ from .watches.feed import WatchFeed
 
 ENTRY_NORMAL = 0
 
-REMOVED = (
-    "the member has been permanently removed from the cluster; "
-    "remove its data dir before it joins again under a new id"
-)
+STOP_AFTER_REMOVAL_S = 1.0
+"""How long a member goes on after it has applied its own removal: the answer to whoever asked for
+it, and the news of its commit to the other members, may be on their way (etcd: 1 s)."""
 
-NO_CONF_STATE = ((), (), (), (), False)
 _TOO_MUCH = codec.pack(errors.TOO_MANY_REQUESTS)
 
 
@@ -57,14 +55,12 @@ class Applier(Actor):
         quota_auto_disarm: bool = True,
     ) -> None:
         super().__init__()
-        self._conf_state: Any
-        self._members: Any
         self._member_id = member_id
         self._open_state = open_state
         snapshots.recover()
         self._state = open_state()
-        self._load_configuration()
         self._snapshots = snapshots
+        self._removed_at: float | None = None
         self._flush_entries = log_limits.flush_entries
         self._flush_bytes = log_limits.flush_bytes
         self._log = log
@@ -99,9 +95,10 @@ class Applier(Actor):
             (
                 state.applied_index,
                 state.applied_term,
-                self._conf_state,
-                self._members,
+                state.members.conf_state,
+                state.members.all,
                 self._snapshots.installed(),
+                state.members.removed,
             ),
         )
         self._wake_for_background()
@@ -118,26 +115,24 @@ class Applier(Actor):
 
     def on_confstatec(self, message: Any) -> None:
         """The core has applied the change this waited for: go on."""
-        index, conf_state, changes, context = message
+        index, conf_state = message
         if index != self._waiting_conf:
             raise Impossible(f"ConfState of entry {index}, waiting for {self._waiting_conf}")
         self._waiting_conf = 0
-        term, _, _, _ = self._todo.popleft()
-        members = {m[0]: m for m in self._members}
-        for kind, node_id in changes:
-            if kind == "ConfChangeRemoveNode":
-                members.pop(node_id, None)
-                if node_id == self._member_id:
-                    self.emit("fatalc", REMOVED)
-            elif node_id in members:
-                old = members[node_id]
-                members[node_id] = (*old[:4], kind == "ConfChangeAddLearnerNode", old[5])
-            else:
-                name, peer = codec.unpack(context)
-                learner = kind == "ConfChangeAddLearnerNode"
-                members[node_id] = (node_id, name, (peer,), (), learner, 0)
-        self._configure(index, term, conf_state, tuple(members.values()))
+        term, _, kind, data = self._todo.popleft()
+        reconfiguration.apply(self._state, (index, term), (kind, data), conf_state, self._answered)
+        self._tell_members()
         self._applied_unsaid = index
+
+    def _answered(self, payload: Any, at: tuple[int, int]) -> None:
+        """Apply the writes that a change of the configuration carries."""
+        self._apply_batch(at, payload[0], payload[1:])
+
+    def _tell_members(self) -> None:
+        members = self._state.members
+        self.emit("membersc", (members.all, members.removed))
+        if self._removed_at is None and self._member_id in dict(members.removed):
+            self._removed_at = self.now
 
     def flush(self) -> None:
         """Apply what is committed, then read what was waiting for it."""
@@ -213,7 +208,7 @@ class Applier(Actor):
             if kind != ENTRY_NORMAL:
                 # The next entry may depend on the new configuration: etcd's raftAdvancedC barrier.
                 self._waiting_conf = index
-                self.emit("confc", (index, kind, data))
+                self.emit("confc", (index, *reconfiguration.plan(self._state, kind, data)))
                 return
             self._todo.popleft()
             self._apply_entry(term, index, data)
@@ -230,14 +225,18 @@ class Applier(Actor):
         if type(origin) is str:
             self._apply_own(index, term, origin, rest)
             return
-        batch_id, bodies, *stamps = rest
+        self._apply_batch((index, term), origin, rest)
+
+    def _apply_batch(self, at: tuple[int, int], origin: int, payload: Any) -> None:
+        """Apply what clients of a member asked to write; answer it when that member is this."""
+        batch_id, bodies, *stamps = payload
         decoded = [codec.unpack(body) for body in bodies]
         if stamps:
-            answered = self._apply_once(index, term, decoded, stamps[0])
+            answered = self._apply_once(*at, decoded, stamps[0])
             if origin == self._member_id:
                 self._results.append((batch_id, [pack_answer(answer) for answer in answered]))
             return
-        results = self._state.apply(index, term, list(chain.from_iterable(decoded)))
+        results = self._state.apply(*at, list(chain.from_iterable(decoded)))
         if origin == self._member_id:
             answers, position = [], 0
             for body in decoded:
@@ -254,7 +253,8 @@ class Applier(Actor):
         if kind == PUBLISH:
             self._publish(index, term, rest)
         else:
-            configuration = (self._conf_state[0], self._members)
+            members = self._state.members
+            configuration = (members.conf_state[0], members.all)
             self.upkeep.apply(self._state, (index, term), (kind, *rest), configuration)
             self._stop_if_diverged()
 
@@ -264,21 +264,10 @@ class Applier(Actor):
             self.emit("fatalc", reason)
 
     def _publish(self, index: int, term: int, announced: Sequence[Any]) -> None:
-        member_id, name, clients, incarnation = announced
-        members = tuple(
-            (m[0], name, m[2], clients, m[4], incarnation) if m[0] == member_id else m
-            for m in self._members
-        )
-        self._configure(index, term, self._conf_state, members)
-
-    def _configure(self, index: int, term: int, conf_state: Any, members: Any) -> None:
-        self._state.apply_conf_state(index, term, conf_state, members)
-        self._conf_state, self._members = conf_state, members
-        self.emit("membersc", members)
-
-    def _load_configuration(self) -> None:
-        configuration = self._state.configuration
-        self._conf_state, self._members = configuration or (NO_CONF_STATE, ())
+        members = self._state.members
+        members.announce(*announced)
+        self._state.apply_conf_state(index, term, members.conf_state, members.all)
+        self._tell_members()
 
     # -- reads
 
@@ -325,6 +314,8 @@ class Applier(Actor):
         name = request[0]
         if name in READS:
             return codec.pack(self._lessor.read(request, self._state, self.now))
+        if name == "member_list":
+            return codec.pack((0, self._state.revision, self._state.members.shown()))
         if name == "alarm_list":
             return codec.pack((0, self._state.revision, self._state.alarms.all()))
         return self._state.read(request)
@@ -376,7 +367,9 @@ class Applier(Actor):
         state = self._state
         name = self._snapshots.create(state)
         self._log.info("snapshot made", snapshot=name, index=state.applied_index)
-        self.emit("snapreadyc", (name, state.applied_index, state.applied_term, self._conf_state))
+        self.emit(
+            "snapreadyc", (name, state.applied_index, state.applied_term, state.members.conf_state)
+        )
 
     def _install(self, name: str, index: int, term: int) -> None:
         self._drop_work()
@@ -392,9 +385,8 @@ class Applier(Actor):
         self._new_term = term
         self._lessor.load(self._state.leases.all(), self.now)
         self._log.info("snapshot installed", snapshot=name, index=index)
-        self._load_configuration()
         self._feed.on_install(self._state)
-        self.emit("membersc", self._members)
+        self._tell_members()
         self.emit("advancec", ("installed", index))
         self.emit("durablec", index)
 
@@ -409,7 +401,10 @@ class Applier(Actor):
     def on_timer(self) -> None:
         """End leases whose time is over; propose what else the member has to."""
         self._expire_leases()
-        for payload in self.upkeep.proposals(self._state, self.now, len(self._members)):
+        if self._removed_at is not None and self.now - self._removed_at > STOP_AFTER_REMOVAL_S:
+            self.emit("fatalc", reconfiguration.REMOVED)
+        members = len(self._state.members.all)
+        for payload in self.upkeep.proposals(self._state, self.now, members):
             self.emit("proposec", payload)
         request = self._quota.look(self._state, self.now)
         if request is not None:
@@ -443,7 +438,7 @@ class Applier(Actor):
             "quota_bytes": self._quota.bytes,
             "alarms": state.alarms.all(),
         }
-        status |= self.upkeep.status(state, self._members)
+        status |= self.upkeep.status(state, state.members.all)
         self.emit("statusrc", (request_id, self.name, status, self.measured()))
 
     @property

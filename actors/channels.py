@@ -58,9 +58,12 @@ CHANNELS: dict[str, Channel] = {
     "sendc": Channel((RAFT_CORE, WAL_WRITER), (TRANSPORT,), "messages for peers", Loss.DROP),
     "advancec": Channel((WAL_WRITER, APPLIER), (RAFT_CORE,), "what is durable, what is applied"),
     "confc": Channel((APPLIER,), (RAFT_CORE,), "a committed configuration change"),
+    "transferc": Channel((NODE,), (RAFT_CORE,), "leadership is to be handed over, and to whom"),
     "confstatec": Channel((RAFT_CORE,), (APPLIER,), "the ConfState it led to"),
     "softstatec": Channel((RAFT_CORE,), (NODE, APPLIER, TRANSPORT, HOST), "term, leader, role"),
     "membersc": Channel((APPLIER,), (NODE, TRANSPORT), "the members, when they change"),
+    "forwardc": Channel((NODE,), (TRANSPORT,), "what the leader's node is asked or answers"),
+    "forwardedc": Channel((TRANSPORT,), (NODE,), "what another member's node asks or answers"),
     # -- reads
     "readindexc": Channel((NODE,), (RAFT_CORE,), "one fresh context for all reads that wait"),
     "readstatec": Channel((RAFT_CORE,), (NODE,), "the index at which a context may be read"),

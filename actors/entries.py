@@ -9,16 +9,22 @@
     ("check", member), ("claim", member, index of the marker, hash)       see divergence.py
     nothing                                   a new leader's first
 
+A change of the raft configuration holds writes as above as its context, with `member_change` among
+their requests, and the steps that the core takes for them; those of a new cluster hold (name, peer
+address), and the one that drops all other members ("force", member).
+
 What is in the log is applied without a further look, or members might differ in what they refuse.
 So one entry that makes no sense would stop all of them, again at each start. A node checks what its
 clients ask, and a leader what a follower forwards.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
-from ..config import addresses, limits
-from ..raft import ConfChangeType, Entry, EntryType, confchange
+from ..config import limits
+from ..raft import ConfChangeSingle, ConfChangeV2, Entry, EntryType, confchange
+from ..storage.members import steps_of
 from ..transport import errors, requests
 from ..transport.codec import CodecError, pack, unpack
 from ..transport.requests import is_u64
@@ -29,6 +35,8 @@ MARKER = "check"
 """A leader asks all members to claim the hash of their history at this entry."""
 CLAIM = "claim"
 """A member claims the hash it had there."""
+FORCE = "force"
+"""All other members are gone for good, and this one goes on alone."""
 
 NOBODY = 0
 """In place of the member whose clients wait for an entry's results."""
@@ -59,19 +67,27 @@ def _fields(value: Any) -> tuple[Any, ...]:
     return value
 
 
+def member_change(payload: bytes, decoded: Iterable[Any]) -> ConfChangeV2:
+    """The configuration change that carries a payload of writes, with `decoded` as its requests."""
+    steps = [
+        ConfChangeSingle(*step)
+        for request in decoded
+        if request[0] == "member_change"
+        for step in steps_of(request[1])
+    ]
+    return ConfChangeV2(changes=steps, context=payload)
+
+
 def _check_change(entry: Entry) -> None:
     change = confchange.decode(entry.type, entry.data).as_v2()
-    if any(c.type != ConfChangeType.ConfChangeRemoveNode for c in change.changes):
-        member = unpack(change.context)
-        if type(member) is not tuple or list(map(type, member)) != [str, str]:
-            raise CodecError("a new member has a name and an endpoint")
-        try:
-            addresses.parse(member[1])
-        except (addresses.EndpointError, UnicodeError) as error:
-            raise CodecError(f"a new member's endpoint: {error}") from error
+    origin, *rest = _fields(unpack(change.context))
+    _check_writes(origin, rest, changes_members=True)
+    asked = member_change(change.context, chain.from_iterable(map(unpack, rest[1])))
+    if not asked.changes or change != asked:
+        raise CodecError("the steps of a change of members are not those of its requests")
 
 
-def _check_writes(origin: Any, rest: list[Any]) -> None:
+def _check_writes(origin: Any, rest: list[Any], *, changes_members: bool = False) -> None:
     if not is_u64(origin) or not 2 <= len(rest) <= 3 or not is_u64(rest[0]):
         raise CodecError("writes have a member, a number, bodies and stamps")
     bodies = _fields(rest[1])
@@ -84,6 +100,8 @@ def _check_writes(origin: Any, rest: list[Any]) -> None:
             refusal = requests.check_request(request, checks)
             if refusal is not None:
                 raise CodecError(refusal.text)
+            if request[0] == "member_change" and not changes_members:
+                raise CodecError("members change with the raft configuration only")
     if len(rest) == 3 and not (
         len(_fields(rest[2])) == len(bodies) and all(map(_is_stamp, rest[2]))
     ):

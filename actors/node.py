@@ -7,31 +7,37 @@ answered in time gets a typed error that tells whether it may have happened.
 
 import math
 import struct
-from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..config import limits
 from ..transport import errors, requests
-from ..transport.codec import CodecError, pack, unpack_header, unpack_requests
+from ..transport.codec import CodecError, pack, unpack_requests
 from ..transport.errors import WireError
+from ..transport.introductions import member_id
 from ..transport.watches import KIND_WATCH, PUSH_ID
-from . import channels, questions
+from . import changes, channels, questions, writes
 from .actor import Actor
-from .asked import Asked, Batch, take_late, whole_stamp, with_refused
+from .asked import Asked, fields_of, opening, take_late, with_refused
+from .changes import ChangeSettings, MemberChanges, facts, steps_of
 from .client_limits import client_limits
 from .entries import PUBLISH
 from .questions import Question, Questions
 from .traffic import Traffic
+from .transfers import Transfers
 from .watches.hub import WatchHub
+from .windows import Windows
+from .writes import Writes
 
 READ_INDEX_RETRY_S = 0.5
 """How long a ReadIndex may take before it is asked again, with a fresh context (etcd E/read)."""
 
-BODIES_MAX = limits.BODY_REQUESTS_MAX // 2
-"""Messages whose writes share one entry."""
-
 _TOO_MANY_REFUSED = f"more than {limits.REFUSED_MAX} requests of this message are not valid"
+
+FROM_PEER = b"peer"
+"""In place of a client whose message another node has forwarded."""
+NOT_FOR_LEARNERS = {requests.KIND_WRITE, requests.KIND_READ, requests.KIND_INSPECT, KIND_WATCH}
+"""What only members that vote answer (etcd: isRPCSupportedForLearner)."""
 
 _context = struct.Struct("<QQ").pack
 
@@ -52,6 +58,8 @@ class NodeSettings(NamedTuple):
     lease_ttl_min_s: int = 2
     client_requests_per_s: int = 0
     client_keys_per_s: int = 0
+    election_s: float = 1.0
+    strict_reconfig_check: bool = True
 
 
 class Node(Actor):
@@ -70,10 +78,15 @@ class Node(Actor):
         self._term = self._leader = 0
         self._role = "follower"
         self._members: tuple[Any, ...] = ()
+        self._learner = False
         self._next_id = settings.id_seed << 32
-        self._held: deque[Asked] = deque()  # writes not proposed yet
-        self._pending_bytes = 0
-        self._batches: dict[int, Batch] = {}  # proposed, by batch id
+        doors = writes.Doors(
+            self._new_id, lambda message: self.emit("propc", message), self._reply, self._fail
+        )
+        self._writes = Writes(settings.member_id, doors)
+        self._changes = self._make_changes()
+        self._transfers = Transfers(self._transfer, self._reply, self._fail)
+        self._hand_over_until = 0.0
         self._reads: list[Asked] = []  # linearizable reads that wait for a context
         self._read_context = b""
         self._read_asked_at = 0.0
@@ -81,10 +94,9 @@ class Node(Actor):
         self._executing: dict[int, Asked] = {}  # reads that wait for the applier
         self._pending_reads = 0
         self._pending_read_bytes = 0
-        self._windows: dict[bytes, list[int]] = {}  # client -> [bytes sent, bytes received]
+        self._windows = Windows()
         self._questions = Questions()
         self._publish_at = 0.0
-        self._proposed_at = 0.0
         self._propose_at = 0.0  # not before: raft has just refused a batch
         self._stopping = False
         self.requests = 0
@@ -107,6 +119,30 @@ class Node(Actor):
             lambda asked, results: self._reply(asked, pack(results)),
         )
 
+    def _make_changes(self) -> MemberChanges:
+        settings = self._settings
+        change_settings = ChangeSettings(
+            settings.member_id,
+            limits.HEALTHY_ELECTIONS * settings.election_s,
+            settings.election_s,
+            settings.strict_reconfig_check,
+        )
+        doors = changes.Doors(
+            ask=lambda: self._ask_actors(Asked(b"", 0, "", b"", {}, math.inf), questions.FACTS),
+            propose=lambda asked, decoded: self._writes.change_members(asked, steps_of(decoded)),
+            again=self._propose_again,
+            transfer=self._transfer,
+            forward=lambda message: self.emit("forwardc", message),
+            fail=self._fail_change,
+            refuse=self._refuse_changes,
+            finish=self._finish_forwarded,
+            new_id=self._new_id,
+        )
+        return MemberChanges(change_settings, doors)
+
+    def _transfer(self, target: int) -> None:
+        self.emit("transferc", target)
+
     def _new_id(self) -> int:
         self._next_id += 1
         return self._next_id
@@ -120,11 +156,11 @@ class Node(Actor):
             return
         client, header, body = message
         try:
-            version, message_id, *fields = self._opening(header)
+            version, message_id, *fields = opening(header)
             if version != requests.PROTOCOL_VERSION:
                 self._fail(Asked(client, message_id, "", b"", {}, 0.0), errors.UNSUPPORTED_VERSION)
                 return
-            kind, timeout_ms, received, stamp = self._fields(*fields)
+            kind, timeout_ms, received, stamp = fields_of(*fields)
         except (CodecError, TypeError, ValueError):
             self.dropped += 1  # nothing in it can be trusted, not even whom to answer
             return
@@ -136,33 +172,14 @@ class Node(Actor):
             self._fail(asked, errors.STOPPED)
         elif take is None:
             self._fail(asked, errors.UNKNOWN_KIND)
-        elif not self._window_open(client, received):
+        elif self._learner and kind in NOT_FOR_LEARNERS:
+            self._fail(asked, errors.NOT_FOR_LEARNER)
+        elif not self._windows.admits(client, received):
             self._fail(asked, errors.TOO_MANY_REQUESTS)
         elif len(body) > limits.BODY_BYTES_MAX:
             self._fail(asked, errors.REQUEST_TOO_LARGE)
         else:
             self._take(asked, take)
-
-    @staticmethod
-    def _opening(header: bytes) -> tuple[Any, ...]:
-        """The header, of which every version has the first two fields."""
-        fields = unpack_header(header)
-        if type(fields) is not tuple or not all(map(requests.is_u64, fields[:2])):
-            raise CodecError("not a request header")
-        return fields
-
-    @staticmethod
-    def _fields(kind: Any, *rest: Any) -> tuple[Any, int, int, Any]:
-        """What follows in this version."""
-        if not all(map(requests.is_u64, rest)):
-            raise CodecError("not a request header")
-        if len(rest) <= 2:
-            timeout_ms, received = (*rest, 0, 0)[:2]
-            return kind, timeout_ms, received, None
-        timeout_ms, received, session, sequence, acknowledged_below = rest
-        if kind != requests.KIND_WRITE or not session or not acknowledged_below <= sequence:
-            raise CodecError("not a stamp of a write")
-        return kind, timeout_ms, received, rest[2:]
 
     def _take(self, asked: Asked, take: Callable[[Asked, Any], None]) -> None:
         try:
@@ -180,18 +197,6 @@ class Node(Actor):
                 self._fail(asked, errors.TOO_MANY_REQUESTS)
                 return
         take(asked, decoded)
-
-    def _window_open(self, client: bytes, received: int) -> bool:
-        """Whether the client has taken enough of its replies; `received` counts from its first
-        message here: ZeroMQ may have connected it anew without its knowledge."""
-        window = self._windows.get(client)
-        if window is None:
-            if len(self._windows) >= limits.CLIENTS_MAX:
-                del self._windows[next(iter(self._windows))]
-            self._windows[client] = [received, received]
-            return True
-        window[1] = max(window[1], min(received, window[0]))
-        return window[0] - window[1] < limits.REPLY_WINDOW_BYTES
 
     def _admit(self, asked: Asked, decoded: Any, checks: dict[str, requests.Check]) -> Asked | None:
         """The message without its bad requests; None when none is left (and it was answered).
@@ -223,27 +228,39 @@ class Node(Actor):
         if not good:
             self._reply(asked, pack([asked.refused[i] for i in range(len(decoded))]))
             return None
-        completed = checks is requests.WRITE_CHECKS and self._complete_lease_grants(good)
+        completed = checks is requests.WRITE_CHECKS and self._complete(good)
         return asked._replace(body=pack(good)) if asked.refused or completed else asked
 
-    def _complete_lease_grants(self, good: list[Any]) -> bool:
-        """Whether there were any."""
-        grants = [i for i, request in enumerate(good) if request[0] == "lease_grant"]
-        for i in grants:
-            ttl_min_s = self._settings.lease_ttl_min_s
-            good[i] = requests.complete_lease_grant(good[i], self._new_id, ttl_min_s)
-        return bool(grants)
+    def _complete(self, good: list[Any]) -> bool:
+        """Fill in what members must not choose differently; whether there was anything."""
+        found = [i for i, r in enumerate(good) if r[0] in ("lease_grant", "member_change")]
+        for i in found:
+            if good[i][0] == "lease_grant":
+                ttl_min_s = self._settings.lease_ttl_min_s
+                good[i] = requests.complete_lease_grant(good[i], self._new_id, ttl_min_s)
+            else:
+                good[i] = requests.complete_member_change(good[i], self._new_member_id)
+        return bool(found)
+
+    def _new_member_id(self, peers: tuple[str, ...]) -> int:
+        return member_id(peers, self._settings.cluster_id, self._new_id())
 
     # -- writes
 
     def _write(self, asked: Asked, decoded: Any) -> None:
-        if self._pending_bytes + asked.size > limits.PENDING_BYTES_MAX:
+        if self._writes.pending_bytes + asked.size > limits.PENDING_BYTES_MAX:
             self._fail(asked, errors.TOO_MANY_REQUESTS)
             return
         admitted = self._admit(asked, decoded, requests.WRITE_CHECKS)
-        if admitted is not None:
-            self._pending_bytes += admitted.size
-            self._held.append(admitted)
+        if admitted is None:
+            return
+        self._writes.pending_bytes += admitted.size
+        if b"member_change" in admitted.body:
+            decoded = unpack_requests(admitted.body)
+            if requests.changes_members(decoded):
+                self._changes.take(admitted, decoded, self.now)
+                return
+        self._writes.hold(admitted)
 
     def flush(self) -> None:
         """Propose what is held, and ask for an index for the reads that wait."""
@@ -252,54 +269,80 @@ class Node(Actor):
             self.wake_at = self._watches.wake_at
         if not self._leader:
             return  # etcd's nil propc: held until there is a leader or the deadline has come
-        if self._held and self.now >= self._propose_at:
-            if self._better_together():
-                at = self._proposed_at + limits.PROPOSAL_HOLD_S
+        if self._writes.held and self.now >= self._propose_at:
+            at = self._writes.hold_until(self.now)
+            if at > self.now:
                 self.wake_at = at if self.wake_at is None else min(at, self.wake_at)
             else:
-                self._propose_held()
+                self._writes.propose(self.now)
         if self._reads and not self._confirming:
             self._ask_read_index()
 
-    def _better_together(self) -> bool:
-        """Whether what is held waits for more: a little, while an entry is under way."""
-        return (
-            bool(self._batches)
-            and self.now < self._proposed_at + limits.PROPOSAL_HOLD_S
-            and sum(asked.size for asked in self._held) < limits.PROPOSAL_HOLD_BYTES
-        )
-
-    def _propose_held(self) -> None:
-        self._proposed_at = self.now
-        while self._held:
-            self._propose()
-
-    def _propose(self) -> None:
-        asked: list[Asked] = []
-        size, stamped = 0, False
-        # Every member decodes the entry's array of messages: it must stay within codec.unpack's
-        # bound, however many small messages piled up while there was no leader.
-        while self._held and size < limits.ENTRY_BYTES_TARGET and len(asked) < BODIES_MAX:
-            one = self._held.popleft()
-            asked.append(one)
-            size += one.size
-            stamped = stamped or one.stamp is not None
-        batch_id = self._new_id()
-        self._batches[batch_id] = Batch(asked, size, self._term)
-        payload: tuple[Any, ...] = (self._settings.member_id, batch_id, [a.body for a in asked])
-        if stamped:
-            payload = (*payload, [whole_stamp(a) for a in asked])
-        self.emit("propc", (batch_id, pack(payload)))
-
     def on_dropc(self, batch_id: int) -> None:
-        """Raft refused the batch, for want of a leader or of room: it was not applied, so it may
-        be proposed again."""
-        batch = self._batches.pop(batch_id, None)
-        if batch is None:
-            self._publish_at = 0.0
-        else:
-            self._held.extendleft(reversed(batch.asked))
+        """Raft refused a batch, for want of a leader or of room."""
+        if self._changes.on_drop(batch_id):
+            return
+        if self._writes.on_drop(batch_id):
             self._propose_at = self.now + self.timer_s
+        else:
+            self._publish_at = 0.0
+
+    # -- changes of the members
+
+    def _propose_again(self, batch_id: int, decoded: Any) -> bool:
+        return self._writes.change_again(batch_id, steps_of(decoded))
+
+    def _fail_change(self, asked: Asked, error: WireError) -> None:
+        self._writes.release(asked)
+        self._fail(asked, error)
+
+    def _refuse_changes(
+        self, asked: Asked, decoded: Any, refused: dict[int, WireError]
+    ) -> tuple[Asked, Any] | None:
+        """Positions are those in `decoded`, where what was refused before is missing."""
+        self._writes.release(asked)
+        positions = [i for i in range(len(decoded) + len(asked.refused)) if i not in asked.refused]
+        asked.refused.update({positions[i]: error for i, error in refused.items()})
+        good = [request for i, request in enumerate(decoded) if i not in refused]
+        if not good:
+            self._reply(asked, pack([asked.refused[i] for i in sorted(asked.refused)]))
+            return None
+        left = asked._replace(body=pack(good))
+        if left.client:
+            self._writes.pending_bytes += left.size
+        return left, tuple(good)
+
+    def _finish_forwarded(self, asked: Asked, body: bytes) -> None:
+        self._writes.release(asked)
+        results = asked.refused and asked.stamp is None
+        self._reply(asked, with_refused(asked, body) if results else body)
+
+    def on_forwardedc(self, message: Any) -> None:
+        """("asked", peer, question, kind, timeout_ms, stamp, body) from another node's client;
+        ("answered", question, body) or ("refused", question, the leader is of an older version)."""
+        if message[0] == "answered":
+            self._changes.on_answer(*message[1:])
+        elif message[0] == "refused":
+            self._changes.on_refusal(*message[1:])
+        else:
+            self._take_forwarded(*message[1:])
+
+    def _take_forwarded(self, peer: int, question: int, *about: Any) -> None:
+        kind, timeout_ms, stamp, body = about
+        header = (kind, timeout_ms, 0, *(stamp or ()))
+        try:
+            kind, timeout_ms, _, stamp = fields_of(*header)
+        except (CodecError, TypeError, ValueError):
+            self.dropped += 1
+            return
+        deadline = self.now + min(timeout_ms / 1000, self._settings.request_timeout_s)
+        asked = Asked(FROM_PEER, 0, kind, body, {}, deadline, stamp, self.now, (peer, question))
+        if kind != requests.KIND_WRITE:
+            self._fail(asked, errors.UNKNOWN_KIND)
+        elif self._stopping:
+            self._fail(asked, errors.STOPPED)
+        else:
+            self._take(asked, self._write)
 
     # -- reads
 
@@ -387,48 +430,32 @@ class Node(Actor):
                 self._on_answer(read_id, body)
             return
         _, batch_id, results = message
-        batch = self._batches.pop(batch_id, None)
-        if batch is None:
-            return  # it was answered already, when its time was up
-        self._pending_bytes -= batch.size
-        for asked, body in zip(batch.asked, results, strict=False):
-            mixed = asked.refused and asked.stamp is None  # a stamp has brought them along
-            self._reply(asked, with_refused(asked, body) if mixed else body)
+        self._writes.on_results(batch_id, results)
+        self._changes.on_done(batch_id, self.now)
 
     def _on_answer(self, read_id: int, body: bytes) -> None:
         asked = self._executing.pop(read_id, None)
         if asked is None:
             return  # likewise
         self._read_ended(asked)
-        if self._overflows(asked, body):
+        if self._windows.overflows(asked.client, body):
             self._fail(asked, errors.TOO_MANY_REQUESTS)
         else:
             self._reply(asked, with_refused(asked, body) if asked.refused else body)
 
     def on_termc(self, term: int) -> None:
-        """A leader's first entry of this term was applied, and so was all of earlier terms that
-        will be. What was proposed before and is not answered was lost with the earlier leader, or
-        is still on its way to be proposed by someone: that is not known."""
-        for batch_id, batch in list(self._batches.items()):
-            if batch.term < term:
-                self._pending_bytes -= self._batches.pop(batch_id).size
-                for asked in batch.asked:
-                    self._fail(asked, errors.LEADER_FAILED)
-
-    def _overflows(self, asked: Asked, body: bytes) -> bool:
-        """Whether a client that has left replies unread would get more than its window. (It was
-        open when the read came; what the reads before this one would bring was not known.)"""
-        sent, received = self._windows.get(asked.client, (0, 0))
-        return sent > received and sent - received + len(body) > limits.REPLY_WINDOW_BYTES
+        """A leader's first entry of this term was applied."""
+        self._writes.on_term(term)
 
     def _reply(self, asked: Asked, body: bytes) -> None:
         if not asked.client:
             return
+        if asked.peer is not None:
+            self.emit("forwardc", ("answer", *asked.peer, body))
+            return
         settings = self._settings
         header = (1, asked.message_id, settings.cluster_id, settings.member_id)
-        window = self._windows.get(asked.client)
-        if window is not None:
-            window[0] += len(body)
+        self._windows.count(asked.client, len(body))
         if asked.message_id != PUSH_ID:
             self._traffic.answered(asked, self.now)
         self._log.debug("client rpc", kind=asked.kind, message=asked.message_id, reply=len(body))
@@ -443,17 +470,23 @@ class Node(Actor):
 
     def on_statec(self, message: Any) -> None:
         """What the state database holds at start."""
-        self.on_membersc(message[3])
+        self.on_membersc((message[3], message[5]))
 
-    def on_membersc(self, members: Any) -> None:
-        """The members have changed."""
-        self._members = members
+    def on_membersc(self, message: Any) -> None:
+        """(members, removed members): they have changed."""
+        self._members, _ = message
+        self._changes.members = self._members
+        mine = self._settings.member_id
+        self._learner = any(m[4] for m in self._members if m[0] == mine)
 
     def on_softstatec(self, message: Any) -> None:
         """(term, leader, role)."""
         leader_before = self._leader
         self._term, self._leader, self._role = message
+        self._writes.term = self._term
         self._propose_at = 0.0
+        self._changes.on_soft_state(self._leader, self._role, self.now)
+        self._transfers.settle(self._leader, self.now)
         self._traffic.leader_changes += self._leader not in (0, leader_before)
         if self._leader != leader_before and self._confirming:
             # The old leader may never answer; the new one needs its own context.
@@ -478,27 +511,12 @@ class Node(Actor):
         """Answer what has waited too long; ask again for a read index that does not come."""
         self._publish_if_needed()
         self._watches.on_timer(self.now, self._leader)
-        self._expire_held()
-        self._expire_batches()
+        self._writes.expire(self.now)
         self._expire_reads()
+        self._changes.on_timer(self.now)
+        self._transfers.settle(self._leader, self.now)
         for asked in self._questions.take_late(self.now):
             self._fail(asked, errors.READ_TIMEOUT)
-
-    def _expire_held(self) -> None:
-        self._refuse_held(self.now, errors.NO_LEADER)
-
-    def _refuse_held(self, until: float, error: WireError) -> None:
-        """Those whose deadline is by then were not proposed, and will not be."""
-        for asked in take_late(self._held, until):
-            self._pending_bytes -= asked.size
-            self._fail(asked, error)
-
-    def _expire_batches(self) -> None:
-        for batch_id, batch in list(self._batches.items()):
-            for asked in batch.take_late(self.now):
-                self._fail(asked, errors.TIMEOUT)
-            if not any(asked.client for asked in batch.asked):
-                self._pending_bytes -= self._batches.pop(batch_id).size
 
     def _expire_reads(self) -> None:
         for read_id in [i for i, a in self._executing.items() if a.deadline <= self.now]:
@@ -516,28 +534,43 @@ class Node(Actor):
     def stop(self) -> None:
         """Refuse what comes from now on, and what was not proposed; what is under way may still be
         answered."""
+        if not self._stopping and self._role == "leader":
+            self._transfer(0)  # nobody has to find out by waiting that this leader is gone
+            self._hand_over_until = self.now + self._settings.election_s
         self._stopping = True
-        self._refuse_held(math.inf, errors.STOPPED)
+        self._writes.refuse_held(math.inf, errors.STOPPED)
 
     @property
     def idle(self) -> bool:
-        """Whether every client has its answer."""
-        return not (self._batches or self._reads or self._confirming or self._executing)
+        """Whether every client has its answer, and another member leads."""
+        under_way = self._reads or self._confirming or self._executing
+        leads = self._role == "leader" and self.now < self._hand_over_until
+        return self._writes.idle and not (under_way or leads or self._changes.busy)
 
     # -- maintenance
 
     def _maintenance(self, asked: Asked, decoded: Any) -> None:
-        if questions.are_for_actors(decoded):
-            number = self._new_id()
-            self._questions.begin(number, asked, decoded)
-            self.emit("statusc", number)
+        if decoded[0][:1] == ("move_leader",):
+            self._transfers.take(asked, decoded[0], self._members, leads=self._role == "leader")
+            self._transfers.settle(self._leader, self.now)
+        elif questions.are_for_actors(decoded):
+            self._ask_actors(asked, decoded)
         else:
             self._answer(Question(asked, decoded, {}))
+
+    def _ask_actors(self, asked: Asked, decoded: Any) -> None:
+        number = self._new_id()
+        self._questions.begin(number, asked, decoded)
+        self.emit("statusc", number)
 
     def on_statusrc(self, message: Any) -> None:
         """(question, actor, {name: value}, what it has measured): reply when all have answered."""
         question = self._questions.take(message)
-        if question is not None:
+        if question is None:
+            return
+        if question.requests is questions.FACTS:
+            self._changes.on_facts(facts(question.status), self.now)
+        else:
             self._answer(question)
 
     def _answer(self, question: Question) -> None:
@@ -554,8 +587,8 @@ class Node(Actor):
             "term": self._term,
             "requests": self.requests,
             "client_frames_dropped": self.dropped,
-            "pending_writes": len(self._held) + len(self._batches),
-            "pending_bytes": self._pending_bytes,
+            "pending_writes": self._writes.pending,
+            "pending_bytes": self._writes.pending_bytes,
             "pending_reads": self._pending_reads,
             "pending_read_bytes": self._pending_read_bytes,
         }

@@ -11,6 +11,8 @@ from . import channels
 from .asked import Asked
 
 STATUS, METRICS, MEMBER_LIST = ("status",), ("metrics",), ("member_list",)
+FACTS = ("facts",)
+"""What the node itself wants to know of the actors, in place of a client's requests."""
 _ACTORS = len(channels.CHANNELS["statusc"].consumers)
 
 
@@ -21,6 +23,14 @@ class Question(NamedTuple):
     requests: Any
     answers: dict[str, tuple[dict[str, Any], dict[str, Any]]]
     """actor -> (status, what it has measured)"""
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """What the actors say of themselves."""
+        merged: dict[str, Any] = {}
+        for values, _ in self.answers.values():
+            merged |= values
+        return merged
 
 
 class Questions:
@@ -57,9 +67,7 @@ def answer(
     question: Question, own: dict[str, Any], measured: dict[str, Any], members: Any
 ) -> bytes:
     """The packed results; `own` and `measured` are the node's part."""
-    status = dict(own)
-    for values, _ in question.answers.values():
-        status |= values
+    status = own | question.status
     actors = {channels.NODE: measured}
     actors |= {actor: values for actor, (_, values) in question.answers.items()}
     results: list[Any] = []
@@ -71,5 +79,5 @@ def answer(
         elif request == MEMBER_LIST:
             results.append((0, [m[:5] for m in members]))
         else:
-            results.append(errors.malformed("expected status, metrics or member_list"))
+            results.append(errors.malformed("expected status, metrics, member_list or move_leader"))
     return pack(results)

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 from ..config import limits
 from ..raft import (
-    Config,
+    ConfChangeSingle,
+    ConfChangeType,
+    ConfChangeV2,
     Entry,
     EntryType,
     HardState,
@@ -39,9 +41,11 @@ from ..transport.raft_messages import (
 )
 from . import channels
 from .actor import Actor, Impossible
+from .core_config import CoreSettings, check_envelope, raft_config, successor
 from .entries import check_forwarded
 from .log_tail import LogTail
 from .peer_memory import Life, PeerMemory, refusal
+from .reconfiguration import FORCED
 
 ROLES = {
     StateType.StateFollower: "follower",
@@ -55,21 +59,12 @@ ROLES = {
 # for with every message.
 TYPE_NAMES = {t: t.name for t in MessageType}
 APP, SNAP, HEARTBEAT = MessageType.MsgApp, MessageType.MsgSnap, MessageType.MsgHeartbeat
-PROP, READ_INDEX = MessageType.MsgProp, MessageType.MsgReadIndex
+PROP = MessageType.MsgProp
 STORAGE_APPEND, STORAGE_APPLY = MessageType.MsgStorageAppend, MessageType.MsgStorageApply
-TERMLESS = (PROP, READ_INDEX)
-"""What peers send without a term: what their clients asked."""
 
 
-class CoreSettings(NamedTuple):
-    """What the core needs to know of the configuration."""
-
-    member_id: int
-    heartbeat_s: float
-    election_ticks: int
-    bootstrap: tuple[tuple[int, str, str], ...]
-    """(id, name, peer endpoint) of every member, as configured: those of a new cluster."""
-    log_limits: limits.LogLimits = limits.LogLimits()
+def _changes(steps: Any) -> list[ConfChangeSingle]:
+    return [ConfChangeSingle(ConfChangeType(kind), member) for kind, member in steps]
 
 
 class _Append(NamedTuple):
@@ -134,7 +129,7 @@ class RaftCore(Actor):
 
     def on_statec(self, message: Any) -> None:
         """What the state database holds: (applied, applied_term, conf_state, members, (index, term)
-        of the snapshot that was installed last)."""
+        of the snapshot that was installed last, removed members)."""
         self._state = message
         self._try_start()
 
@@ -142,7 +137,7 @@ class RaftCore(Actor):
         if self._disk is None or self._state is None:
             return
         (term, vote, commit), start, raw = self._disk
-        applied, applied_term, conf_state, members, installed = self._state
+        applied, applied_term, conf_state, members, installed, *_ = self._state
         entries = [Entry(t, i, EntryType(k), d) for t, i, k, d in raw]
         last = entries[-1].index if entries else start[0]
         at = applied - start[0]  # position after the entry that the state ends with
@@ -171,7 +166,7 @@ class RaftCore(Actor):
         hard = HardState(term, vote, max(commit, min(applied, last)))
         self._commit = hard.commit
         self._tail = LogTail(hard, conf_state_from_tuple(conf_state), start, entries)
-        self._node = RawNode(self._config(applied))
+        self._node = RawNode(raft_config(self._settings, self._tail, applied, self._rand))
         if last == 0 and self._settings.bootstrap:
             self._bootstrap()
         self._next_tick = self.now + self._settings.heartbeat_s
@@ -193,27 +188,6 @@ class RaftCore(Actor):
                 log=logged, configured=configured,
             )  # fmt: skip
 
-    def _config(self, applied: int) -> Config:
-        settings = self._settings
-        return Config(
-            id=settings.member_id,
-            election_tick=settings.election_ticks,
-            heartbeat_tick=1,
-            storage=self._tail,
-            applied=applied,
-            async_storage_writes=True,
-            max_size_per_msg=limits.MSG_APP_BYTES_MAX,
-            max_committed_size_per_ready=limits.COMMITTED_BYTES_PER_READY,
-            max_uncommitted_entries_size=limits.UNCOMMITTED_BYTES_MAX,
-            max_inflight_msgs=limits.INFLIGHT_MESSAGES_MAX,
-            max_inflight_bytes=limits.INFLIGHT_BYTES_MAX,
-            check_quorum=True,
-            pre_vote=True,
-            step_down_on_removal=True,
-            commits_on_request=True,
-            rand=self._rand,
-        )
-
     def _bootstrap(self) -> None:
         node, members = self._running, self._settings.bootstrap
         node.bootstrap([Peer(m, codec.pack((name, peer))) for m, name, peer in members])
@@ -231,16 +205,32 @@ class RaftCore(Actor):
     # -- what comes in
 
     def on_propc(self, message: Any) -> None:
-        """(batch_id, payload): propose one entry."""
-        batch_id, payload = message
+        """(batch_id, payload): propose one entry; or (batch_id, payload, [(type, member), …]): one
+        that changes the configuration in these steps."""
+        batch_id, payload, *steps = message
         self._asked_here_at = self.now
         if self._node is None:
             self.emit("dropc", batch_id)
             return
         try:
-            self._node.propose(payload)
+            if steps:
+                self._node.propose_conf_change(
+                    ConfChangeV2(changes=_changes(steps[0]), context=payload)
+                )
+            else:
+                self._node.propose(payload)
         except ProposalDropped:
             self.emit("dropc", batch_id)
+
+    def on_transferc(self, target: int) -> None:
+        """Hand leadership over to that member; 0: to whoever is nearest to this one's log."""
+        if self._node is None or self._soft[2] != "leader":
+            return
+        target = target or successor(self._running.status())
+        if target:
+            self._log.info("leadership is handed over", to=target)
+            self._send_held()
+            self._node.transfer_leadership(target)
 
     def on_proposec(self, payload: bytes) -> None:
         """Propose an entry of the member's own; the applier makes another when it gets lost."""
@@ -258,7 +248,7 @@ class RaftCore(Actor):
         for frame in frames:
             try:
                 m = decode_message(frame)
-                self._check_envelope(m, peer, snapshot)
+                check_envelope(m, (peer, self._settings.member_id), snapshot)
                 if m.type is PROP:
                     for entry in m.entries:
                         check_forwarded(entry)
@@ -267,24 +257,13 @@ class RaftCore(Actor):
                     # sends it again.
                     continue
                 self._node.step(m)
-                if not m.term:  # TERMLESS, as was checked
+                if not m.term:  # as was checked
                     self._asked.add(peer)
                 name = TYPE_NAMES[m.type]
                 self._log.debug("raft rpc", type=name, peer=peer, term=m.term, index=m.index)
             except (CodecError, RaftError) as error:
                 self.dropped += 1
                 self._log.debug("raft rpc dropped", peer=peer, error=str(error))
-
-    def _check_envelope(self, m: Message, peer: int, snapshot: str) -> None:
-        """What the link knows of a message must agree with it; raises CodecError."""
-        if m.from_ != peer or m.to != self._settings.member_id:
-            raise CodecError(f"message from {m.from_} to {m.to} on the link from {peer}")
-        # Term 0 marks what a core tells itself; of peers' messages only these two have no term.
-        if not m.term and m.type not in TERMLESS:
-            raise CodecError(f"{m.type.name} without a term")
-        named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
-        if named != snapshot or (m.type is SNAP and not snapshot):
-            raise CodecError(f"{m.type.name} names snapshot {named!r}, here is {snapshot!r}")
 
     def on_readindexc(self, context: bytes) -> None:
         """A fresh context: answered on readstatec, or never (then the node asks again)."""
@@ -308,13 +287,22 @@ class RaftCore(Actor):
             self._installed(upto)
 
     def on_confc(self, message: Any) -> None:
-        """(index, entry type, data): apply a committed configuration change."""
-        index, kind, data = message
-        change = confchange.decode(kind, data)
-        conf_state = self._running.apply_conf_change(change)
-        changes = [(c.type.name, c.node_id) for c in change.as_v2().changes]
-        answer = (index, conf_state_to_tuple(conf_state), changes, change.context)
-        self.emit("confstatec", answer)
+        """(index, entry type, data, steps to make instead of its own, or None): apply a committed
+        configuration change."""
+        index, kind, data, steps = message
+        # A leader that removes itself would keep the news of the commit for good; a member that is
+        # left alone with an uncommitted entry could never commit it.
+        self._send_held()
+        self.flush()
+        if steps and steps[0][0] == FORCED:
+            conf_state = self._running.force_configuration(steps[0][1])
+        else:
+            change = confchange.decode(kind, data).as_v2()
+            if steps is not None:
+                change.changes = _changes(steps)
+            conf_state = self._running.apply_conf_change(change)
+        self._log.info("configuration", index=index, state=conf_state_to_tuple(conf_state))
+        self.emit("confstatec", (index, conf_state_to_tuple(conf_state)))
         self._choose_spares = True
 
     def on_reportc(self, message: Any) -> None:
@@ -404,7 +392,11 @@ class RaftCore(Actor):
                 "log_entries": len(self._tail),
                 "log_bytes": self._tail.bytes,
                 "wal_stalled": self._stalled(),
+                "match": [],
             }
+            if self._soft[2] == "leader":
+                progress = self._node.status().progress
+                status["match"] = [(peer, pr.match) for peer, pr in progress.items()]
         self.emit("statusrc", (request_id, self.name, status, self.measured()))
 
     def _step_all(self, messages: list[Message]) -> None:

@@ -12,15 +12,24 @@ bytes wherever they are: here, in the kernel or in the peer.
 
 from typing import Any, NamedTuple
 
-from ..config import limits
+from ..config import addresses, limits
 from ..storage.snapshot_store import SnapshotStore
 from ..transport.codec import CodecError, pack, unpack, unpack_header
+from ..transport.introductions import (
+    PEER_VERSION,
+    Tell,
+    pack_ask,
+    pack_tell,
+    unpack_ask,
+    unpack_tell,
+)
+from ..transport.requests import is_u64
 from . import channels, snapshot_stream
 from .actor import Actor
 from .peer_memory import Life
+from .reconfiguration import REMOVED
 from .snapshot_stream import SnapshotReceiver, SnapshotSender
 
-PEER_VERSION = 2
 SMALL_BYTES = 4 * limits.KIB
 """Messages this small pass a full link: heartbeats probe whether the peer is back."""
 
@@ -31,6 +40,22 @@ REPORT_EVERY_S = 0.1
 HELLO_EVERY_S = 0.05
 """How often, at most, a member says hello to a peer that does not know of its present start."""
 
+LOST_S = 1.0
+"""Without a word for so long a peer does not count as connected."""
+ASK_EVERY_S = 1.0
+"""How often a peer is asked who the members are, while it has not said what it can read, or while
+nobody leads: who was removed meanwhile finds out so."""
+GUEST_S = 3.0
+"""How long the link to somebody who is no peer is kept."""
+GUEST = 0
+"""Its key among the links: no member has this id."""
+DISOWNED_MAX = 3
+"""How often the leader must say that this is no member: a new one may not know of it at once."""
+NOT_A_MEMBER = (
+    "member {:x} is not a member of this cluster: its leader does not know it. Add it with "
+    "`sampanctl member add` and start it with an empty data dir and initial_cluster_state "
+    '= "existing"'
+)
 SILENCE_S = 5.0
 """After so long without a word of a peer the log says so: time for a restart, not for a mistake."""
 
@@ -52,6 +77,8 @@ class TransportSettings(NamedTuple):
     """Random, new at every start: byte counts of an earlier life are recognised by it."""
     peers: tuple[tuple[int, str], ...]
     """(id, peer endpoint) from the configuration, until the log tells the members."""
+    advertise: str = ""
+    """This member's own peer endpoint, where those answer that have no link to it."""
 
 
 class Link:
@@ -71,6 +98,9 @@ class Link:
         self.received = 0  # bytes from there, by the peer's own count
         self.reported_at = 0.0
         self.heard_at = 0.0
+        self.heard_since = 0.0  # without a pause
+        self.format = 0  # what the peer's version can read, 0 while it has not told
+        self.asked_at = 0.0
 
 
 class Transport(Actor):
@@ -84,7 +114,12 @@ class Transport(Actor):
         self._snapshots = snapshots
         self._log = log
         self._links: dict[int, Link] = {}
+        self._members: tuple[Any, ...] = ()
+        self._removed: tuple[Any, ...] = ()
+        self._guest = ""  # endpoint of somebody else who has asked, and is answered there
+        self._guest_until = 0.0
         self._leader = 0
+        self._disowned = 0  # how often leaders have said that this is no member
         self._log_end: tuple[int, int] | None = None
         self.counts = dict.fromkeys(
             ("sent", "received", "refused", "malformed", "strange", "overflow"), 0
@@ -101,12 +136,14 @@ class Transport(Actor):
 
     def on_statec(self, message: Any) -> None:
         """What the state database holds at start."""
-        self.on_membersc(message[3])
+        self.on_membersc((message[3], message[5]))
 
-    def on_membersc(self, members: Any) -> None:
-        """The members of the cluster, as the log has them."""
+    def on_membersc(self, message: Any) -> None:
+        """(members, removed members) of the cluster, as the log has them."""
+        members, self._removed = message
         if not members:
             return
+        self._members = members
         mine = self._settings.member_id
         self._set_links({m[0]: m[2][0] for m in members if m[0] != mine})
         for m in members:
@@ -138,7 +175,13 @@ class Transport(Actor):
         for peer, endpoint in wanted.items():
             if peer not in self._links:
                 self._links[peer] = Link(endpoint, self.now)
-        self.emit("linksc", wanted)
+        self._emit_links()
+
+    def _emit_links(self) -> None:
+        links = {peer: link.endpoint for peer, link in self._links.items()}
+        if self._guest:
+            links[GUEST] = self._guest
+        self.emit("linksc", links)
 
     def on_softstatec(self, message: Any) -> None:
         """(term, leader, role). Followers of one leader have nothing to say to each other."""
@@ -210,6 +253,8 @@ class Transport(Actor):
         link = self._links.get(peer)
         if version != PEER_VERSION:
             self._refuse(peer, f"it speaks version {version}, this node version {PEER_VERSION}")
+        elif kind in ("ask", "tell"):
+            self._introduce(kind, (peer, cluster_id, to), message[1:])
         elif cluster_id != s.cluster_id:
             ids = f"{cluster_id:x}, not {s.cluster_id:x}"
             self._refuse(peer, f"another cluster, {ids}: is `cluster` the same in every file?")
@@ -224,10 +269,7 @@ class Transport(Actor):
         elif link.refused[0] == epoch:
             self._refuse_rolled_back(peer)
         else:
-            link.heard_at = self.now
-            if link.silent:
-                link.silent = False
-                self._log.info("peer heard", peer=peer)
+            self._heard(peer, link)
             if kind == "hello":
                 if epoch != link.peer_epoch:
                     link.peer_epoch, link.met = epoch, 0
@@ -244,8 +286,17 @@ class Transport(Actor):
             link.acked = max(link.acked, min(received, link.sent))
             self._take(peer, kind, list(message[1:]))
 
+    def _heard(self, peer: int, link: Link) -> None:
+        if self.now - link.heard_at > LOST_S:
+            link.heard_since = self.now
+        link.heard_at = self.now
+        if link.silent:
+            link.silent = False
+            self._log.info("peer heard", peer=peer)
+
     def _meet(self, peer: int, link: Link, life: Life) -> None:
         link.peer_epoch = link.met = life.epoch
+        link.format, link.asked_at = 0, 0.0  # it has started again, perhaps as another version
         self._sender.lost(peer)
         self.emit("reportc", ("started", peer, life))
         self._transmit(peer, "raft", [])  # so that it meets this member, too
@@ -294,6 +345,8 @@ class Transport(Actor):
             self._take_snapshot(peer, frames)
         elif kind == "refuse" and frames:
             self._take_refusal(peer, frames[0])
+        elif kind in ("forward", "answer") and len(frames) == 2:
+            self._take_forwarded(peer, kind, *frames)
         else:
             self.counts["malformed"] += 1
 
@@ -309,6 +362,90 @@ class Transport(Actor):
             self.counts["refused"] += 1
             if _is_told(self.counts["refused"]):
                 self._log.warning("another data dir was refused under this member's id", peer=peer)
+
+    # -- introductions: who are the members, and what can they read
+
+    def _ask(self, peer: int, link: Link) -> None:
+        link.asked_at = self.now
+        self._transmit(peer, "ask", [pack_ask(self._settings.advertise)])
+
+    def _introduce(self, kind: str, sender: tuple[int, int, int], frames: list[bytes]) -> None:
+        if kind == "ask":
+            self._on_ask(sender[0], frames)
+        else:
+            self._on_tell(*sender, frames)
+
+    def _on_ask(self, peer: int, frames: list[bytes]) -> None:
+        """Tell whoever asks who the members are: over its link, or where it says it listens."""
+        try:
+            endpoint = unpack_ask(frames)
+        except CodecError:
+            self.counts["malformed"] += 1
+            return
+        told = [pack_tell(Tell(self._leader, self._members, self._removed))]
+        link = self._links.get(peer)
+        if link is not None and addresses.parse(link.endpoint) == addresses.parse(endpoint):
+            self._transmit(peer, "tell", told)
+            return
+        if endpoint != self._guest and self.now < self._guest_until:
+            return  # one guest at a time; whoever is not answered asks again
+        if endpoint != self._guest:
+            self._guest = endpoint
+            self._emit_links()
+        self._guest_until = self.now + GUEST_S
+        s = self._settings
+        header = (PEER_VERSION, s.cluster_id, s.member_id, peer, 0, s.epoch, 0, 0, 0, "tell")
+        self.emit("linkc", (GUEST, [pack(header), *told]))
+
+    def _on_tell(self, peer: int, cluster_id: int, to: int, frames: list[bytes]) -> None:
+        """A peer says who the members are. Who was removed did not always hear of it in time."""
+        try:
+            told = unpack_tell(frames)
+        except CodecError:
+            self.counts["malformed"] += 1
+            return
+        s = self._settings
+        if cluster_id != s.cluster_id or to != s.member_id:
+            return
+        if peer in self._links:
+            self._links[peer].format = told.format
+        if s.member_id in dict(told.removed):
+            self.emit("fatalc", REMOVED)
+        elif told.members and all(m[0] != s.member_id for m in told.members):
+            # A peer that is behind need not know of this member yet. Who leads does, shortly.
+            self._disowned += told.leader == peer
+            if self._disowned >= DISOWNED_MAX:
+                self.emit("fatalc", NOT_A_MEMBER.format(s.member_id))
+        else:
+            self._disowned = 0
+
+    # -- between nodes
+
+    def on_forwardc(self, message: Any) -> None:
+        """("ask", peer, question, (kind, timeout_ms, stamp), body) or
+        ("answer", peer, question, body): to another member's node."""
+        what, peer, question, *about, body = message
+        link = self._links.get(peer)
+        if what == "answer":
+            if link is not None:
+                self._transmit(peer, "answer", [pack((question,)), body])
+        elif link is None or not link.format:
+            self.emit("forwardedc", ("refused", question, link is not None))
+        else:
+            self._transmit(peer, "forward", [pack((question, *about[0])), body])
+
+    def _take_forwarded(self, peer: int, kind: str, frame: bytes, body: bytes) -> None:
+        try:
+            question, *about = unpack(frame, array_max=4)
+        except (CodecError, TypeError, ValueError):
+            self.counts["malformed"] += 1
+            return
+        if not is_u64(question) or len(about) != (3 if kind == "forward" else 0):
+            self.counts["malformed"] += 1
+        elif kind == "forward":
+            self.emit("forwardedc", ("asked", peer, question, *about, body))
+        else:
+            self.emit("forwardedc", ("answered", question, body))
 
     # -- snapshots
 
@@ -345,10 +482,16 @@ class Transport(Actor):
     # -- the rest
 
     def on_timer(self) -> None:
-        """Give up streams that do not move; tell of peers that are silent."""
+        """Give up streams that do not move; tell of silent peers; ask what is not known."""
         self._greet()
         self._sender.expire(self.now)
         self._receiver.expire(self.now)
+        if self._guest and self.now > self._guest_until:
+            self._guest = ""
+            self._emit_links()
+        for peer, link in self._links.items():
+            if (not link.format or not self._leader) and self.now - link.asked_at > ASK_EVERY_S:
+                self._ask(peer, link)
         for peer, link in self._links.items():
             if link.silent or self._leader not in (0, self._settings.member_id, peer):
                 continue
@@ -358,8 +501,17 @@ class Transport(Actor):
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
-        status = {f"peer_{name}": count for name, count in self.counts.items()}
+        status: dict[str, Any] = {f"peer_{name}": count for name, count in self.counts.items()}
         status["peers_heard"] = sum(
-            1 for link in self._links.values() if self.now - link.heard_at < 1.0
+            1 for link in self._links.values() if self.now - link.heard_at < LOST_S
         )
+        status["peers"] = [
+            (peer, self._heard_ms(link), link.format) for peer, link in self._links.items()
+        ]
         self.emit("statusrc", (request_id, self.name, status, self.measured()))
+
+    def _heard_ms(self, link: Link) -> int:
+        """For how long it was heard without a pause; -1 when it is not now."""
+        if not link.heard_at or self.now - link.heard_at > LOST_S:
+            return -1
+        return int(1000 * (self.now - link.heard_since))

@@ -46,6 +46,12 @@ def _is_host(text: str) -> bool:
     return True
 
 
+def plain(endpoint: str) -> str:
+    """`host:port` without a scheme. Raises EndpointError."""
+    host, port = parse(endpoint)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def tcp(endpoint: str) -> str:
     """The ZeroMQ form of a tcp endpoint."""
     host, port = parse(endpoint)

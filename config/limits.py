@@ -351,6 +351,18 @@ DRAIN_MESSAGES_MAX = 1_000
 DRAIN_BYTES_MAX = 16 * MIB
 """Messages an actor takes from its inbox before it acts on them, and bytes from the outside."""
 
+LEARNERS_MAX = 1
+"""Learners in a cluster at a time, as etcd: the leader sends each a whole copy."""
+REMOVED_MEMBERS_MAX = 1000
+"""Removed members that are remembered, so that they are told when they come back: 60 bytes each."""
+MEMBER_CHANGES_MAX = 16
+"""Changes of members in one request: all of five members and more can be replaced at once."""
+MEMBER_PEERS_MAX = 8
+"""Peer addresses of one member."""
+HEALTHY_ELECTIONS = 5
+"""Election timeouts for which a member must have been heard without a pause before others may be
+added or removed (etcd: 5 s, with elections of 1 s)."""
+
 assert WATCH_WINDOW_BYTES <= CLIENT_UNREAD_BYTES < REPLY_WINDOW_BYTES < CLIENTS_UNREAD_BYTES_MAX
 assert WATCH_WINDOW_MESSAGES < CLIENT_QUEUE_MESSAGES // 2
 assert REQUEST_BYTES_MAX < BODY_BYTES_MAX < CLIENT_FRAME_BYTES_MAX

@@ -223,11 +223,13 @@ class Builder:
             lease_ttl_min_s=config.lease_ttl_min_s,
             client_requests_per_s=config.client_requests_per_s,
             client_keys_per_s=config.client_keys_per_s,
+            election_s=config.election_ms / 1000,
         )
         return Node(settings, self._log)
 
     def _raft_core(self) -> Actor:
-        from ..actors.raft_core import CoreSettings, RaftCore
+        from ..actors.core_config import CoreSettings
+        from ..actors.raft_core import RaftCore
 
         config = self._config
         settings = CoreSettings(
@@ -311,5 +313,6 @@ class Builder:
             start=self._told.start,
             epoch=secrets.randbits(63),
             peers=tuple((m.id, m.peer) for m in self._config.members if m is not self._member),
+            advertise=self._member.peer,
         )
         return Transport(settings, SnapshotStore(self._data_dir / "snapshots"), self._log)

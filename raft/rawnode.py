@@ -195,6 +195,14 @@ class RawNode:
         kind = EntryType.EntryConfChange if v1 else EntryType.EntryConfChangeV2
         self._raft.step(Message(MessageType.MsgProp, entries=[Entry(type=kind, data=cc.marshal())]))
 
+    def force_configuration(self, voter: int) -> ConfState:
+        """Make `voter` the only member, whoever else there was, in place of a committed change:
+        for a cluster that has lost its majority for good. Gives the new configuration."""
+        r = self._raft
+        conf_state = ConfState(voters=[voter])
+        r.restore_config(conf_state, r.log.last_index())
+        return conf_state
+
     def apply_conf_change(self, cc: ConfChange | ConfChangeV2) -> ConfState:
         """Let a committed change take effect; to be called while its entry is applied.
 

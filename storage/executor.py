@@ -19,6 +19,7 @@ from ..transport.requests import (
 from .alarms import Alarms
 from .errors import StorageError
 from .leases import Leases
+from .members import Members
 from .mvcc import Result, Versions
 from .records import HEADER_SIZE, key_value, read_header
 from .sessions import Sessions
@@ -42,12 +43,15 @@ class Executor:
         leases: Leases,
         sessions: Sessions,
         alarms: Alarms,
+        *,
+        members: Members,
     ) -> None:
         self._versions = versions
         self._writer = writer
         self._leases = leases
         self._sessions = sessions
         self._alarms = alarms
+        self._members = members
         self._revision = 0  # of the request under way
         self._begin = 0  # how many events there were before it
 
@@ -78,6 +82,8 @@ class Executor:
             result = (0, versions.revision, self._alarms.disarm(*(*request[1:], 0, 0)[:2]))
         elif name == "compact":
             result = self._compact(request[1])
+        elif name == "member_change":
+            result = self._members.change(versions.revision, request[1])
         elif name == "session_open":
             result = (0, versions.revision, self._sessions.open(request[1]))
         else:

@@ -124,6 +124,15 @@ class Sessions:
                 self._end_oldest()
         return kept
 
+    def is_new(self, stamp: Stamp) -> bool:
+        """Whether `claim` would let the message be applied now."""
+        session = self._sessions.get(stamp.session)
+        return (
+            session is not None
+            and stamp.sequence >= session.floor
+            and stamp.sequence not in session.answers
+        )
+
     def repeated(self, stamp: Stamp, known: Kept) -> Kept:
         """What `claim` found, or when that had only been claimed by the same entry, its answer."""
         if known is not _PENDING:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from struct import Struct
-from typing import Any, cast
+from typing import Any
 from zlib import crc32
 
 from ..transport import errors
@@ -23,6 +23,7 @@ from .executor import Executor
 from .hashing import hash_sliced
 from .hot_keys import HotKeys
 from .leases import Leases
+from .members import Members
 from .mvcc import Result, Versions
 from .overlay import Overlay
 from .records import Event, chunk_body, encode_chunks, pack_key_value, pack_range
@@ -43,7 +44,6 @@ WAITING_BYTES_MAX = 1 << 25
 
 _APPLIED_KEY = keys.META + b"applied"
 _APPLIED = Struct(">QQQQI")  # index, term, revision, compact revision, history hash
-_CONFIGURATION_KEY = keys.META + b"configuration"
 _CHECK_KEY = keys.META + b"check"
 
 
@@ -63,8 +63,14 @@ class StateStore:
         self._writer = Writer(self._versions, self.leases)
         self.sessions = Sessions(self._overlay)
         self.alarms = Alarms(self._overlay)
+        self.members = Members(self._overlay)
         self._executor = Executor(
-            self._versions, self._writer, self.leases, self.sessions, self.alarms
+            self._versions,
+            self._writer,
+            self.leases,
+            self.sessions,
+            self.alarms,
+            members=self.members,
         )
         self._hot_keys = HotKeys()
         # What waits for a commit: bytes of records ever since the last one, and keys lately.
@@ -111,12 +117,6 @@ class StateStore:
         Commits."""
         self.commit()
         return self._history_hash
-
-    @property
-    def configuration(self) -> tuple[Any, Any] | None:
-        """(conf state, members) as last given to `apply_conf_state`, None before."""
-        raw = self._overlay.get(_CONFIGURATION_KEY)
-        return None if raw is None else cast("Any", unpack_local(raw))
 
     # -- applying ------------------------------------------------------------------------------
 
@@ -200,13 +200,20 @@ class StateStore:
         return self._executor.execute(request)
 
     def apply_conf_state(self, index: int, term: int, conf_state: Any, members: Any) -> None:
-        """Apply the raft entry `index`, a configuration change that led to `conf_state`.
+        """Apply the raft entry `index`, which led to this configuration and these members.
 
         Both are kept as they are, made of tuples, integers, str and bytes.
         """
         self._check_next(index, term)
         self._index, self._term = index, term
-        self._overlay.writes[_CONFIGURATION_KEY] = pack((conf_state, members))
+        self.members.conf_state, self.members.all = conf_state, members
+        self.members.save()
+
+    def keep_conf_state(self, conf_state: Any) -> None:
+        """What the entry that was applied last has made of the raft configuration, and what it has
+        made of the members, go with that entry to the disk."""
+        self.members.conf_state = conf_state
+        self.members.save()
 
     @property
     def check(self) -> Any:

@@ -65,6 +65,28 @@ LEASE_NOT_FOUND = _never(NOT_FOUND, "etcdserver: requested lease not found")
 LEASE_EXISTS = _never(FAILED_PRECONDITION, "etcdserver: lease already exists")
 LEASE_TTL_TOO_LARGE = _never(OUT_OF_RANGE, "etcdserver: too large lease TTL")
 MEMBER_NOT_FOUND = _never(NOT_FOUND, "etcdserver: member not found")
+MEMBER_EXISTS = _never(FAILED_PRECONDITION, "etcdserver: member ID already exist")
+PEER_URL_EXISTS = _never(FAILED_PRECONDITION, "etcdserver: Peer URLs already exists")
+MEMBERS_NOT_STARTED = _never(
+    FAILED_PRECONDITION,
+    "etcdserver: re-configuration failed due to not enough started members",
+)
+MEMBER_BAD_URLS = _never(INVALID_ARGUMENT, "etcdserver: given member URLs are invalid")
+MEMBER_NOT_LEARNER = _never(FAILED_PRECONDITION, "etcdserver: can only promote a learner member")
+LEARNER_NOT_READY = _never(
+    FAILED_PRECONDITION,
+    "etcdserver: can only promote a learner member which is in sync with leader",
+)
+TOO_MANY_LEARNERS = _never(FAILED_PRECONDITION, "etcdserver: too many learner members in cluster")
+UNHEALTHY = _never(UNAVAILABLE, "etcdserver: unhealthy cluster")
+MIXED_VERSIONS = _never(
+    FAILED_PRECONDITION,
+    "sampan: a member runs an older version, which cannot follow a change of members; upgrade all "
+    "of them first",
+)
+NOT_FOR_LEARNER = _never(FAILED_PRECONDITION, "etcdserver: rpc not supported for learner")
+NOT_LEADER = _never(FAILED_PRECONDITION, "etcdserver: not leader")
+BAD_TRANSFEREE = _never(FAILED_PRECONDITION, "etcdserver: bad leader transferee")
 TOO_MANY_REQUESTS = _never(RESOURCE_EXHAUSTED, "etcdserver: too many requests")
 NO_LEADER = _never(UNAVAILABLE, "etcdserver: no leader")
 STOPPED = _never(UNAVAILABLE, "etcdserver: server stopped")

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
+from ..config import addresses, limits
 from . import errors
 from .errors import WireError
 
@@ -272,6 +273,73 @@ def check_alarm_list(request: tuple[Any, ...]) -> WireError | None:
     return None if len(request) == 1 else errors.malformed("alarm_list takes nothing")
 
 
+def check_member_change(request: tuple[Any, ...]) -> WireError | None:
+    """`("member_change", (change, …))`: all of them take effect together, or none. A change is
+    `("add", member, (peer, …), learner, auto_promote)`, `("remove", member)`,
+    `("update", member, (peer, …))` or `("promote", member)`."""
+    if len(request) != 2 or type(request[1]) is not tuple:
+        return errors.malformed("member_change takes changes")
+    changes = request[1]
+    if not 1 <= len(changes) <= limits.MEMBER_CHANGES_MAX:
+        return errors.malformed(f"member_change takes 1 to {limits.MEMBER_CHANGES_MAX} changes")
+    for change in changes:
+        if type(change) is not tuple or not change or type(change[0]) is not str:
+            return errors.malformed("a change of members is an array that begins with its name")
+        shape = _MEMBER_CHANGES.get(change[0])
+        if shape is None or list(map(type, change[1:])) != shape or not is_u64(change[1]):
+            known = ", ".join(_MEMBER_CHANGES)
+            return errors.malformed(f"expected {known} with their arguments")
+        if not change[1] and change[0] != "add":
+            return errors.MEMBER_NOT_FOUND
+        if len(change) > 2 and not _are_peers(change[2]):
+            return errors.MEMBER_BAD_URLS
+    return None
+
+
+_MEMBER_CHANGES: dict[str, list[type]] = {
+    "add": [int, tuple, int, int],
+    "remove": [int],
+    "update": [int, tuple],
+    "promote": [int],
+}
+
+
+def _are_peers(peers: tuple[Any, ...]) -> bool:
+    if not 1 <= len(peers) <= limits.MEMBER_PEERS_MAX or len(set(peers)) < len(peers):
+        return False
+    return all(type(peer) is str and _is_peer(peer) for peer in peers)
+
+
+def _is_peer(address: str) -> bool:
+    if not address.isprintable() or any(sign in address for sign in "@?# "):
+        return False
+    try:
+        return addresses.parse(address)[1] != 0
+    except (addresses.EndpointError, UnicodeError):
+        return False
+
+
+def changes_members(decoded: tuple[Any, ...]) -> bool:
+    """Whether a checked message changes members: it then goes another way into the log."""
+    return any(request[0] == "member_change" for request in decoded)
+
+
+def complete_member_change(request: tuple[Any, ...], new_id: Callable[[Any], int]) -> Any:
+    """A checked change as it goes into the log: who is added has an id, and addresses have one
+    form."""
+    changes = []
+    for name, member, *rest in request[1]:
+        if rest:
+            rest[0] = tuple(map(addresses.plain, rest[0]))
+        changes.append((name, member or new_id(rest[0]), *rest))
+    return ("member_change", tuple(changes))
+
+
+def check_member_list(request: tuple[Any, ...]) -> WireError | None:
+    """`("member_list",)`."""
+    return None if len(request) == 1 else errors.malformed("member_list takes nothing")
+
+
 Check = Callable[[tuple[Any, ...]], WireError | None]
 TXN_CHECKS: dict[str, Check] = {"put": check_put, "delete": check_delete, "range": check_range}
 WRITE_CHECKS: dict[str, Check] = {
@@ -284,6 +352,7 @@ WRITE_CHECKS: dict[str, Check] = {
     "lease_revoke": check_lease,
     "lease_keep_alive": check_lease,
     "alarm_disarm": check_alarm_disarm,
+    "member_change": check_member_change,
 }
 INSPECT_CHECKS: dict[str, Check] = {"compacted": check_compact, "hash_kv": check_hash_kv}
 READ_CHECKS: dict[str, Check] = {
@@ -292,6 +361,7 @@ READ_CHECKS: dict[str, Check] = {
     "lease_time_to_live": check_lease_time_to_live,
     "lease_list": check_lease_list,
     "alarm_list": check_alarm_list,
+    "member_list": check_member_list,
 }
 
 

@@ -2,13 +2,16 @@
 
 import pytest
 from sampan.actors.actor import Impossible
-from sampan.actors.applier import REMOVED, Applier
+from sampan.actors.applier import STOP_AFTER_REMOVAL_S, Applier
 from sampan.actors.compactor import Periodic
 from sampan.actors.divergence import Divergence
+from sampan.actors.entries import FORCE, member_change
 from sampan.actors.quota import Quota
+from sampan.actors.reconfiguration import FORCED, REMOVED
 from sampan.actors.upkeep import Upkeep
 from sampan.config import limits
 from sampan.config.limits import LogLimits
+from sampan.raft import ConfChangeSingle, ConfChangeType, ConfChangeV2
 from sampan.storage import hashing, rocks
 from sampan.storage.errors import StorageError
 from sampan.storage.snapshot_store import SnapshotStore
@@ -19,7 +22,7 @@ from sampan.transport.codec import pack, unpack_local
 from .helpers import take, tick, turn
 
 ME, OTHER = 1, 2
-NORMAL, CHANGE = 0, 1
+NORMAL, CHANGE = 0, 2
 BOUNDS = LogLimits(entries_max=64, bytes_max=1 << 20)
 
 
@@ -216,36 +219,151 @@ def test_an_entry_that_was_lost_stops_the_node(applier):
         turn(applier, committed(entry(3)))
 
 
+ADD, REMOVE, UPDATE, LEARN = 0, 1, 2, 3
+ALONE = ((ME,), (), (), (), False)
+MINE = (ME, "n1", ("127.0.0.1:1",), (), False, 0)
+
+
+def new_member(index, member, name, peer):
+    """An entry of a new cluster."""
+    change = ConfChangeV2(
+        changes=[ConfChangeSingle(ConfChangeType.ConfChangeAddNode, member)],
+        context=pack((name, peer)),
+    )
+    return (1, index, CHANGE, change.marshal())
+
+
+def changing(index, *requests, batch_id=9, stamp=None, origin=ME):
+    """An entry that changes the members."""
+    stamps = () if stamp is None else ([stamp],)
+    payload = pack((origin, batch_id, [pack(requests)], *stamps))
+    return (1, index, CHANGE, member_change(payload, requests).marshal())
+
+
+def add(member, peer, learner=0, auto_promote=0):
+    return ("member_change", (("add", member, (peer,), learner, auto_promote),))
+
+
+def remove(member):
+    return ("member_change", (("remove", member),))
+
+
+def change(applier, entry, voters):
+    """Let it apply an entry; the steps that it asked the core for, and what came after."""
+    ((index, _, _, steps),) = turn(applier, committed(entry)).on("confc")
+    conf_state = (tuple(voters), (), (), (), False)
+    return steps, turn(applier, ("confstatec", (index, conf_state)))
+
+
 def test_a_configuration_change_waits_for_the_core(applier):
     """etcd's raftAdvancedC barrier: what comes after may depend on it."""
-    change = (1, 1, CHANGE, b"change")
-    out = turn(applier, committed(change, entry(2, [put(b"a")])))
-    assert out.on("confc") == [(1, CHANGE, b"change")]
+    first = new_member(1, ME, "n1", "127.0.0.1:1")
+    out = turn(applier, committed(first, entry(2, [put(b"a")])))
+    assert out.on("confc") == [(1, CHANGE, first[3], None)]
     assert out.on("advancec") == []
-    added = [("ConfChangeAddNode", 4)]
-    conf_state = ((1, 2, 4), (), (), (), False)
-    out = turn(applier, ("confstatec", (1, conf_state, added, pack(("n4", "127.0.0.1:4")))))
-    assert out.on("membersc") == [((4, "n4", ("127.0.0.1:4",), (), False, 0),)]
+    out = turn(applier, ("confstatec", (1, ALONE)))
+    assert out.on("membersc") == [((MINE,), ())]
     assert applied(applier) == [("applied", 2)]
     with pytest.raises(Impossible):
-        turn(applier, ("confstatec", (7, conf_state, added, b"")))
+        turn(applier, ("confstatec", (7, ALONE)))
 
 
-def test_its_own_removal_is_the_end(applier):
-    turn(applier, committed((1, 1, CHANGE, b"change")))
-    removed = [("ConfChangeRemoveNode", ME)]
-    out = turn(applier, ("confstatec", (1, ((2,), (), (), (), False), removed, b"")))
-    assert out.on("fatalc") == [REMOVED]
+def test_members_are_added_changed_and_removed(applier, open_applier):
+    change(applier, new_member(1, ME, "n1", "127.0.0.1:1"), [ME])
+    steps, out = change(applier, changing(2, add(7, "127.0.0.1:7", 1)), [ME])
+    assert steps == ((LEARN, 7),)
+    ((_, ((answer,),)),) = results(out, "write")
+    assert answer == (0, 1, (7,), (MINE[:5], (7, "", ("127.0.0.1:7",), (), True)))
+    steps, _ = change(applier, changing(3, ("member_change", (("promote", 7),))), [ME, 7])
+    assert steps == ((ADD, 7),)
+    update = ("member_change", (("update", 7, ("127.0.0.1:8",)),))
+    steps, out = change(applier, changing(4, update), [ME, 7])
+    assert steps == ((UPDATE, 7),)
+    assert out.on("membersc")[0][0][1] == (7, "", ("127.0.0.1:8",), (), False, 0)
+    steps, out = change(applier, changing(5, remove(7)), [ME])
+    assert steps == ((REMOVE, 7),)
+    assert out.on("membersc") == [((MINE,), ((7, ("127.0.0.1:8",)),))]
+    applier._state.commit()
+    applier._state.flush()
+    (told,) = take(open_applier()).on("statec")
+    assert (told[0], told[3], told[5]) == (5, (MINE,), ((7, ("127.0.0.1:8",)),))
+
+
+REFUSED = [
+    (add(ME, "127.0.0.1:9"), errors.MEMBER_EXISTS),
+    (add(6, "http://127.0.0.1:1"), errors.PEER_URL_EXISTS),
+    (add(8, "127.0.0.1:8"), errors.MEMBER_EXISTS),
+    (add(9, "127.0.0.1:9", 1), errors.TOO_MANY_LEARNERS),
+    (remove(9), errors.MEMBER_NOT_FOUND),
+    (("member_change", (("update", 9, ("127.0.0.1:9",)),)), errors.MEMBER_NOT_FOUND),
+    (("member_change", (("update", ME, ("127.0.0.1:7",)),)), errors.PEER_URL_EXISTS),
+    (("member_change", (("promote", 9),)), errors.MEMBER_NOT_FOUND),
+    (("member_change", (("promote", ME),)), errors.MEMBER_NOT_LEARNER),
+    (remove(ME), errors.MEMBERS_NOT_STARTED),
+    (("member_change", (("add", 9, ("127.0.0.1:9",), 0, 0), ("remove", 5))),
+     errors.MEMBER_NOT_FOUND),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_", "refusal"), REFUSED)
+def test_what_does_not_fit_is_refused_and_changes_nothing(applier, request_, refusal):
+    """A learner, 7, and one that was removed, 8."""
+    change(applier, new_member(1, ME, "n1", "127.0.0.1:1"), [ME])
+    change(applier, changing(2, add(7, "127.0.0.1:7", 1)), [ME])
+    change(applier, changing(3, add(8, "127.0.0.1:8")), [ME])
+    _, before = change(applier, changing(4, remove(8)), [ME])
+    steps, out = change(applier, changing(5, request_), [ME])
+    assert {member for _, member in steps} == {0}, "steps that do nothing"
+    assert results(out, "write") == [(9, [(tuple(refusal),)])]
+    assert out.on("membersc") == before.on("membersc")
+
+
+def test_a_change_that_comes_twice_happens_once(applier):
+    change(applier, new_member(1, ME, "n1", "127.0.0.1:1"), [ME])
+    out = turn(applier, committed(entry(2, [("session_open", 5)])))
+    ((_, ((opened,),)),) = results(out, "write")
+    stamp = (opened[2], 1, 1)
+    once = changing(3, add(7, "127.0.0.1:7"), stamp=stamp)
+    steps, first = change(applier, once, [ME, 7])
+    assert steps == ((ADD, 7),)
+    again = changing(4, add(8, "127.0.0.1:7"), stamp=stamp)
+    steps, second = change(applier, again, [ME, 7])
+    assert steps == ((0, 0),)
+    assert results(second, "write") == results(first, "write")
+
+
+def test_other_writes_of_the_message_are_applied_with_the_change(applier):
+    change(applier, new_member(1, ME, "n1", "127.0.0.1:1"), [ME])
+    _, out = change(applier, changing(2, put(b"a"), add(7, "127.0.0.1:7")), [ME, 7])
+    ((_, ((first, second),)),) = results(out, "write")
+    assert (first, second[2]) == ((0, 2), (7,))
+
+
+def test_its_own_removal_is_the_end_a_little_later(applier):
+    """Its answer, and the news of the commit, are on their way."""
+    change(applier, new_member(1, ME, "n1", "127.0.0.1:1"), [ME])
+    change(applier, new_member(2, OTHER, "n2", "127.0.0.1:2"), [ME, OTHER])
+    _, out = change(applier, changing(3, remove(ME)), [OTHER])
+    assert len(results(out, "write")) == 1
+    assert out.on("fatalc") == []
+    assert tick(applier, applier.now + 2 * STOP_AFTER_REMOVAL_S).on("fatalc") == [REMOVED]
+
+
+def test_all_others_may_be_dropped(applier):
+    change(applier, new_member(1, ME, "n1", "127.0.0.1:1"), [ME])
+    change(applier, new_member(2, OTHER, "n2", "127.0.0.1:2"), [ME, OTHER])
+    force = ConfChangeV2(context=pack((FORCE, ME)))
+    steps, out = change(applier, (1, 3, CHANGE, force.marshal()), [ME])
+    assert steps == ((FORCED, ME),)
+    assert out.on("membersc") == [((MINE,), ((OTHER, ("127.0.0.1:2",)),))]
 
 
 def test_an_announcement_changes_the_member(applier):
-    turn(applier, committed((1, 1, CHANGE, b"change")))
-    added = [("ConfChangeAddNode", OTHER)]
-    conf_state = ((1, 2), (), (), (), False)
-    turn(applier, ("confstatec", (1, conf_state, added, pack(("", "127.0.0.1:2")))))
+    change(applier, new_member(1, OTHER, "", "127.0.0.1:2"), [OTHER])
     published = (1, 2, NORMAL, pack(("publish", OTHER, "n2", ("127.0.0.1:9",), 77)))
     out = turn(applier, committed(published))
-    assert out.on("membersc") == [((OTHER, "n2", ("127.0.0.1:2",), ("127.0.0.1:9",), False, 77),)]
+    told = (OTHER, "n2", ("127.0.0.1:2",), ("127.0.0.1:9",), False, 77)
+    assert out.on("membersc") == [((told,), ())]
 
 
 def test_the_state_is_flushed_after_so_many_entries(applier):
@@ -386,11 +504,11 @@ def test_a_snapshot_is_made_after_a_flush(applier, tmp_path):
 
 def test_a_snapshot_is_not_made_between_apply_and_commit(applier):
     """The flush ends in the same turn in which a configuration change was applied."""
-    turn(applier, committed((1, 1, CHANGE, b"change")), ("snapshotc", None))
-    change = ("confstatec", (1, ((1,), (), (), (), False), [], b""))
-    turn(applier, change)
-    turn(applier, ("snapshotc", None), committed((1, 2, CHANGE, b"change")))
-    applier.handle("confstatec", (2, ((1,), (), (), (), False), [], b""))
+    first, second = new_member(1, ME, "n1", "127.0.0.1:1"), new_member(2, OTHER, "", "127.0.0.1:2")
+    turn(applier, committed(first), ("snapshotc", None))
+    turn(applier, ("confstatec", (1, ALONE)))
+    turn(applier, ("snapshotc", None), committed(second))
+    applier.handle("confstatec", (2, ALONE))
     out = flushed(applier)
     assert [index for _, index, _, _ in out.on("snapreadyc")] == [2]
 
@@ -419,7 +537,7 @@ def test_an_installed_snapshot_replaces_the_state(applier, tmp_path):
     out = turn(applier, asked, word)
     assert out.on("advancec") == [("installed", 49)]
     assert out.on("durablec") == [49]
-    assert out.on("membersc") == [members]
+    assert out.on("membersc") == [(members, ())]
     ((_, ((old, new),)),) = results(out, "read")
     assert (old[2], new[2]) == (0, 1)
     assert results(turn(applier, committed(entry(50, [put(b"a")], term=3)))) != []
@@ -445,7 +563,7 @@ def test_what_was_flushed_survives_and_the_rest_comes_again(open_applier):
     flushed(applier)
     turn(applier, committed(entry(2, [put(b"b")])))
     again = open_applier()
-    ((applied, term, _, _, _),) = take(again).on("statec")
+    ((applied, term, *_),) = take(again).on("statec")
     assert applied in (1, 2)
     assert term == 1
     turn(again, committed(*(entry(n, [put(b"c")]) for n in range(applied + 1, 4))))

@@ -7,7 +7,6 @@ from sampan.actors.applier import Applier
 from sampan.actors.entries import CLAIM, MARKER, PUBLISH, check_forwarded, own_entry
 from sampan.config.limits import LogLimits
 from sampan.raft import (
-    ConfChange,
     ConfChangeSingle,
     ConfChangeType,
     ConfChangeV2,
@@ -92,16 +91,20 @@ def changes(*changes, context=b""):
 ADD, REMOVE = ConfChangeType.ConfChangeAddNode, ConfChangeType.ConfChangeRemoveNode
 
 
+LEARN = ConfChangeType.ConfChangeAddLearnerNode
+REMOVAL = ("member_change", (("remove", 3),))
+REPLACE = ("member_change", (("remove", 3), ("add", 4, ("127.0.0.1:4",), 1, 0)))
+
+
+def changing(*requests):
+    return pack((2, 9, [pack(requests)], [None]))
+
+
 @pytest.mark.parametrize(
     "entry",
     [
-        changes((ADD, 4), context=pack(("n4", "127.0.0.1:4"))),
-        changes((REMOVE, 3)),
-        changes(),
-        Entry(
-            type=EntryType.EntryConfChange,
-            data=ConfChange(ADD, 4, pack(("n4", "127.0.0.1:4"))).marshal(),
-        ),
+        changes((REMOVE, 3), (LEARN, 4), context=changing(REPLACE)),
+        changes((REMOVE, 3), context=changing(("put", b"a", b""), REMOVAL)),
     ],
 )
 def test_changes_of_the_members_pass(entry):
@@ -135,9 +138,15 @@ def test_changes_of_the_members_pass(entry):
         normal((0, 0, ((("session_open", 1),),))),
         normal((0, 0, ((("lease_expire", 7, 1),),))),
         normal((-1, 9, (BODIES[0],))),
+        changes(),
         changes((ADD, 4)),
         changes((ADD, 4), context=pack("n4")),
-        changes((ADD, 4), context=pack(("n4", "nowhere"))),
+        changes((ADD, 4), context=pack(("n4", "127.0.0.1:4"))),
+        changes((REMOVE, 3), context=changing(REPLACE)),
+        changes((REMOVE, 3), context=changing(("put", b"a", b""))),
+        changes((REMOVE, 3), (ADD, 4), context=changing(REPLACE)),
+        changes(context=pack(("force", 2))),
+        normal((2, 9, ((REPLACE,),))),
         Entry(type=EntryType.EntryConfChangeV2, data=b"\xff"),
     ],
 )

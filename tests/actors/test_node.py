@@ -595,13 +595,13 @@ def test_a_stopping_node_refuses_and_becomes_idle(node):
 
 def test_it_announces_itself_until_the_log_has_it(node):
     mine = (1, "", ("127.0.0.1:2",), (), False, 0)
-    turn(node, ("membersc", (mine,)))
+    turn(node, ("membersc", ((mine,), ())))
     (first,) = tick(node, 101.0).on("propc")
     assert unpack(first[1]) == ("publish", 1, "n1", ("127.0.0.1:1",), 5)
     assert tick(node, 101.1).on("propc") == []
     turn(node, ("dropc", first[0]))
     assert len(tick(node, 101.2).on("propc")) == 1
-    turn(node, ("membersc", ((1, "n1", ("127.0.0.1:2",), ("127.0.0.1:1",), False, 5),)))
+    turn(node, ("membersc", (((1, "n1", ("127.0.0.1:2",), ("127.0.0.1:1",), False, 5),), ())))
     assert tick(node, 200.0).on("propc") == []
     assert take(node) == []
 
@@ -612,4 +612,4 @@ def test_writes_that_wait_when_it_stops_were_certainly_not_applied(node):
     node.stop()
     assert replies(take(node)) == [(b"c", 1, tuple(errors.STOPPED))]
     assert node.idle
-    assert node._pending_bytes == 0
+    assert node._writes.pending_bytes == 0

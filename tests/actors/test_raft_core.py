@@ -2,7 +2,8 @@
 
 import pytest
 from sampan.actors.actor import Impossible
-from sampan.actors.raft_core import CoreSettings, RaftCore
+from sampan.actors.core_config import CoreSettings
+from sampan.actors.raft_core import RaftCore
 from sampan.config.limits import ASKED_S, HOLD_S, SPARED_BYTES_MAX, LogLimits
 from sampan.raft import (
     ConfState,
@@ -57,7 +58,7 @@ def play(core, out, *, wal=True, applier=True):
             if channel == "readyc" and message[0] == "append" and wal:
                 answers.append(("advancec", ("durable", message[1])))
             elif channel == "applyc" and message[0] == "entries" and applier:
-                changes = [(i, k, d) for _, i, k, d in message[1] if k != NORMAL]
+                changes = [(i, k, d, None) for _, i, k, d in message[1] if k != NORMAL]
                 answers += [("confc", change) for change in changes]
                 answers.append(("advancec", ("applied", message[1][-1][1])))
         out = turn(core, *answers) if answers else Emitted()

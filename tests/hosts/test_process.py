@@ -2,10 +2,10 @@
 
 import pytest
 from sampan.actors import channels
-from sampan.actors.applier import NO_CONF_STATE
 from sampan.config.model import build, local_cluster
 from sampan.hosts import process
 from sampan.hosts.host import Fatal
+from sampan.storage.members import NO_CONF_STATE
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sampan.storage import hot_keys, records, state_store, writer
 from sampan.storage.errors import CorruptionError, StorageError
 from sampan.storage.keys import parse_chunk_key, parse_dead_key, parse_kept_key
+from sampan.storage.members import Members
 from sampan.storage.overlay import Overlay
 from sampan.storage.records import decode_chunk, key_value
 from sampan.storage.sessions import SESSIONS_MAX
@@ -43,7 +44,7 @@ def plain(result):
 def test_a_new_store_is_at_revision_1_and_empty(store):
     assert (store.revision, store.applied_index, store.applied_term) == (1, 0, 0)
     assert store.compact_revision == 0
-    assert store.configuration is None
+    assert (store.members.all, store.members.removed) == ((), ())
     assert plain(store.range(("range", b"a"))) == (0, 1, 0, False, ())
 
 
@@ -97,9 +98,9 @@ def test_the_configuration_comes_back(store):
     conf_state = ((1, 2), (), (), (), False)
     members = ((1, "one", (b"x",), ("tcp://a",), False, 9),)
     store.apply_conf_state(1, 1, conf_state, members)
-    assert store.configuration == (conf_state, members)
     store.commit()
-    assert store.configuration == (conf_state, members)
+    again = Members(store._overlay)
+    assert (again.conf_state, again.all, again.removed) == (conf_state, members, ())
     assert store.applied_index == 1
 
 
