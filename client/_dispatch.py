@@ -496,19 +496,22 @@ class Dispatcher:
         waiting = [call for call in calls if not call.future.done()]
         for call in waiting:
             if call.deadline <= now:
-                call.future.set_exception(self._timeout(lane, call, sent))
+                call.future.set_exception(self.timeout(lane, call.error, sent=sent))
         later = [call.deadline for call in waiting if call.deadline > now]
         return [min(later)] if later else []
 
-    def _timeout(self, lane: Lane, call: Call, sent: bool) -> errors.SampanError:
-        """What is known of a call at its deadline: of a write that was sent, nothing."""
+    def timeout(
+        self, lane: Lane, error: errors.SampanError | None = None, *, sent: bool
+    ) -> errors.SampanError:
+        """What is known of a call at its deadline: of a write that was sent, nothing. `error` is
+        what it met before."""
         if sent and lane.kind == KIND_WRITE:
-            if isinstance(call.error, errors.UnknownOutcomeError):
-                return call.error.copy()
+            if isinstance(error, errors.UnknownOutcomeError):
+                return error.copy()
             text = "sampan: no answer by the deadline; the write may or may not happen"
             return errors.RequestTimeoutError(wire.DEADLINE_EXCEEDED, text)
-        if call.error is not None:
-            return call.error.copy()
+        if error is not None:
+            return error.copy()
         if sent:
             text = "sampan: no answer by the deadline"
             return errors.ReadTimeoutError(wire.DEADLINE_EXCEEDED, text)

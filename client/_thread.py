@@ -2,6 +2,10 @@
 
 It has what a `Dispatcher` needs and nothing else. asyncio would do, but importing it takes longer
 than all the rest of a short command, and its futures cannot be waited for by threads.
+
+Calls may come from anywhere: from a signal handler that interrupts another call at any point, from
+a finalizer that the garbage collector runs in any thread, the loop's own too. So nothing that they
+do takes a lock that the interrupted code may hold.
 """
 
 import heapq
@@ -12,12 +16,14 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from time import monotonic
 from typing import Any
 
 Callback = Callable[..., object]
 
+JOIN_S = 2.0
 POLL_MS_MAX = 2**31 - 1
 """What poll takes: 24.8 days. What is due later is looked at again then."""
 
@@ -25,18 +31,18 @@ POLL_MS_MAX = 2**31 - 1
 class Waiter:
     """One call's answer, waited for by the thread that made the call."""
 
-    __slots__ = ("_done", "_error", "_lock", "_result")
+    __slots__ = ("_done", "_error", "_given_up", "_lock", "_result")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
-        self._done = False
+        self._done = self._given_up = False
         self._result: Any = None
         self._error: BaseException | None = None
 
     def done(self) -> bool:
-        """Whether there is an answer or an error."""
-        return self._done
+        """Whether there is an answer or an error, or nobody waiting any more."""
+        return self._done or self._given_up
 
     def set_result(self, result: Any, /) -> None:
         """Answer; the first answer or error counts."""
@@ -50,9 +56,16 @@ class Waiter:
             self._error, self._done = exception, True
             self._lock.release()
 
-    def wait(self) -> Any:
-        """The answer; raises the error. For one thread, once."""
-        self._lock.acquire()
+    def wait(self, timeout_s: float) -> Any:
+        """The answer; raises the error. For one thread, once.
+
+        Raises:
+            TimeoutError: the loop has not even said that the time is over.
+        """
+        if not self._lock.acquire(timeout=timeout_s):
+            self._given_up = True
+            if not self._done:
+                raise TimeoutError
         if self._error is not None:
             raise self._error
         return self._result
@@ -75,6 +88,9 @@ class PollLoop:
     """Callbacks, timers and readable descriptors, in the thread that `start` makes.
 
     All but `call_threadsafe` and `stop` belong to that thread.
+
+    Attributes:
+        blocked: its thread waits for something in the middle of a callback, in a finalizer.
     """
 
     time = staticmethod(monotonic)
@@ -87,9 +103,11 @@ class PollLoop:
         self._poll = select.poll()
         self._awake = False
         self._stopped = False
-        self._stop_lock = threading.Lock()
+        self._ended = False
+        self.blocked = False
         self._wakeup_read, self._wakeup_write = socket.socketpair()
         self._wakeup_read.setblocking(False)
+        self._wakeup_write.setblocking(False)
         self.add_reader(self._wakeup_read.fileno(), self._woken)
         self._thread: threading.Thread | None = None
         _in_this_process.add(self)
@@ -106,30 +124,30 @@ class PollLoop:
         self.call_threadsafe(self._stop)
 
     def join(self) -> None:
-        """Wait for the end."""
-        if self._thread is not None:
-            self._thread.join()
+        """Wait for the end, unless it is this thread's, but not for long: a finalizer may keep it
+        waiting for whatever this thread holds."""
+        if self._thread is not None and not self.is_this_thread():
+            self._thread.join(JOIN_S)
+
+    def is_this_thread(self) -> bool:
+        """Whether the caller runs within a callback, as a finalizer may."""
+        return self._thread is not None and self._thread.ident == threading.get_ident()
 
     def forked(self) -> None:
-        """This is a copy in a child process, and its thread has stayed with the parent. So has who
-        may have held the lock."""
-        self._stop_lock = threading.Lock()
-        self._stopped = True
+        """This is a copy in a child process, and its thread has stayed with the parent."""
+        self._ready.clear()
+        self._stopped = self._ended = True
 
-    def call_threadsafe(self, callback: Callback, *args: Any) -> bool:
-        """Run it soon; calls by many threads before the loop wakes cost one wake-up.
-
-        Returns:
-            False when the loop has stopped and will not run it.
-        """
-        with self._stop_lock:
-            if self._stopped:
-                return False
-            self._ready.append((callback, args))
-            if not self._awake:
-                self._awake = True  # before: what was sent may be read at once, and ends this
+    def call_threadsafe(self, callback: Callback, *args: Any) -> None:
+        """Run it soon; calls by many threads before the loop wakes cost one wake-up. After the end
+        it runs at once: all that it can do then is to find that."""
+        self._ready.append((callback, args))
+        if self._ended:
+            self._run_ready()
+        elif not self._awake:
+            self._awake = True  # before: what was sent may be read at once, and ends this
+            with suppress(OSError):  # it has many, or it ends, and looks once more then
                 self._wakeup_write.send(b"w")
-            return True
 
     def call_soon(self, callback: Callback, /, *args: Any) -> None:
         """Run it after everything that is ready now."""
@@ -152,8 +170,7 @@ class PollLoop:
             self._poll.unregister(fd)
 
     def _stop(self) -> None:
-        with self._stop_lock:  # whatever got in before this still runs
-            self._stopped = True
+        self._stopped = True
 
     def _woken(self) -> None:
         self._wakeup_read.recv(64)
@@ -163,10 +180,10 @@ class PollLoop:
             self._run_until_stopped()
         except BaseException as error:
             on_failure(error)
-            self._stop()
-            self._run_ready()
             raise
         finally:
+            self._ended = True  # before the last look: whoever comes later looks for himself
+            self._run_ready()
             self._wakeup_read.close()
             self._wakeup_write.close()
 
@@ -183,11 +200,13 @@ class PollLoop:
                 if callback is not None:
                     callback()
             self._run_ready()
-        self._run_ready()
 
     def _run_ready(self) -> None:
         for _ in range(len(self._ready)):
-            callback, args = self._ready.popleft()
+            try:
+                callback, args = self._ready.popleft()
+            except IndexError:
+                return  # at the end several may look
             callback(*args)
 
     def _timeout_ms(self) -> float | None:

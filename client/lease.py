@@ -240,10 +240,13 @@ class Lease(LeaseState):
         self._revoke = revoke
         self._loop = loop
         self._dispatcher = dispatcher
-        self._lost = threading.Event()
-        self._keep_alive = KeepAlive(loop, dispatcher, granted, asked_at, self._lost.set)
-        if not loop.call_threadsafe(self._keep_alive.start):
-            self._keep_alive.on_closed()
+        self._changed = threading.Condition()
+        self._keep_alive = KeepAlive(loop, dispatcher, granted, asked_at, self._wake)
+        loop.call_threadsafe(self._keep_alive.start)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def wait_lost(self, timeout_s: float | None = None) -> errors.LeaseLostError | None:
         """Wait until it is lost or revoked, or the client closed; returns why, None when it is not
@@ -251,14 +254,15 @@ class Lease(LeaseState):
         if self._dispatcher.forked and self._dispatcher.refusal is not None:
             raise self._dispatcher.refusal.copy()  # the thread that would tell is the parent's
         give_up_at = float("inf") if timeout_s is None else monotonic() + check_timeout(timeout_s)
-        while not self._lost.is_set():
-            now = monotonic()
-            if now >= self._keep_alive.deadline:
-                self._keep_alive.lose()
-            elif now >= give_up_at:
-                return None
-            else:
-                self._lost.wait(min(give_up_at, self._keep_alive.deadline) - now)
+        with self._changed:  # a lock that a signal handler in here may take again
+            while not self._keep_alive.lost:
+                now = monotonic()
+                if now >= self._keep_alive.deadline:
+                    self._keep_alive.lose()
+                elif now >= give_up_at:
+                    return None
+                else:
+                    self._changed.wait(min(give_up_at, self._keep_alive.deadline) - now)
         return self._keep_alive.error()
 
     def revoke(self, *, timeout_s: float | None = None) -> None:

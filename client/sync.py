@@ -13,7 +13,7 @@ from ..transport.requests import (
     is_read_only,
 )
 from . import _decode, ops
-from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
+from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout
 from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
 from .alarm_calls import AlarmCalls
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from .watch_sync import SyncWatch
 
 
+LATE_S = 1.0
+"""A call whose time is over waits so long for the background thread to say what is known of it.
+Kept busy by something else, that thread may not even have looked."""
+
+
 class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
     """A client of one cluster for any number of threads.
 
@@ -49,6 +54,7 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
     """
 
     _closed = True  # until it is made
+    _second: "Client | None" = None
 
     def __init__(
         self,
@@ -70,6 +76,7 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
         """
         endpoints = Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
+        self._exactly_once = exactly_once
         self._loop = PollLoop()
         self._dispatcher = Dispatcher(self._loop, endpoints, exactly_once=exactly_once)
         self._loop.call_soon(self._dispatcher.start)
@@ -89,19 +96,24 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
 
     def close(self) -> None:
         """Close the connections. Calls under way in other threads end with an error."""
+        self._end()
+        if not self._dispatcher.forked:
+            self._loop.join()
+
+    def _end(self) -> None:
         self._closed = True
         if not self._dispatcher.forked:
             self._loop.call_threadsafe(self._dispatcher.close)
             self._loop.stop()
-            self._loop.join()
+        if self._second is not None:
+            self._second._end()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # No call of another object refers to this one any more, and the thread in the background
         # never does. It is not waited for: it may be the one that collects garbage here.
-        if not self._closed and self._dispatcher.refusal is None:
+        if not self._closed and not self._dispatcher.forked:
             _warn(f"unclosed client {self!r}", ResourceWarning, source=self)
-            self._loop.call_threadsafe(self._dispatcher.close)
-            self._loop.stop()
+            self._end()
 
     def _call(
         self,
@@ -110,16 +122,43 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
         timeout_s: float | None,
         endpoint: str | None = None,
     ) -> Any:
-        dispatcher = self._dispatcher
+        dispatcher, loop = self._dispatcher, self._loop
         if dispatcher.refusal is not None:
             raise dispatcher.refusal.copy()
+        if loop.blocked or loop.is_this_thread():
+            return self._call_elsewhere(kind, request, timeout_s, endpoint)
         waiter = Waiter()
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         lane = dispatcher.pinned_lane(endpoint, kind) if endpoint else dispatcher.lanes[kind]
-        call = (lane, waiter, request, ops.size(request), timeout_s)
-        if not self._loop.call_threadsafe(dispatcher.queue, *call):
-            raise closed_error()
-        return waiter.wait()
+        loop.call_threadsafe(dispatcher.queue, lane, waiter, request, ops.size(request), timeout_s)
+        try:
+            return waiter.wait(timeout_s + LATE_S)
+        except TimeoutError:
+            raise dispatcher.timeout(lane, sent=True) from None
+
+    def _call_elsewhere(self, *call: Any) -> Any:
+        """A call from within the background thread, where the garbage collector runs finalizers:
+        in the middle of anything, so that the thread can neither answer it nor go on. It takes a
+        client of its own, as do other threads' calls meanwhile, for which it may be waiting."""
+        loop, is_own = self._loop, self._loop.is_this_thread()
+        was_blocked = loop.blocked
+        try:
+            loop.blocked = loop.blocked or is_own
+            return self._elsewhere()._call(*call)
+        finally:
+            if is_own:
+                loop.blocked = was_blocked
+
+    def _elsewhere(self) -> "Client":
+        """Another client of the same cluster."""
+        second = self._second
+        if second is None:
+            endpoints, timeout_s = self._dispatcher.endpoints, self._timeout_s
+            made = Client(endpoints, timeout_s=timeout_s, exactly_once=self._exactly_once)
+            second = self.__dict__.setdefault("_second", made)
+            if second is not made or self._closed:
+                made._end()
+        return second
 
     def put(
         self,
@@ -205,6 +244,8 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
         """
         from . import watch, watch_sync  # short commands do without
 
+        if self._loop.blocked or self._loop.is_this_thread():
+            return self._elsewhere().watch(key, timeout_s=timeout_s, **options)
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         spec = watch.spec(key, **options)
         return watch_sync.SyncWatch(self, self._loop, self._dispatcher, spec, timeout_s)

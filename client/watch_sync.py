@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from . import errors
-from ._dispatch import Dispatcher, closed_error
+from ._dispatch import Dispatcher
 from ._thread import PollLoop
 from .types import ResponseHeader
 from .watch import WatchResponse, WatchSpec
@@ -123,8 +123,7 @@ class SyncWatch:
         def run() -> None:
             call(engine_of(self._loop, self._dispatcher), self._watch)
 
-        if not self._loop.call_threadsafe(run) and call is Engine.start:
-            self.end(closed_error())
+        self._loop.call_threadsafe(run)
 
     def _check(self) -> None:
         if self._error is not None:

@@ -97,7 +97,7 @@ def test_a_child_process_does_not_wait_for_locks_of_the_parents_threads(node):
 
         with Client(["{node.endpoint}"]) as client, client.watch("k") as watch:
             lease = client.lease(60)
-            with client._loop._stop_lock, watch._changed, lease._lost._cond:
+            with watch._changed, lease._changed:
                 child = os.fork()
                 if child == 0:
                     watch.cancel()
