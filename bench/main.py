@@ -30,7 +30,7 @@ _HELP = {
     "compare": "the same work on Sampan and on etcd, three nodes each",
 }
 _SCENARIOS = {"leases": leases, "keys": keys, "watchers": watchers}
-_DEFAULT_ENDPOINTS = "127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379"
+_DEFAULT_ENDPOINTS = "127.0.0.1:2378,127.0.0.1:22378,127.0.0.1:32378"
 """Those of `sampan up` (config/dev-3-nodes.toml)."""
 
 

@@ -17,7 +17,7 @@ _STOP_S = 10.0
 
 
 class SampanCluster:
-    """Nodes that run while the context lasts. Node i's client port is the base port + 2 i.
+    """Nodes that run while the context lasts. Node i's client port is the base port + 3 i.
 
     Raises, on entering:
         BenchError: when the nodes end, or take no put.
@@ -27,8 +27,8 @@ class SampanCluster:
         self._directory = directory
         self._placement = placement
         self._nodes = nodes
-        self._base_port = free_ports(2 * nodes)[0]
-        self.endpoints = tuple(f"127.0.0.1:{self._base_port + 2 * i}" for i in range(nodes))
+        self._base_port = free_ports(3 * nodes)[0]
+        self.endpoints = tuple(f"127.0.0.1:{self._base_port + 3 * i}" for i in range(nodes))
         self._log = directory / "up.log"
         self._child: subprocess.Popen[bytes] | None = None
 

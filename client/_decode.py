@@ -141,12 +141,17 @@ def status_response(answer: Answer) -> StatusResponse:
     return StatusResponse(header(reply, revision), fields)
 
 
+def _own(clients: tuple[str, ...]) -> list[str]:
+    """Where Sampan's clients go. URLs lead etcd's clients to a member's gateway."""
+    return [each for each in clients if not each.startswith(("http://", "https://"))]
+
+
 def member_list_response(answer: Answer) -> MemberListResponse:
     """Of `[0, [[id, name, [peer endpoint, …], [client endpoint, …], is_learner], …]]`."""
     reply, result = answer
     try:
         members = [
-            Member(member_id, name, list(peers), list(clients), bool(is_learner))
+            Member(member_id, name, list(peers), _own(clients), bool(is_learner))
             for member_id, name, peers, clients, is_learner in result[1]
         ]
     except (IndexError, TypeError, ValueError) as error:

@@ -8,6 +8,7 @@ The socket is read through its edge-triggered `ZMQ_FD`: it is drained until `ZMQ
 it is empty, and looked at again after every send, since a send may consume a message's edge.
 """
 
+import errno
 import struct
 from collections.abc import Sequence
 from operator import itemgetter
@@ -46,6 +47,11 @@ _MONITOR_EVENTS = (
     | zmq.EVENT_DISCONNECTED
 )
 _MONITOR_EVENT = struct.Struct("=hi")
+_TURNED_AWAY = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+_WRONG_DOOR = (
+    "connection lost before a word: is it the port for etcd's clients, 2379 by default? "
+    "Sampan's own is 2378"
+)
 
 
 class Call(NamedTuple):
@@ -303,12 +309,13 @@ class Link:
                 frames = monitor.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            event, _ = _MONITOR_EVENT.unpack(frames[0])
+            event, number = _MONITOR_EVENT.unpack(frames[0])
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._connected()
             else:
                 self._drain()  # answers that arrived before the end
-                self._lost(ConnectionLostError, "connection lost")
+                turned_away = event == _TURNED_AWAY and number == errno.EPIPE
+                self._lost(ConnectionLostError, _WRONG_DOOR if turned_away else "connection lost")
 
     def _connected(self) -> None:
         if not self.ready:

@@ -45,7 +45,7 @@ class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls):
     again until then, writes with numbers, so that each happens once. Cancelling a call does not
     take back a write that was sent.
 
-        async with AsyncClient(["127.0.0.1:2379", "127.0.0.1:22379"]) as client:
+        async with AsyncClient(["127.0.0.1:2378", "127.0.0.1:22378"]) as client:
             await client.put("ship", "sampan")
             (await client.get("ship")).kvs[0].value  # b"sampan"
     """

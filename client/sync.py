@@ -48,7 +48,7 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
     `sampan.client.errors`. Requests are sent again until then, writes with numbers, so that
     each happens once.
 
-        with Client(["127.0.0.1:2379", "127.0.0.1:22379"]) as client:
+        with Client(["127.0.0.1:2378", "127.0.0.1:22378"]) as client:
             client.put("ship", "sampan")
             client.get("ship").kvs[0].value  # b"sampan"
     """

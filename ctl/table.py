@@ -29,7 +29,7 @@ GLOBAL_FLAGS = (
     Flag("dial-timeout", 2.0, "no effect: --command-timeout covers it", gofmt.parse_duration),
     string_flag("discovery-srv", "not supported", shorthand="d"),
     string_flag("discovery-srv-name", "no effect"),
-    list_flag("endpoints", "nodes to talk to, with commas", ["127.0.0.1:2379"]),
+    list_flag("endpoints", "nodes to talk to, with commas", ["127.0.0.1:2378"]),
     bool_flag("hex", "print keys and values as hexadecimal"),
     bool_flag("insecure-discovery", "no effect", default=True),
     bool_flag("insecure-skip-tls-verify", "no effect"),

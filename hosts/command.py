@@ -20,6 +20,7 @@ _FLAGS = {
     "node": "--name",
     "client_listen": "--client-listen",
     "peer_listen": "--peer-listen",
+    "gateway_listen": "--gateway-listen",
 }
 """What sets a key, whatever the file and the environment say."""
 
@@ -30,12 +31,13 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start a local cluster and show its state")
     up.add_argument("--config", type=Path, help="cluster file (default: three nodes on loopback)")
     up.add_argument("--nodes", type=int, help="that many nodes on loopback instead of a file")
-    up.add_argument("--base-port", type=int, help="their first port (2379), three without --nodes")
+    up.add_argument("--base-port", type=int, help="their first port (2378), three without --nodes")
     node = commands.add_parser("node", help="start one node of a cluster")
     node.add_argument("--config", type=Path, required=True, help="cluster file, TOML or JSON")
     node.add_argument("--name", dest="node", help="which member this machine runs (key: node)")
     node.add_argument("--client-listen", metavar="HOST:PORT", help="bind this for clients")
     node.add_argument("--peer-listen", metavar="HOST:PORT", help="bind this for peers")
+    node.add_argument("--gateway-listen", metavar="HOST:PORT", help="bind this for etcd's clients")
     for command in (up, node):
         command.add_argument("--data-dir", help="where members keep their data")
         command.add_argument("--placement", choices=model.PLACEMENTS)
@@ -54,7 +56,7 @@ def _configure(arguments: argparse.Namespace) -> ClusterConfig:
         if path is not None:
             raise ConfigError("--config excludes --nodes and --base-port")
         nodes = 3 if arguments.nodes is None else arguments.nodes
-        base_port = 2379 if arguments.base_port is None else arguments.base_port
+        base_port = 2378 if arguments.base_port is None else arguments.base_port
         values, where = model.local_cluster(nodes, base_port), "--nodes"
     else:
         path = path or model.DEV_CLUSTER

@@ -19,6 +19,7 @@ class Shared:
         self.app = app
         self.log = log
         self.totals = Totals()
+        self.turned_away: set[str] = set()
         self.loop = asyncio.get_running_loop()
 
 

@@ -14,6 +14,10 @@ from .http1 import Http1Link
 from .http2_link import Http2Link, Shared
 
 ALPN = ["h2", "http/1.1"]
+ZMTP = 0xFF
+"""The first byte of a ZeroMQ connection (ZMTP 3.1, signature)."""
+TURNED_AWAY_MAX = 1_000
+"""Hosts of whom is known that their mistake was logged."""
 
 
 class Gateway:
@@ -87,6 +91,8 @@ class Door(asyncio.Protocol):
         if start == PREFACE:
             link = Http2Link(self._transport, self._shared, self._peer(), secure=self._secure)
             self._open(link)
+        elif start[0] == ZMTP:
+            self._turn_away()
         elif not PREFACE.startswith(start):  # else it may become either
             self._open(Http1Link(self._transport, self._shared, self._peer()))
 
@@ -96,6 +102,19 @@ class Door(asyncio.Protocol):
         if self._first:
             link.data_received(self._first)
             self._first = b""
+
+    def _turn_away(self) -> None:
+        """Sampan's own protocol came. Its clients make of it what is wrong, and try again."""
+        self._transport.abort()
+        peer = self._peer().rpartition(":")[0]
+        if peer not in self._shared.turned_away:
+            if len(self._shared.turned_away) < TURNED_AWAY_MAX:
+                self._shared.turned_away.add(peer)
+            self._shared.log.warning(
+                "a client of Sampan's own protocol came to the port for etcd's clients; its own "
+                "is the member's client address, 2378 by default",
+                peer=peer,
+            )
 
     def _peer(self) -> str:
         host, port, *_ = self._transport.get_extra_info("peername") or ("", 0)

@@ -223,7 +223,8 @@ def test_local_clusters_have_bounds(nodes, base):
 
 def test_a_local_cluster():
     config = build(model.local_cluster(3, 7000), "--nodes")
-    assert [m.client for m in config.members] == [f"127.0.0.1:{7000 + 2 * n}" for n in range(3)]
+    assert [m.gateway for m in config.members] == [f"127.0.0.1:{7001 + 3 * n}" for n in range(3)]
+    assert [m.client for m in config.members] == [f"127.0.0.1:{7000 + 3 * n}" for n in range(3)]
 
 
 def test_only_the_named_member_binds_elsewhere():

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 from sampan.client import Client
+from sampan.client.errors import UnreachableError
 from sampan.gateway import messages as pb
 
 from ..ports import free_port
@@ -82,6 +83,8 @@ def test_etcdctl(node):
     (status,) = json.loads(node.etcdctl("endpoint", "status", "-w", "json"))
     assert status["Status"]["header"]["member_id"] == status["Status"]["leader"] == 1
     (member,) = json.loads(node.etcdctl("member", "list", "-w", "json"))["members"]
+    with Client([node.client]) as client:
+        assert client.member_list().members[0].client_urls == [node.client]
     assert member["clientURLs"] == [f"http://{node.gateway}"]
     assert "granted with TTL(60s)" in node.etcdctl("lease", "grant", "60")
     assert node.etcdctl("lock", "door", "echo", "inside") == "inside\n"
@@ -96,6 +99,15 @@ def test_what_is_not_there_is_an_unknown_method(node):
     with node.channel() as channel, pytest.raises(grpc.RpcError) as raised:
         channel.unary_unary("/etcdserverpb.Maintenance/Nope")(b"", timeout=WAIT_S)
     assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_who_comes_to_the_wrong_door_is_told(node):
+    with (
+        Client([node.gateway], timeout_s=1.0) as client,
+        pytest.raises(UnreachableError, match="is it the port for etcd's clients"),
+    ):
+        client.get("ship")
+    assert node.log.read_text().count("came to the port for etcd's clients") == 1
 
 
 def test_it_shares_the_fate_of_its_node(node):
@@ -118,5 +130,5 @@ def test_a_node_without_one_is_what_it_was(tmp_path):
     node = Node(tmp_path, gateway=False)
     assert set(node.pids()) == {"supervisor", "fused"}
     with Client([node.client]) as client:
-        assert client.member_list().members[0].client_urls in ([], [node.client])
+        assert client.member_list().members[0].client_urls == [node.client]
     node.stop()

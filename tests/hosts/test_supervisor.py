@@ -90,7 +90,7 @@ def test_a_node_that_cannot_start_again_for_now_waits_as_a_dead_actor_does(
         assert "No space left" in log.events[-1][1]["reason"]
         assert list((tmp_path / "tmp").iterdir()) == []
     end_pause(node)
-    assert len(node.sentinels) == 5
+    assert len(node.sentinels) == 6  # five actors and the gateway
     assert node.restart_at is None
 
 
@@ -152,13 +152,13 @@ def test_the_list_of_processes_is_a_help_and_no_condition(node, data, log, monke
     with monkeypatch.context() as patch:
         patch.setattr(type(data), "replace", fail)
         end_pause(node)
-    assert len(node.sentinels) == 5
+    assert len(node.sentinels) == 6  # five actors and the gateway
     assert not (data / "pids.json").exists(), "it would name those before"
     assert not (data / "pids.tmp").exists()
     (data / "pids.json").mkdir()
     die(node)
     end_pause(node)
-    assert len(node.sentinels) == 5
+    assert len(node.sentinels) == 6  # five actors and the gateway
     assert [event for event, _ in log.events].count("cannot write") == 2
 
 
