@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 MYPY_PACKAGES := -m sampan -m sampan.__main__ $(addprefix -p sampan.,\
-    actors bench client config ctl gateway hosts raft security storage transport)
+    actors bench client config ctl gateway hosts raft security storage transport web)
 
 .PHONY: run test check bench mutants clean
 

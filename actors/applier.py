@@ -18,9 +18,10 @@ from ..storage.state_store import StateStore
 from ..transport import codec, errors
 from . import channels, reconfiguration
 from .actor import Actor, Impossible
+from .backups import Backups
 from .divergence import Divergence
 from .entries import PUBLISH, own_entry
-from .inspector import Inspector, inspect
+from .inspector import QUESTIONS, Inspector, inspect
 from .lessor import READS, Lessor
 from .quota import Quota
 from .reader import Reader
@@ -72,6 +73,12 @@ class Applier(Actor):
         self._new_term = 0  # newest term applied, until the node knows
         self._reader = Reader(self._answers, self._tell_answers)
         self._inspector = Inspector(in_turns=True)
+        self._backups = Backups(snapshots.path, log)
+        self._questions = QUESTIONS | {
+            "snapshot_open": self._backups.begin,
+            "snapshot_read": self._backups.read,
+            "snapshot_close": self._backups.end,
+        }
         self._compact_at = float("-inf")  # when the next step of a compaction is due
         self._compacted_at_revision = self._state.revision  # at the step before
         self._flushed_at = self._state.applied_index
@@ -154,6 +161,8 @@ class Applier(Actor):
         self._reader.serve(self._state.applied_index, self.now)
         if self._snapshot_wanted:
             self._maybe_make_snapshot()
+        if self._backups.wants_flush and not self._flushing:
+            self._begin_flush()
         if self.wake_at is None or self._reader.busy(self._state.applied_index):
             self._wake_for_background()
 
@@ -307,7 +316,7 @@ class Applier(Actor):
         if len(self._inspector) >= limits.INSPECTIONS_MAX:
             self._tell_answers([(read_id, _TOO_MUCH)])
             return
-        self._inspector.take(read_id, deadline, lambda: inspect(self._state, body))
+        self._inspector.take(read_id, deadline, lambda: inspect(self._state, body, self._questions))
         self._wake_for_background()
 
     def _answer(self, request: tuple[Any, ...]) -> bytes:
@@ -347,6 +356,8 @@ class Applier(Actor):
         self._say_applied()  # before: the log must not be compacted past what the core knows of
         self.emit("durablec", durable)
         self._snapshot_due = self._snapshot_wanted
+        if self._backups.wants_flush:
+            self._backups.flushed(self._state)
 
     # -- snapshots
 
@@ -401,6 +412,7 @@ class Applier(Actor):
     def on_timer(self) -> None:
         """End leases whose time is over; propose what else the member has to."""
         self._expire_leases()
+        self._backups.expire(self.now)
         if self._removed_at is not None and self.now - self._removed_at > STOP_AFTER_REMOVAL_S:
             self.emit("fatalc", reconfiguration.REMOVED)
         members = len(self._state.members.all)

@@ -22,17 +22,20 @@ def _compacted(state: StateStore, revision: int) -> Sliced[tuple[Any, ...]]:
     return (0, state.revision)
 
 
-_QUESTIONS: dict[str, Callable[..., Sliced[tuple[Any, ...]]]] = {
+Question = Callable[..., Sliced[tuple[Any, ...]]]
+"""Takes the state and the request's arguments."""
+
+QUESTIONS: dict[str, Question] = {
     "compacted": _compacted,
     "hash_kv": StateStore.hash_kv_sliced,
 }
 
 
-def inspect(state: StateStore, body: bytes) -> Sliced[bytes]:
+def inspect(state: StateStore, body: bytes, questions: dict[str, Question]) -> Sliced[bytes]:
     """The packed answers to the questions of one message, which passed the node's checks."""
     answers = []
     for name, *arguments in unpack(body):
-        answers.append((yield from _QUESTIONS[name](state, *arguments)))
+        answers.append((yield from questions[name](state, *arguments)))
     return pack(answers)
 
 

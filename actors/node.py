@@ -457,7 +457,7 @@ class Node(Actor):
         header = (1, asked.message_id, settings.cluster_id, settings.member_id)
         self._windows.count(asked.client, len(body))
         if asked.message_id != PUSH_ID:
-            self._traffic.answered(asked, self.now)
+            self._traffic.answered(asked, body, self.now)
         self._log.debug("client rpc", kind=asked.kind, message=asked.message_id, reply=len(body))
         self.emit("replyc", (asked.client, pack((*header, self._term, self._leader)), body))
 

@@ -20,12 +20,15 @@ class Traffic:
         """Requests that were let in, by name."""
         self.failures: Counter[tuple[str, int]] = Counter()
         """Messages that were refused or came to nothing as a whole, by kind and code."""
+        self.received_bytes = self.sent_bytes = 0
         self.slow = 0
         self.leader_changes = 0
         self.durations = {kind: Histogram(0.0001, 16) for kind in kinds}
 
-    def answered(self, asked: Asked, now: float) -> None:
+    def answered(self, asked: Asked, body: bytes, now: float) -> None:
         """A message was answered."""
+        self.received_bytes += len(asked.body)
+        self.sent_bytes += len(body)
         took_s = now - asked.began
         if asked.kind in self.durations:  # a client may call its messages what it likes
             self.durations[asked.kind].observe(took_s)
@@ -46,6 +49,8 @@ class Traffic:
         return {
             "requests": dict(self.requests),
             "failures": [(kind, code, n) for (kind, code), n in self.failures.items()],
+            "received_bytes": self.received_bytes,
+            "sent_bytes": self.sent_bytes,
             "slow_requests": self.slow,
             "leader_changes": self.leader_changes,
         }

@@ -26,6 +26,7 @@ from ..transport.introductions import (
 from ..transport.requests import is_u64
 from . import channels, snapshot_stream
 from .actor import Actor
+from .measures import Histogram
 from .peer_memory import Life
 from .reconfiguration import REMOVED
 from .snapshot_stream import SnapshotReceiver, SnapshotSender
@@ -101,6 +102,32 @@ class Link:
         self.heard_since = 0.0  # without a pause
         self.format = 0  # what the peer's version can read, 0 while it has not told
         self.asked_at = 0.0
+        self.failures = 0  # messages that did not leave
+        self.round_trips = Histogram(0.0001, 16)
+        self._timed: tuple[int, float] | None = None  # (`sent` after a message, when it left)
+
+    def sends(self, size: int, now: float) -> None:
+        """A message of this size leaves; one at a time is timed."""
+        self.sent += size
+        if self._timed is None:
+            self._timed = (self.sent, now)
+
+    def acknowledges(self, received: int, now: float) -> None:
+        """The peer has received so many of the bytes sent."""
+        self.acked = max(self.acked, min(received, self.sent))
+        if self._timed is not None and self.acked >= self._timed[0]:
+            self.round_trips.observe(now - self._timed[1])
+            self._timed = None
+
+    def measured(self, peer: int) -> dict[str, Any]:
+        """For metrics."""
+        return {
+            "peer": peer,
+            "sent_bytes": self.sent,
+            "received_bytes": self.received,
+            "failures": self.failures,
+            "round_trips": self.round_trips.told(),
+        }
 
 
 class Transport(Actor):
@@ -215,7 +242,7 @@ class Transport(Actor):
             self.counts["overflow"] += 1
             self._report_unreachable(peer)
             return False
-        link.sent += size
+        link.sends(size, self.now)
         self.counts["sent"] += 1
         s = self._settings
         header = (PEER_VERSION, s.cluster_id, s.member_id, peer, s.incarnation, s.epoch,
@@ -231,6 +258,7 @@ class Transport(Actor):
 
     def _report_unreachable(self, peer: int) -> None:
         link = self._links[peer]
+        link.failures += 1
         if self.now - link.reported_at >= REPORT_EVERY_S:
             link.reported_at = self.now
             self.emit("reportc", ("unreachable", peer))
@@ -283,7 +311,7 @@ class Transport(Actor):
             if epoch != link.met:
                 self._meet(peer, link, Life(start[0], epoch, *start[1:]))
             link.received = sent
-            link.acked = max(link.acked, min(received, link.sent))
+            link.acknowledges(received, self.now)
             self._take(peer, kind, list(message[1:]))
 
     def _heard(self, peer: int, link: Link) -> None:
@@ -508,7 +536,8 @@ class Transport(Actor):
         status["peers"] = [
             (peer, self._heard_ms(link), link.format) for peer, link in self._links.items()
         ]
-        self.emit("statusrc", (request_id, self.name, status, self.measured()))
+        links = [link.measured(peer) for peer, link in self._links.items()]
+        self.emit("statusrc", (request_id, self.name, status, self.measured() | {"peers": links}))
 
     def _heard_ms(self, link: Link) -> int:
         """For how long it was heard without a pause; -1 when it is not now."""

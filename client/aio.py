@@ -21,6 +21,7 @@ from .alarm_calls import AsyncAlarmCalls
 from .lease_calls import AsyncLeaseCalls
 from .maintenance_calls import AsyncMaintenanceCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
+from .snapshot_calls import AsyncSnapshotCalls
 from .types import (
     DeleteResponse,
     KeyValue,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from .watch_engine import Engine
 
 
-class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls):
+class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls, AsyncSnapshotCalls):
     """A client of one cluster, for one event loop; any number of tasks may share it.
 
     Calls that tasks make in the same turn of the loop travel in the same message. Each call returns

@@ -1,17 +1,17 @@
-"""The calls about history and its hash, of both clients."""
+"""The calls about history, its hash, and what nodes measure, of both clients."""
 
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
-from ..transport.requests import KIND_INSPECT, KIND_WRITE
+from ..transport.requests import KIND_INSPECT, KIND_MAINTENANCE, KIND_WRITE
 from . import _decode
 from .errors import SampanError
-from .types import CompactResponse, HashKvResponse
+from .types import CompactResponse, HashKvResponse, StatusResponse
 
 
 class AsyncMaintenanceCalls:
-    """The part of `AsyncClient` that is about history."""
+    """The part of `AsyncClient` that is about history and measures."""
 
     _submit: Callable[..., Awaitable[Any]]
     _timeout_s: float
@@ -55,9 +55,27 @@ class AsyncMaintenanceCalls:
         answer = await self._submit(KIND_INSPECT, request, timeout_s, endpoint)
         return _decode.hash_kv_response(answer)
 
+    async def metrics(
+        self, endpoint: str | None = None, *, timeout_s: float | None = None
+    ) -> StatusResponse:
+        """What a node and its actors have counted and timed since they started.
+
+        `fields` has `status`, as `status` tells it, and `actors`: for each what docs/protocol.md
+        lists. `/metrics` on the node's HTTP address has the same in Prometheus' text.
+
+        Args:
+            endpoint: the node to ask; None for any.
+            timeout_s: this call's time.
+
+        Raises:
+            ValueError: `endpoint` is not one of this client's.
+        """
+        answer = await self._submit(KIND_MAINTENANCE, ("metrics",), timeout_s, endpoint)
+        return _decode.status_response(answer)
+
 
 class MaintenanceCalls:
-    """The part of `Client` that is about history; `AsyncMaintenanceCalls` tells more."""
+    """The part of `Client` about history and measures; `AsyncMaintenanceCalls` tells more."""
 
     _call: Callable[..., Any]
     _timeout_s: float
@@ -84,3 +102,10 @@ class MaintenanceCalls:
         """Hash the whole state of a node, any or the one at `endpoint`, as of a revision."""
         request = ("hash_kv", revision)
         return _decode.hash_kv_response(self._call(KIND_INSPECT, request, timeout_s, endpoint))
+
+    def metrics(
+        self, endpoint: str | None = None, *, timeout_s: float | None = None
+    ) -> StatusResponse:
+        """What a node and its actors have counted and timed since they started."""
+        answer = self._call(KIND_MAINTENANCE, ("metrics",), timeout_s, endpoint)
+        return _decode.status_response(answer)

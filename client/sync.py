@@ -20,6 +20,7 @@ from .alarm_calls import AlarmCalls
 from .lease_calls import LeaseCalls
 from .maintenance_calls import MaintenanceCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
+from .snapshot_calls import SnapshotCalls
 from .types import (
     DeleteResponse,
     KeyValue,
@@ -40,7 +41,7 @@ LATE_S = 1.0
 Kept busy by something else, that thread may not even have looked."""
 
 
-class Client(LeaseCalls, AlarmCalls, MaintenanceCalls):
+class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, SnapshotCalls):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time

@@ -15,7 +15,7 @@ import reprlib
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Member:
     """HOST:PORT at which the other members reach it."""
     gateway: str = ""
     """HOST:PORT at which etcd's clients reach it; empty where they do not."""
+    http: str = ""
+    """HOST:PORT for `/metrics`, `/health`, `/livez`, `/readyz` and `/version`; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ class ClusterConfig:
     """HOST:PORT to bind instead of the advertised peer address, for `sampan node`."""
     gateway_listen: str = ""
     """HOST:PORT to bind instead of the advertised gateway address, for `sampan node`."""
+    http_listen: str = ""
+    """HOST:PORT to bind instead of the member's `http` address, for `sampan node`."""
 
     @property
     def cluster_id(self) -> int:
@@ -159,9 +163,14 @@ class ClusterConfig:
             return ""
         return (self.gateway_listen if member.name == self.node else "") or member.gateway
 
-    def bound(self, member: Member) -> list[str]:
+    def http_address(self, member: Member) -> str:
+        """The HTTP address that the member binds, empty for none."""
+        return (self.http_listen if member.name == self.node else "") or member.http
+
+    def bound(self, member: Member) -> tuple[str, ...]:
         """All addresses that the member binds."""
-        return list(filter(None, (*self.listen(member), self.gateway_address(member))))
+        also = self.gateway_address(member), self.http_address(member)
+        return tuple(filter(None, (*self.listen(member), *also)))
 
     def to_json(self) -> str:
         """The whole configuration, for a child process."""
@@ -292,10 +301,12 @@ def _members(raw: Any, where: str) -> tuple[Member, ...]:
     members = []
     for number, item in enumerate(raw, 1):
         wanted = {field.name: field.type for field in fields(Member)}
-        if not isinstance(item, Mapping) or set(item) | {"gateway"} != set(wanted):
+        needed = {field.name: None for field in fields(Member) if field.default is MISSING}
+        if not isinstance(item, Mapping) or not set(needed) <= set(item) <= set(wanted):
+            also = ", ".join(key for key in wanted if key not in needed)
             raise ConfigError(
-                f"{where}: member {number} must have exactly id, name, client, peer, and "
-                "perhaps gateway"
+                f"{where}: member {number} must have {', '.join(needed)}, may have {also}, "
+                "and nothing else"
             )
         for key, value in item.items():
             _check_value(value, wanted[key], f"{where}: member {number}: {key}")
@@ -355,26 +366,26 @@ def _check_members(config: ClusterConfig, where: str) -> None:
 def _check_addresses(config: ClusterConfig, where: str, label: _Label) -> None:
     taken = set()
     for number, member in enumerate(config.members, 1):
-        for key in ("client", "peer", "gateway"):
+        for key in ("client", "peer", "gateway", "http"):
             address = getattr(member, key)
-            if key == "gateway" and not address:
+            if key in ("gateway", "http") and not address:
                 continue
             parsed = _parsed(address, f"{where}: member {number}: {key}")
             if parsed in taken:
                 raise ConfigError(
                     f"{where}: member {number}: {key} {address} is taken: each member needs one "
-                    "address for clients and another one for peers"
+                    "address for clients and another one for peers, and one for each other door"
                 )
             taken.add(parsed)
-    for key in ("client_listen", "peer_listen", "gateway_listen"):
+    for key in ("client_listen", "peer_listen", "gateway_listen", "http_listen"):
         if getattr(config, key):
             _parsed(getattr(config, key), label(key))
     for member in config.members:
         bound = [_parsed(address, where) for address in config.bound(member)]
         if len(set(bound)) < len(bound):
             raise ConfigError(
-                f"{label('client_listen')}, peer_listen and gateway_listen must differ from each "
-                "other"
+                f"{label('client_listen')}, peer_listen, gateway_listen or http_listen "
+                "is an address twice"
             )
 
 

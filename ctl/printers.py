@@ -505,7 +505,8 @@ class TablePrinter(Printer):
 
     name = "table"
 
-    def _table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Rows under titles, in a frame."""
         widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
         rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
         heads = []
@@ -522,19 +523,19 @@ class TablePrinter(Printer):
 
     def members(self, response: MemberListResponse) -> None:
         titles = ("ID", "STATUS", "NAME", "PEER ADDRS", "CLIENT ADDRS", "IS LEARNER")
-        self._table(titles, [_member_row(member) for member in response.members])
+        self.table(titles, [_member_row(member) for member in response.members])
 
     def statuses(self, statuses: Sequence[EndpointStatus]) -> None:
         titles = ["ENDPOINT", "ID", "VERSION", "DB SIZE", "IS LEADER", "IS LEARNER", "RAFT TERM"]
         titles += ["RAFT INDEX", "RAFT APPLIED INDEX", "ERRORS"]
-        self._table(titles, [_status_row(*each) for each in statuses])
+        self.table(titles, [_status_row(*each) for each in statuses])
 
     def hashes(self, hashes: Sequence[EndpointHash]) -> None:
         rows = [[endpoint, str(response.hash)] for endpoint, response in hashes]
-        self._table(("ENDPOINT", "HASH"), rows)
+        self.table(("ENDPOINT", "HASH"), rows)
 
     def health(self, healths: Sequence[Health]) -> None:
-        self._table(
+        self.table(
             ("ENDPOINT", "HEALTH", "TOOK", "ERROR"),
             [
                 (each.endpoint, _bool(each.ok), gofmt.duration(each.took_ns), each.error)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import alarm, check, commands, elect, gofmt, lease, lock, mirror, txn, watch
+from . import alarm, check, commands, elect, gofmt, lease, lock, mirror, snapshot, txn, watch
 from .commands import Run
 from .flags import Flag, bool_flag, list_flag, string_flag
 
@@ -162,6 +162,29 @@ COMMANDS = (
     ),
     Command(("member",), "Ask about members", "member <subcommand>"),
     Command(("member", "list"), "List the members", "member list", run=commands.member_list),
+    Command(("snapshot",), "Back up and restore", "snapshot <subcommand>"),
+    Command(
+        ("snapshot", "save"),
+        "Save a member's whole state in a file",
+        "snapshot save <filename>",
+        run=snapshot.save,
+    ),
+    Command(
+        ("snapshot", "status"),
+        "Tell whether a backup is whole, and what is in it",
+        "snapshot status <filename>",
+        run=snapshot.status,
+    ),
+    Command(
+        ("snapshot", "restore"),
+        "Make a member of a new cluster of a backup",
+        "snapshot restore <filename> --config FILE --name NAME",
+        snapshot.RESTORE_FLAGS,
+        snapshot.restore_member,
+        description="Do it for every member of the file, on its machine, from the same backup,\n"
+        "then start them. Give the cluster another name in the file: members of the\n"
+        "lost one that come back are then refused.",
+    ),
     Command(
         ("txn",),
         "Run one of two lists of requests, atomically, read from standard input",
@@ -188,7 +211,7 @@ COMMANDS = (
 )
 
 FOREIGN = {
-    (): frozenset(("auth", "defrag", "help", "move-leader", "role", "snapshot", "user")),
+    (): frozenset(("auth", "defrag", "help", "move-leader", "role", "user")),
     ("check",): frozenset(("datascale",)),
     ("member",): frozenset(("add", "promote", "remove", "update")),
 }

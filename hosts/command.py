@@ -21,6 +21,7 @@ _FLAGS = {
     "client_listen": "--client-listen",
     "peer_listen": "--peer-listen",
     "gateway_listen": "--gateway-listen",
+    "http_listen": "--http-listen",
 }
 """What sets a key, whatever the file and the environment say."""
 
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     node.add_argument("--client-listen", metavar="HOST:PORT", help="bind this for clients")
     node.add_argument("--peer-listen", metavar="HOST:PORT", help="bind this for peers")
     node.add_argument("--gateway-listen", metavar="HOST:PORT", help="bind this for etcd's clients")
+    node.add_argument("--http-listen", metavar="HOST:PORT", help="bind this for metrics, health")
     for command in (up, node):
         command.add_argument("--data-dir", help="where members keep their data")
         command.add_argument("--placement", choices=model.PLACEMENTS)

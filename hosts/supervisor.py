@@ -29,6 +29,7 @@ from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
 from ..storage.data_dir import DataDir
 from . import process
 from .processors import Share, available, share
+from .web import WebServer
 
 RESTART_PAUSE_S = 0.1
 RESTART_PAUSE_MAX_S = 5.0
@@ -49,7 +50,7 @@ RUNTIME_NAME_LIKE = RUNTIME_PREFIX + "12345678"
 RUNTIME_NOTE, PIDS = "runtime", "pids.json"
 """Files in the data dir, for the next supervisor and for people."""
 
-_BIND_OTHER = "client_listen, peer_listen and gateway_listen can name another one"
+_BIND_OTHER = "client_listen, peer_listen, gateway_listen and http_listen can name another one"
 _BIND_HINTS = {
     errno.EADDRINUSE: "is another node running here, or the address in the configuration twice?",
     errno.EADDRNOTAVAIL: f"this machine has no such address; {_BIND_OTHER}",
@@ -81,6 +82,7 @@ class NodeSupervisor:
         self._data = DataDir.open(Path(config.data_dir) / member.name, config.cluster_id, member.id)
         self._runtime_dir = ""
         self._children: dict[str, Any] = {}
+        self._pids: tuple[int, ...] = ()
         self._started_at = 0.0
         self._pause_s = 0.0
         self.restart_at: float | None = None
@@ -129,6 +131,7 @@ class NodeSupervisor:
             self._remove(self._data.path / RUNTIME_NOTE)
             raise
         self._started_at = time.monotonic()
+        self._pids = tuple(child.pid for child in self._children.values())
         self._write_pids()
 
     def _spawn_children(self, number: int) -> None:
@@ -203,6 +206,10 @@ class NodeSupervisor:
         """What becomes readable when a process of this node ends."""
         return [child.sentinel for child in self._children.values()]
 
+    def pids(self) -> tuple[int, ...]:
+        """The node's processes. Any thread may ask."""
+        return self._pids
+
     def check(self) -> None:
         """Act on what has happened: a dead actor, or the end of a pause."""
         if self.restart_at is not None and time.monotonic() >= self.restart_at:
@@ -250,6 +257,7 @@ class NodeSupervisor:
         self._forget()
 
     def _forget(self) -> None:
+        self._pids = ()
         for child in self._children.values():
             child.join()
             child.close()
@@ -304,6 +312,11 @@ class Supervisor:
             for node in self.nodes:
                 node.close()
             raise
+        self._web = [
+            WebServer(at, node.member.client, node.pids, log)
+            for node in self.nodes
+            if (at := config.http_address(node.member))
+        ]
         self._signals_in, self._signals_out = socket.socketpair()
         self._signals_in.setblocking(False)
         self._signals_out.setblocking(False)
@@ -318,6 +331,8 @@ class Supervisor:
         try:
             for node in self.nodes:
                 node.start_first()
+            for web in self._web:
+                web.start()
             next_tick = time.monotonic() + tick_s
             while not self._is_over():
                 self._wait(next_tick)
@@ -330,6 +345,8 @@ class Supervisor:
                     on_tick()
         finally:
             signal.set_wakeup_fd(-1)
+            for web in self._web:
+                web.stop()
             self._stop()
         return 0 if self._stopping else 1
 

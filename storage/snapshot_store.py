@@ -54,7 +54,7 @@ class SnapshotStore:
     """The directory `path` of a data directory, beside the state database."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._state = path.parent / "state"
         self._installed = path.parent / "installed"
 
@@ -68,7 +68,7 @@ class SnapshotStore:
         name = snapshot_name(state.applied_term, state.applied_index)
         if name in self.finished():
             return name
-        making = self._path / f"{name}.making"
+        making = self.path / f"{name}.making"
         try:
             shutil.rmtree(making, ignore_errors=True)
             making.mkdir(mode=0o700, parents=True)
@@ -76,19 +76,19 @@ class SnapshotStore:
             files = sorted((file.name, file.stat().st_size) for file in (making / _FILES).iterdir())
             manifest = pack((FORMAT_VERSION, state.applied_index, state.applied_term, files))
             write_durably(making / _MANIFEST, manifest)
-            making.rename(self._path / name)
-            sync_directory(self._path)
+            making.rename(self.path / name)
+            sync_directory(self.path)
         except OSError as error:
             raise SnapshotError(f"cannot make snapshot {name}: {error}") from error
         return name
 
     def finished(self) -> list[str]:
         """The names of the snapshots that are complete, oldest term and index first."""
-        if not self._path.is_dir():
+        if not self.path.is_dir():
             return []
         return sorted(
             child.name
-            for child in self._path.iterdir()
+            for child in self.path.iterdir()
             # Without files it is what an interrupted install left.
             if _NAME.fullmatch(child.name) and (child / _FILES).is_dir()
         )
@@ -97,7 +97,7 @@ class SnapshotStore:
         """What the receiver must be given first. Raises SnapshotError when there is no `name`."""
         _parse_name(name)
         try:
-            return (self._path / name / _MANIFEST).read_bytes()
+            return (self.path / name / _MANIFEST).read_bytes()
         except OSError as error:
             raise SnapshotError(f"no snapshot {name}: {error}") from error
 
@@ -118,7 +118,7 @@ class SnapshotStore:
             offset = 0
             try:
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-                with open(os.open(self._path / name / _FILES / file, flags), "rb") as source:
+                with open(os.open(self.path / name / _FILES / file, flags), "rb") as source:
                     while offset < file_size or file_size == 0:
                         data = source.read(min(size, file_size - offset))
                         if not data and file_size:
@@ -138,7 +138,7 @@ class SnapshotStore:
         """Remove all finished snapshots but these; with `before`, only those older than that."""
         for name in self.finished():
             if name not in keep and (not before or name < before):
-                _remove(self._path / name)
+                _remove(self.path / name)
 
     def clean(self) -> None:
         """Remove all snapshots: those that were not finished, and finished ones, which nobody
@@ -146,8 +146,8 @@ class SnapshotStore:
 
         For one process, at its start: nothing may be under way.
         """
-        if self._path.is_dir():
-            for child in self._path.iterdir():
+        if self.path.is_dir():
+            for child in self.path.iterdir():
                 _remove(child)
 
     # -- receiving -----------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class SnapshotStore:
 
         Raises SnapshotError for a name or manifest that is not one, and when the disk refuses.
         """
-        return Receiving(self, self._path, name, manifest)
+        return Receiving(self, self.path, name, manifest)
 
     # -- installing ----------------------------------------------------------------------------
 
@@ -170,12 +170,12 @@ class SnapshotStore:
         term, index = _parse_name(name)
         try:
             write_durably(self._installed, pack((index, term)))
-            (self._path / name / _FILES).rename(self._state.with_suffix(".new"))
+            (self.path / name / _FILES).rename(self._state.with_suffix(".new"))
         except OSError as error:
             raise SnapshotError(f"cannot install snapshot {name}: {error}") from error
         sync_directory(self._state.parent)
         self.recover()
-        _remove(self._path / name)  # no snapshot any more: its files are the state
+        _remove(self.path / name)  # no snapshot any more: its files are the state
         self.prune(before=name)
 
     def installed(self) -> tuple[int, int] | None:
@@ -334,14 +334,15 @@ def _parse_manifest(name: str, manifest: bytes) -> list[tuple[str, int]]:
         raise SnapshotError(f"manifest of snapshot {name} is not of format {FORMAT_VERSION}")
     if len(content) != 4 or content[1:3] != (index, term) or type(content[3]) is not tuple:
         raise SnapshotError(f"manifest of snapshot {name} is of another snapshot or damaged")
-    files = [file for file in content[3] if _is_file(file)]
+    files = [file for file in content[3] if is_database_file(file)]
     names = {file[0] for file in files}
     if _CURRENT not in names or len(files) != len(content[3]) or len(names) != len(files):
         raise SnapshotError(f"manifest of snapshot {name} does not list a database's files")
     return files
 
 
-def _is_file(file: Any) -> bool:
+def is_database_file(file: Any) -> bool:
+    """Whether it is (name, size) as a manifest may list it."""
     return (
         type(file) is tuple
         and len(file) == 2

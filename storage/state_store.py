@@ -15,6 +15,7 @@ from zlib import crc32
 from ..transport import errors
 from ..transport.codec import pack, unpack_local
 from ..transport.errors import WireError
+from ..transport.requests import RANGE_COUNT_ONLY
 from . import keys
 from .alarms import Alarms, makes_larger
 from .compaction import Compaction
@@ -23,7 +24,7 @@ from .executor import Executor
 from .hashing import hash_sliced
 from .hot_keys import HotKeys
 from .leases import Leases
-from .members import Members
+from .members import CONFIGURATION_KEY, Members
 from .mvcc import Result, Versions
 from .overlay import Overlay
 from .records import Event, chunk_body, encode_chunks, pack_key_value, pack_range
@@ -117,6 +118,40 @@ class StateStore:
         Commits."""
         self.commit()
         return self._history_hash
+
+    @classmethod
+    def rebase(
+        cls, path: Path, conf_state: Any, members: Any, bump_revision: int, *, compact: bool
+    ) -> int:
+        """Give a restored state, which nobody has open, other members and a higher revision.
+
+        Args:
+            path: the database.
+            conf_state: as for `apply_conf_state`.
+            members: likewise.
+            bump_revision: how much higher: what the lost cluster wrote after the backup had
+                revisions up to there, and clients may have seen them.
+            compact: refuse reads and watches below the new revision.
+
+        Returns:
+            The new revision.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        db = open_state(path)
+        index, term, revision, compact_revision, history_hash = _APPLIED.unpack(
+            db.get(_APPLIED_KEY) or bytes(_APPLIED.size)
+        )
+        bumped: int = revision + bump_revision
+        compact_revision = bumped if compact else compact_revision
+        batch = db.batch()
+        batch.put(_APPLIED_KEY, _APPLIED.pack(index, term, bumped, compact_revision, history_hash))
+        batch.put(CONFIGURATION_KEY, pack((conf_state, members)))
+        db.write(batch)
+        db.flush()
+        db.close()
+        return bumped
 
     # -- applying ------------------------------------------------------------------------------
 
@@ -317,6 +352,11 @@ class StateStore:
         if request[0] == "txn":
             return self._executor.transaction(request)
         return self._versions.range(request)
+
+    def count_keys(self) -> int:
+        """How many keys exist."""
+        result: tuple[Any, ...] = self.range(("range", b"\0", b"\0", 0, 0, RANGE_COUNT_ONLY))
+        return int(result[2])
 
     def _commit_before_scan(self, request: tuple[Any, ...]) -> None:
         # A transaction, more than a key, or in the past.

@@ -341,6 +341,27 @@ def check_member_list(request: tuple[Any, ...]) -> WireError | None:
 
 
 Check = Callable[[tuple[Any, ...]], WireError | None]
+
+
+def check_snapshot_open(request: tuple[Any, ...]) -> WireError | None:
+    """`("snapshot_open",)`."""
+    return None if len(request) == 1 else errors.malformed("snapshot_open takes nothing")
+
+
+def check_snapshot_read(request: tuple[Any, ...]) -> WireError | None:
+    """`("snapshot_read", id, position)`."""
+    if len(request) != 3 or not is_u64(request[1]) or not is_u64(request[2]):
+        return errors.malformed("snapshot_read takes an id and a position")
+    return None
+
+
+def check_snapshot_close(request: tuple[Any, ...]) -> WireError | None:
+    """`("snapshot_close", id)`."""
+    if len(request) != 2 or not is_u64(request[1]):
+        return errors.malformed("snapshot_close takes an id")
+    return None
+
+
 TXN_CHECKS: dict[str, Check] = {"put": check_put, "delete": check_delete, "range": check_range}
 WRITE_CHECKS: dict[str, Check] = {
     "put": check_put,
@@ -354,7 +375,13 @@ WRITE_CHECKS: dict[str, Check] = {
     "alarm_disarm": check_alarm_disarm,
     "member_change": check_member_change,
 }
-INSPECT_CHECKS: dict[str, Check] = {"compacted": check_compact, "hash_kv": check_hash_kv}
+INSPECT_CHECKS: dict[str, Check] = {
+    "compacted": check_compact,
+    "hash_kv": check_hash_kv,
+    "snapshot_open": check_snapshot_open,
+    "snapshot_read": check_snapshot_read,
+    "snapshot_close": check_snapshot_close,
+}
 READ_CHECKS: dict[str, Check] = {
     "range": check_range,
     "txn": check_read_txn,

@@ -242,6 +242,29 @@ def test_status_counts_the_peers_that_were_heard(transport):
     assert status["peers_heard"] == 0
 
 
+def test_a_message_and_the_word_that_it_came_are_a_round_trip(transport):
+    turn(transport, peer(my_epoch=5, sent=60))  # they have met
+    before = measured_of(transport, PEER)
+    transport.now = 200.0
+    turn(transport, ("sendc", (PEER, b"first")))
+    transport.now = 200.5
+    turn(transport, ("sendc", (PEER, b"second")))
+    turn(transport, peer(my_epoch=5, received=4, sent=70))
+    assert measured_of(transport, PEER)["round_trips"] == before["round_trips"], "not all came"
+    turn(transport, peer(my_epoch=5, received=5, sent=80))
+    told = measured_of(transport, PEER)
+    assert told["round_trips"][1] - before["round_trips"][1] == pytest.approx(0.5)
+    assert sum(told["round_trips"][2]) == sum(before["round_trips"][2]) + 1
+    assert (told["sent_bytes"], told["received_bytes"], told["failures"]) == (11, 80, 0)
+    turn(transport, ("linkfullc", PEER))
+    assert measured_of(transport, PEER)["failures"] == 1
+
+
+def measured_of(transport, peer):
+    ((_, _, _, measured),) = turn(transport, ("statusc", 1)).on("statusrc")
+    return next(link for link in measured["peers"] if link["peer"] == peer)
+
+
 def test_a_snapshot_that_does_not_exist_is_reported_failed(transport):
     name = "snap-0000000000000001-0000000000000001"
     out = turn(transport, ("snapsendc", (PEER, name, b"raft message")))

@@ -1,0 +1,106 @@
+"""A node's HTTP address: serves the pages of `web`, in a thread beside the supervisor's loop.
+
+Here and not among the actors: whoever asks for metrics slows no request, and a node that is down or
+starts again still has somebody who says so.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from .. import __version__
+from ..client import AsyncClient
+from ..config import addresses
+from ..config.model import ConfigError
+from ..gateway.http import HttpRequest, HttpResponse
+from ..gateway.wire.server import Gateway
+from ..web.pages import Pages
+
+WAITING_MAX = 64
+"""Requests that are being answered at a time: far more than probes and scrapers make. Others are
+told to come again."""
+
+
+class WebServer:
+    """Serves from `start` to `stop`."""
+
+    def __init__(
+        self, listen_at: str, node: str, pids: Callable[[], Iterable[int]], log: Any
+    ) -> None:
+        """`listen_at` and `node`: HOST:PORT to bind, and at which the node takes clients."""
+        self._host, self._port = addresses.parse(listen_at)
+        self._node = node
+        self._pids = pids
+        self._log = log
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self._answers: set[asyncio.Task[None]] = set()
+        self._pages: Pages
+        self._bound = threading.Event()
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+
+    def start(self) -> None:
+        """Bind; raises ConfigError."""
+        self._thread.start()
+        self._bound.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise ConfigError(
+                f"cannot bind {self._host}:{self._port} for HTTP: {self._error.strerror}"
+            ) from self._error
+
+    def stop(self) -> None:
+        """Close all connections."""
+        if self._thread.is_alive():
+            with suppress(RuntimeError):  # it has just ended by itself
+                self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        except OSError as error:
+            self._error = error
+        finally:
+            self._loop.close()
+            self._bound.set()
+
+    async def _serve(self) -> None:
+        async with AsyncClient([self._node]) as client:
+            self._pages = Pages(client, __version__, self._pids)
+            server = Gateway((), self._take, self._log)
+            await server.listen(self._host, self._port)
+            self._bound.set()
+            try:
+                await self._stopping.wait()
+            finally:
+                for task in self._answers:
+                    task.cancel()
+                await server.aclose()
+
+    def _take(self, request: HttpRequest, response: HttpResponse) -> None:
+        if len(self._answers) >= WAITING_MAX:
+            response.send(503, (), b"too many requests at a time\n")
+            return
+        task = self._loop.create_task(self._answer(request, response))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+        response.on_gone = partial(_cancel, task)
+
+    async def _answer(self, request: HttpRequest, response: HttpResponse) -> None:
+        verdict = await self._pages.answer(request.method, request.path, request.query)
+        body = verdict.body.encode()
+        headers = (
+            ("content-type", verdict.content_type),
+            ("x-content-type-options", "nosniff"),
+            ("cache-control", "no-store"),
+        )
+        response.send(verdict.status, headers, b"" if request.method == "HEAD" else body)
+
+
+def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
