@@ -75,6 +75,7 @@ class Applier(Actor):
         self._inspector = Inspector(in_turns=True)
         self._backups = Backups(snapshots.path, log)
         self._questions = QUESTIONS | {
+            "defragment": self._defragment,
             "snapshot_open": self._backups.begin,
             "snapshot_read": self._backups.read,
             "snapshot_close": self._backups.end,
@@ -85,6 +86,7 @@ class Applier(Actor):
         self._bytes_since_flush = 0
         self._flushing = False
         self._reclaiming = False
+        self._reclaims = 0  # done
         self._snapshot_wanted = False
         self._snapshot_due = False  # wanted, and the flush before it is done
         self._feed = WatchFeed(lambda message: self.emit("eventc", message))
@@ -351,6 +353,7 @@ class Applier(Actor):
         job, durable = message
         if job == "reclaim":
             self._reclaiming = False
+            self._reclaims += 1
             return
         self._flushing = False
         self._say_applied()  # before: the log must not be compacted past what the core knows of
@@ -423,9 +426,22 @@ class Applier(Actor):
             self._log.warning("quota", request=request[0], quota_bytes=self._quota.bytes)
             self.emit("proposec", own_entry(request))
         if not self._reclaiming and self._quota.should_reclaim(self._state):
-            self._reclaiming = True
-            self._state.commit()  # here: the thread may not
-            self.emit("jobc", "reclaim")
+            self._begin_reclaim()
+
+    def _begin_reclaim(self) -> None:
+        self._reclaiming = True
+        self._state.commit()  # here: the thread may not
+        self.emit("jobc", "reclaim")
+
+    def _defragment(self, _state: StateStore) -> Sliced[tuple[Any, ...]]:
+        """Answer `defragment` when a reclaim that began after it was asked is done. Everything else
+        goes on meanwhile."""
+        wanted = self._reclaims + (2 if self._reclaiming else 1)
+        while self._reclaims < wanted:
+            if not self._reclaiming:
+                self._begin_reclaim()
+            yield
+        return (0, self._state.revision)
 
     def _take_leases(self) -> None:
         changed = self._state.leases.changed

@@ -55,6 +55,22 @@ class AsyncMaintenanceCalls:
         answer = await self._submit(KIND_INSPECT, request, timeout_s, endpoint)
         return _decode.hash_kv_response(answer)
 
+    async def defragment(
+        self, endpoint: str | None = None, *, timeout_s: float | None = None
+    ) -> CompactResponse:
+        """Have a node give the space of what was compacted or replaced back to its disk. It does so
+        by itself, too, and serves everybody meanwhile.
+
+        Args:
+            endpoint: the node; None for any.
+            timeout_s: this call's time; minutes for several GB.
+
+        Raises:
+            ValueError: `endpoint` is not one of this client's.
+        """
+        answer = await self._submit(KIND_INSPECT, ("defragment",), timeout_s, endpoint)
+        return _decode.compact_response(answer)
+
     async def metrics(
         self, endpoint: str | None = None, *, timeout_s: float | None = None
     ) -> StatusResponse:
@@ -102,6 +118,13 @@ class MaintenanceCalls:
         """Hash the whole state of a node, any or the one at `endpoint`, as of a revision."""
         request = ("hash_kv", revision)
         return _decode.hash_kv_response(self._call(KIND_INSPECT, request, timeout_s, endpoint))
+
+    def defragment(
+        self, endpoint: str | None = None, *, timeout_s: float | None = None
+    ) -> CompactResponse:
+        """Have a node give the space of what is gone back to its disk."""
+        answer = self._call(KIND_INSPECT, ("defragment",), timeout_s, endpoint)
+        return _decode.compact_response(answer)
 
     def metrics(
         self, endpoint: str | None = None, *, timeout_s: float | None = None

@@ -371,6 +371,29 @@ def endpoint_hash_kv(run: Run) -> None:
         raise last_error
 
 
+DEFRAG_FLAGS = (CLUSTER_FLAG, string_flag("data-dir", "not supported: it needs no stop"))
+
+
+def defrag(run: Run) -> None:
+    """`defrag`: one member after the other."""
+    if run.flags["data-dir"]:
+        bad_arguments("--data-dir is not supported: ask the running member, which goes on serving")
+    failed = False
+    for endpoint in _endpoints(run):
+        try:
+            with run.client([endpoint]) as client:
+                client.defragment(timeout_s=run.flags["command-timeout"])
+        except (errors.SampanError, CommandError) as error:
+            failed = True
+            text = describe(error) if isinstance(error, errors.SampanError) else str(error)
+            line = f"Failed to defragment etcd member[{endpoint}] ({text})\n"
+            run.stderr.write(os.fsencode(line))
+        else:
+            run.stdout.write(os.fsencode(f"Finished defragmenting etcd member[{endpoint}]\n"))
+    if failed:
+        raise CommandError("")
+
+
 def member_list(run: Run) -> None:
     """`member list`."""
     printer = run.printer()

@@ -93,6 +93,14 @@ COMMANDS = (
         "endpoint status",
         run=commands.endpoint_status,
     ),
+    Command(
+        ("defrag",),
+        "Give the space of what is gone back to the disk",
+        "defrag [flags]",
+        commands.DEFRAG_FLAGS,
+        commands.defrag,
+        description="Members go on serving meanwhile. They do this by themselves, too.",
+    ),
     Command(("alarm",), "Ask about alarms", "alarm <subcommand>"),
     Command(("alarm", "disarm"), "Disarm all alarms", "alarm disarm", run=alarm.disarm),
     Command(("alarm", "list"), "List the alarms", "alarm list", run=alarm.listed),
@@ -211,7 +219,7 @@ COMMANDS = (
 )
 
 FOREIGN = {
-    (): frozenset(("auth", "defrag", "help", "move-leader", "role", "user")),
+    (): frozenset(("auth", "help", "move-leader", "role", "user")),
     ("check",): frozenset(("datascale",)),
     ("member",): frozenset(("add", "promote", "remove", "update")),
 }

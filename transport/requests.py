@@ -343,6 +343,11 @@ def check_member_list(request: tuple[Any, ...]) -> WireError | None:
 Check = Callable[[tuple[Any, ...]], WireError | None]
 
 
+def check_defragment(request: tuple[Any, ...]) -> WireError | None:
+    """`("defragment",)`."""
+    return None if len(request) == 1 else errors.malformed("defragment takes nothing")
+
+
 def check_snapshot_open(request: tuple[Any, ...]) -> WireError | None:
     """`("snapshot_open",)`."""
     return None if len(request) == 1 else errors.malformed("snapshot_open takes nothing")
@@ -378,6 +383,7 @@ WRITE_CHECKS: dict[str, Check] = {
 INSPECT_CHECKS: dict[str, Check] = {
     "compacted": check_compact,
     "hash_kv": check_hash_kv,
+    "defragment": check_defragment,
     "snapshot_open": check_snapshot_open,
     "snapshot_read": check_snapshot_read,
     "snapshot_close": check_snapshot_close,

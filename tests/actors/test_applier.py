@@ -630,6 +630,25 @@ def test_compacted_is_answered_when_the_history_is_gone(applier):
     assert wake_until_answered(applier) == (6, ((0, count + 1),), 1)
 
 
+def test_defragment_is_answered_when_a_reclaim_that_began_after_it_is_done(applier):
+    turn(applier, committed(entry(1, [put(b"k")])))
+    out = turn(applier, ask(5, ("defragment",)))
+    out += wake(applier)
+    assert out.on("jobc") == ["reclaim"]
+    turn(applier, ask(6, ("defragment",)))
+    out = wake(applier)
+    out += turn(applier, committed(entry(2, [put(b"meanwhile")])))
+    assert [r[1] for r in results(out)] == [[((0, 3),)]], "a write waited"
+    assert out.on("jobc") == []
+    out = turn(applier, ("donec", ("reclaim", None)))
+    for _ in range(3):
+        out += wake(applier)
+    assert [read_id for read_id, _ in results(out, "read")] == [5]
+    assert out.on("jobc") == ["reclaim"], "the second was asked while the first was under way"
+    turn(applier, ("donec", ("reclaim", None)))
+    assert wake_until_answered(applier)[0] == 6
+
+
 def test_hash_kv_goes_on_in_slices_while_the_state_changes(applier, monkeypatch):
     monkeypatch.setattr(hashing, "SLICE_BYTES", 8192)
     turn(applier, committed(entry(1, [put(b"%04d" % n) for n in range(500)])))

@@ -14,7 +14,7 @@ from sampan.ctl import main as ctl
 from sampan.ctl.check_perf import Load, Measured, judge
 
 from ..client.real_node import real_node
-from .conftest import SAMPANCTL
+from .conftest import ETCDCTL, SAMPANCTL
 from .test_like_etcdctl import etcdctl, parse, sampanctl
 
 WAIT_S = 60
@@ -163,3 +163,39 @@ def test_a_mirror_to_the_root_of_the_other(sampan, other):
         value = client.get("r/x").kvs[0].value
     with Running(SAMPANCTL, sampan, "make-mirror", "--prefix=r/", "--no-dest-prefix", other):
         wait_value(other, "x", [value])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--cluster"]])
+def test_defrag_tells_each_member(etcd, sampan, arguments):
+    def told(program, endpoint):
+        ran = subprocess.run(
+            [program, "--endpoints", endpoint, "defrag", *arguments],
+            capture_output=True, text=True, timeout=WAIT_S,
+        )  # fmt: skip
+        return ran.returncode, ran.stdout.replace("http://", "").replace(endpoint, "HERE")
+
+    assert told(SAMPANCTL, sampan) == told(ETCDCTL, etcd)
+
+
+def test_defrag_of_a_member_that_is_not_there():
+    code, out, err = run("--endpoints", "127.0.0.1:1", "--command-timeout", "100ms", "defrag")
+    assert (code, out) == (1, "")
+    assert err.startswith("Failed to defragment etcd member[127.0.0.1:1] (")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["save"], "snapshot save expects one argument"),
+        (["save", "a", "b"], "snapshot save expects one argument"),
+        (["save", "f", "--endpoints", "127.0.0.1:1,127.0.0.1:2"], "to one selected node, not"),
+        (["status"], "snapshot status requires exactly one argument"),
+        (["restore"], "snapshot restore requires exactly one argument"),
+        (["restore", "f", "--name", "a"], "needs --config"),
+        (["restore", "f", "--config", "c"], "needs --name"),
+    ],
+)
+def test_what_snapshot_refuses(arguments, words):
+    code, out, err = run("snapshot", *arguments)
+    assert (code, out) == (128, "")
+    assert words in err
