@@ -11,16 +11,18 @@ from itertools import chain
 from typing import Any
 
 from ..config import limits
+from ..security.rules import Who
 from ..storage.sessions import Answer, Stamp, pack_answer
 from ..storage.sliced import Sliced
 from ..storage.snapshot_store import SnapshotStore
 from ..storage.state_store import StateStore
 from ..transport import codec, errors
+from ..transport.auth import READS as AUTH_READS
 from . import channels, reconfiguration
 from .actor import Actor, Impossible
 from .backups import Backups
 from .divergence import Divergence
-from .entries import PUBLISH, own_entry
+from .entries import NOBODY, PUBLISH, own_entry
 from .inspector import QUESTIONS, Inspector, inspect
 from .lessor import READS, Lessor
 from .quota import Quota
@@ -110,6 +112,7 @@ class Applier(Actor):
                 state.members.removed,
             ),
         )
+        self._tell_auth()
         self._wake_for_background()
         self._stop_if_diverged()
 
@@ -240,14 +243,20 @@ class Applier(Actor):
 
     def _apply_batch(self, at: tuple[int, int], origin: int, payload: Any) -> None:
         """Apply what clients of a member asked to write; answer it when that member is this."""
-        batch_id, bodies, *stamps = payload
+        batch_id, bodies, stamps, whos = (*payload, None, None)[:4]
         decoded = [codec.unpack(body) for body in bodies]
-        if stamps:
-            answered = self._apply_once(*at, decoded, stamps[0])
+        judged = self._state.auth.enabled and origin != NOBODY
+        if stamps or judged:
+            if judged:
+                answered = self._apply_judged(*at, decoded, stamps, whos)
+            else:
+                answered = self._apply_once(*at, decoded, stamps)
+            self._tell_auth_if_changed()
             if origin == self._member_id:
                 self._results.append((batch_id, [pack_answer(answer) for answer in answered]))
             return
         results = self._state.apply(*at, list(chain.from_iterable(decoded)))
+        self._tell_auth_if_changed()
         if origin == self._member_id:
             answers, position = [], 0
             for body in decoded:
@@ -258,6 +267,28 @@ class Applier(Actor):
     def _apply_once(self, index: int, term: int, decoded: Any, stamps: Any) -> list[Answer]:
         known = [None if stamp is None else Stamp(*stamp) for stamp in stamps]
         return self._state.apply_once(index, term, decoded, known)
+
+    def _apply_judged(
+        self, index: int, term: int, decoded: Any, stamps: Any, whos: Any
+    ) -> list[Answer]:
+        nothing = [None] * len(decoded)
+        known = [None if stamp is None else Stamp(*stamp) for stamp in stamps or nothing]
+        asking = [None if who is None else Who(*who) for who in whos or nothing]
+        return self._state.apply_judged(index, term, decoded, known, asking)
+
+    def _tell_auth_if_changed(self) -> None:
+        """Before the node hears of any result, or event, of what is applied from here on."""
+        store = self._state.auth_store
+        if store.auth.stale:
+            self._tell_auth()
+        for login in store.logins:
+            self.emit("authc", ("login", *login))
+        store.logins.clear()
+
+    def _tell_auth(self) -> None:
+        auth = self._state.auth
+        auth.stale = False
+        self.emit("authc", ("auth", auth.dump()))
 
     def _apply_own(self, index: int, term: int, kind: str, rest: Any) -> None:
         """An entry that a member made, not a client."""
@@ -283,7 +314,7 @@ class Applier(Actor):
     # -- reads
 
     def on_readc(self, message: Any) -> None:
-        """(index, [(read_id, deadline, body), …]): execute at an applied index of at least
+        """(index, [(read_id, deadline, body, who), …]): execute at an applied index of at least
         `index`."""
         self._reader.take(*message)
 
@@ -294,15 +325,20 @@ class Applier(Actor):
     def _tell_answers(self, answers: list[tuple[int, bytes]]) -> None:
         self.emit("resultc", ("read", answers))
 
-    def _answers(self, body: bytes) -> Sliced[bytes]:
-        """The packed results of one message, about READ_TURN_BYTES and one result at most."""
+    def _answers(self, body: bytes, asking: Any) -> Sliced[bytes]:
+        """The packed results of one message, about READ_TURN_BYTES and one result at most. Each is
+        judged as it begins, and tells what was there then."""
         results: list[bytes] = []
+        who = None if asking is None else Who(*asking)
         room = limits.READ_TURN_BYTES
         for request in codec.unpack(body):
             if room <= 0:
                 results.append(_TOO_MUCH)
                 continue
-            if request[0] != "range":
+            refused = self._state.refusal(who, request) if self._state.auth.enabled else None
+            if refused is not None:
+                result = codec.pack(refused)
+            elif request[0] != "range":
                 result = self._answer(request)
             elif len(request) == 2:  # nearly all
                 result = self._state.read_newest(request[1])
@@ -313,12 +349,15 @@ class Applier(Actor):
         return codec.pack_array(results)
 
     def on_inspectc(self, message: Any) -> None:
-        """(read_id, deadline, body): questions that take a while."""
-        read_id, deadline, body = message
+        """(read_id, deadline, body, who): questions that take a while."""
+        read_id, deadline, body, asking = message
+        who = None if asking is None else Who(*asking)
         if len(self._inspector) >= limits.INSPECTIONS_MAX:
             self._tell_answers([(read_id, _TOO_MUCH)])
             return
-        self._inspector.take(read_id, deadline, lambda: inspect(self._state, body, self._questions))
+        self._inspector.take(
+            read_id, deadline, lambda: inspect(self._state, body, self._questions, who)
+        )
         self._wake_for_background()
 
     def _answer(self, request: tuple[Any, ...]) -> bytes:
@@ -329,6 +368,8 @@ class Applier(Actor):
             return codec.pack((0, self._state.revision, self._state.members.shown()))
         if name == "alarm_list":
             return codec.pack((0, self._state.revision, self._state.alarms.all()))
+        if name in AUTH_READS:
+            return codec.pack(self._state.auth_store.read(request, self._state.revision))
         return self._state.read(request)
 
     # -- durability
@@ -399,6 +440,7 @@ class Applier(Actor):
         self._new_term = term
         self._lessor.load(self._state.leases.all(), self.now)
         self._log.info("snapshot installed", snapshot=name, index=index)
+        self._tell_auth()  # before the events: who may not see them any more must not
         self._feed.on_install(self._state)
         self._tell_members()
         self.emit("advancec", ("installed", index))

@@ -4,8 +4,8 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from ..config import limits
-from ..transport import requests
-from ..transport.codec import CodecError, pack, unpack_header, unpack_local
+from ..security.rules import Who
+from ..transport.codec import pack, unpack_local
 from ..transport.errors import WireError
 
 
@@ -21,6 +21,8 @@ class Asked(NamedTuple):
     stamp: tuple[int, int, int] | None = None  # (session, sequence, acknowledged below)
     began: float = 0.0  # when it came
     peer: tuple[int, int] | None = None  # (member, its question): it came from another node
+    who: Who | None = None
+    token: str = ""  # that it came with; of a login, that it is answered with
 
     @property
     def size(self) -> int:
@@ -57,7 +59,18 @@ def take_late(waiting: list[Asked] | deque[Asked], now: float) -> list[Asked]:
     return late
 
 
-def whole_stamp(asked: Asked) -> tuple[Any, ...] | None:
+def entry_of(member_id: int, batch_id: int, asked: list[Asked]) -> bytes:
+    """The entry of the messages (entries.py), with no more than there is to say."""
+    payload: tuple[Any, ...] = (member_id, batch_id, [a.body for a in asked])
+    known = any(a.who is not None for a in asked)
+    if any(a.stamp is not None for a in asked):
+        payload = (*payload, [_whole_stamp(a) for a in asked])
+    elif known:
+        payload = (*payload, None)
+    return pack((*payload, [a.who for a in asked]) if known else payload)
+
+
+def _whole_stamp(asked: Asked) -> tuple[Any, ...] | None:
     """The stamp with what was not let in, so that the answer that is kept is the whole one."""
     if asked.stamp is None or not asked.refused:
         return asked.stamp
@@ -71,25 +84,3 @@ def with_refused(asked: Asked, body: bytes) -> bytes:
         return body  # an error, of the whole message
     good, total = iter(results), len(asked.refused) + len(results)
     return pack([asked.refused.get(i) or next(good) for i in range(total)])
-
-
-def opening(header: bytes) -> tuple[Any, ...]:
-    """A message's header, of which every version has the first two fields. Raises CodecError."""
-    fields = unpack_header(header)
-    if type(fields) is not tuple or not all(map(requests.is_u64, fields[:2])):
-        raise CodecError("not a request header")
-    return fields
-
-
-def fields_of(kind: Any, *rest: Any) -> tuple[Any, int, int, Any]:
-    """What follows in this version: (kind, timeout_ms, bytes received, stamp or None). Raises
-    CodecError."""
-    if not all(map(requests.is_u64, rest)):
-        raise CodecError("not a request header")
-    if len(rest) <= 2:
-        timeout_ms, received = (*rest, 0, 0)[:2]
-        return kind, timeout_ms, received, None
-    timeout_ms, received, session, sequence, acknowledged_below = rest
-    if kind != requests.KIND_WRITE or not session or not acknowledged_below <= sequence:
-        raise CodecError("not a stamp of a write")
-    return kind, timeout_ms, received, rest[2:]

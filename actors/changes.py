@@ -213,7 +213,7 @@ class MemberChanges:
         question = self._doors.new_id()
         self._forwarded[question] = (self._leader, asked)
         timeout_ms = max(1, int(1000 * (asked.deadline - now)))
-        about = (asked.kind, timeout_ms, asked.stamp)
+        about = (asked.kind, timeout_ms, asked.stamp, asked.who)
         self._doors.forward(("ask", self._leader, question, about, asked.body))
 
     def on_answer(self, question: int, body: bytes) -> None:

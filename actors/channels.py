@@ -61,6 +61,7 @@ CHANNELS: dict[str, Channel] = {
     "transferc": Channel((NODE,), (RAFT_CORE,), "leadership is to be handed over, and to whom"),
     "confstatec": Channel((RAFT_CORE,), (APPLIER,), "the ConfState it led to"),
     "softstatec": Channel((RAFT_CORE,), (NODE, APPLIER, TRANSPORT, HOST), "term, leader, role"),
+    "authc": Channel((APPLIER,), (NODE,), "users, roles and logins, when they change"),
     "membersc": Channel((APPLIER,), (NODE, TRANSPORT), "the members, when they change"),
     "forwardc": Channel((NODE,), (TRANSPORT,), "what the leader's node is asked or answers"),
     "forwardedc": Channel((TRANSPORT,), (NODE,), "what another member's node asks or answers"),
@@ -99,7 +100,9 @@ CHANNELS: dict[str, Channel] = {
     "linkc": Channel((TRANSPORT,), (HOST,), "a message for the link to a peer", Loss.DROP),
     "linkfullc": Channel((HOST,), (TRANSPORT,), "a link that took no more"),
     "linksc": Channel((TRANSPORT,), (HOST,), "the peers to be linked to"),
-    "jobc": Channel((WAL_WRITER, APPLIER), (HOST,), "a job for a thread: sync, flush, checkpoint"),
-    "donec": Channel((HOST,), (WAL_WRITER, APPLIER), "a job's result"),
+    "jobc": Channel(
+        (WAL_WRITER, APPLIER, NODE), (HOST,), "a job for a thread: sync, flush, a password"
+    ),
+    "donec": Channel((HOST,), (WAL_WRITER, APPLIER, NODE), "a job's result"),
     "fatalc": Channel(ACTORS, (HOST,), "a reason to stop this node for good, in one sentence"),
 }

@@ -4,6 +4,9 @@
                                               the results under this number
     (member, batch, (body, …), (stamp, …))    where bodies are numbered: a stamp or None for each
                                               (storage/sessions.py)
+    (member, batch, (body, …), stamps, (who, …))    while users are asked who they are: of each
+                                              body for whom it was admitted and under which auth
+                                              revision, or None; `stamps` may be None
     (NOBODY, 0, (body,))                      what a member asks for itself: leases to end, alarms
     ("publish", member, name, (client endpoint, …), incarnation)
     ("check", member), ("claim", member, index of the marker, hash)       see divergence.py
@@ -88,10 +91,10 @@ def _check_change(entry: Entry) -> None:
 
 
 def _check_writes(origin: Any, rest: list[Any], *, changes_members: bool = False) -> None:
-    if not is_u64(origin) or not 2 <= len(rest) <= 3 or not is_u64(rest[0]):
-        raise CodecError("writes have a member, a number, bodies and stamps")
+    if not is_u64(origin) or not 2 <= len(rest) <= 4 or not is_u64(rest[0]):
+        raise CodecError("writes have a member, a number, bodies, stamps and who asks")
     bodies = _fields(rest[1])
-    checks = requests.WRITE_CHECKS if origin != NOBODY else _OWN_CHECKS
+    checks = requests.LOGGED_CHECKS if origin != NOBODY else _OWN_CHECKS
     for body in bodies:
         decoded = _fields(unpack(_bytes(body)))
         if requests.all_plain_puts(decoded, checks):
@@ -102,10 +105,15 @@ def _check_writes(origin: Any, rest: list[Any], *, changes_members: bool = False
                 raise CodecError(refusal.text)
             if request[0] == "member_change" and not changes_members:
                 raise CodecError("members change with the raft configuration only")
-    if len(rest) == 3 and not (
-        len(_fields(rest[2])) == len(bodies) and all(map(_is_stamp, rest[2]))
-    ):
-        raise CodecError("there is a stamp, or None, for each body")
+    _check_each(rest[2:3], len(bodies), _is_stamp, "stamp")
+    _check_each(rest[3:], len(bodies), _is_who, "user")
+
+
+def _check_each(given: list[Any], count: int, is_one: Callable[[Any], bool], what: str) -> None:
+    """Whether what is given for the bodies, if it is, is there for each."""
+    for each in given:
+        if each is not None and not (len(_fields(each)) == count and all(map(is_one, each))):
+            raise CodecError(f"there is a {what}, or None, for each body")
 
 
 def _bytes(value: Any) -> bytes:
@@ -126,6 +134,12 @@ def _is_stamp(stamp: Any) -> bool:
         and is_u64(each[0])
         and each[0] < limits.BODY_REQUESTS_MAX
         for each in refused
+    )
+
+
+def _is_who(who: Any) -> bool:
+    return who is None or (
+        type(who) is tuple and len(who) == 2 and type(who[0]) is str and is_u64(who[1])
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..security.rules import Who
 from ..storage.sliced import Sliced
 from ..storage.state_store import StateStore
 from ..transport.codec import pack, unpack
@@ -31,11 +32,17 @@ QUESTIONS: dict[str, Question] = {
 }
 
 
-def inspect(state: StateStore, body: bytes, questions: dict[str, Question]) -> Sliced[bytes]:
+def inspect(
+    state: StateStore, body: bytes, questions: dict[str, Question], who: Who | None
+) -> Sliced[bytes]:
     """The packed answers to the questions of one message, which passed the node's checks."""
-    answers = []
-    for name, *arguments in unpack(body):
-        answers.append((yield from questions[name](state, *arguments)))
+    answers: list[tuple[Any, ...]] = []
+    for request in unpack(body):
+        refused = state.refusal(who, request)
+        if refused is None:
+            answers.append((yield from questions[request[0]](state, *request[1:])))
+        else:
+            answers.append(refused)
     return pack(answers)
 
 

@@ -6,40 +6,37 @@ answered in time gets a typed error that tells whether it may have happened.
 """
 
 import math
-import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..config import limits
+from ..security.rules import Who
 from ..transport import errors, requests
+from ..transport.auth import KIND_AUTH
 from ..transport.codec import CodecError, pack, unpack_requests
 from ..transport.errors import WireError
 from ..transport.introductions import member_id
 from ..transport.watches import KIND_WATCH, PUSH_ID
-from . import changes, channels, questions, writes
+from . import changes, channels, headers, questions, reads, writes
 from .actor import Actor
-from .asked import Asked, fields_of, opening, take_late, with_refused
+from .admission import sift
+from .asked import Asked, with_refused
 from .changes import ChangeSettings, MemberChanges, facts, steps_of
 from .client_limits import client_limits
 from .entries import PUBLISH
+from .gatekeeper import Gatekeeper
 from .questions import Question, Questions
+from .reads import Reads
 from .traffic import Traffic
 from .transfers import Transfers
 from .watches.hub import WatchHub
 from .windows import Windows
 from .writes import Writes
 
-READ_INDEX_RETRY_S = 0.5
-"""How long a ReadIndex may take before it is asked again, with a fresh context (etcd E/read)."""
-
-_TOO_MANY_REFUSED = f"more than {limits.REFUSED_MAX} requests of this message are not valid"
-
 FROM_PEER = b"peer"
 """In place of a client whose message another node has forwarded."""
 NOT_FOR_LEARNERS = {requests.KIND_WRITE, requests.KIND_READ, requests.KIND_INSPECT, KIND_WATCH}
 """What only members that vote answer (etcd: isRPCSupportedForLearner)."""
-
-_context = struct.Struct("<QQ").pack
 
 
 class NodeSettings(NamedTuple):
@@ -60,6 +57,8 @@ class NodeSettings(NamedTuple):
     client_keys_per_s: int = 0
     election_s: float = 1.0
     strict_reconfig_check: bool = True
+    bcrypt_cost: int = 10
+    auth_token_ttl_s: float = 300.0
 
 
 class Node(Actor):
@@ -87,20 +86,30 @@ class Node(Actor):
         self._changes = self._make_changes()
         self._transfers = Transfers(self._transfer, self._reply, self._fail)
         self._hand_over_until = 0.0
-        self._reads: list[Asked] = []  # linearizable reads that wait for a context
-        self._read_context = b""
-        self._read_asked_at = 0.0
-        self._confirming: list[Asked] = []  # reads behind the context that is under way
-        self._executing: dict[int, Asked] = {}  # reads that wait for the applier
-        self._pending_reads = 0
-        self._pending_read_bytes = 0
         self._windows = Windows()
+        read_doors = reads.Doors(
+            self._new_id,
+            lambda context: self.emit("readindexc", context),
+            lambda message: self.emit("readc", message),
+            lambda message: self.emit("inspectc", message),
+            self._reply,
+            self._fail,
+            self._windows.overflows,
+        )
+        self._reads = Reads(settings.incarnation, read_doors)
         self._questions = Questions()
         self._publish_at = 0.0
         self._propose_at = 0.0  # not before: raft has just refused a batch
         self._stopping = False
         self.requests = 0
         self.dropped = 0
+        self._keeper = Gatekeeper(
+            settings.bcrypt_cost,
+            settings.auth_token_ttl_s,
+            hold=self._hold,
+            reply=lambda asked, answer: self._reply(asked, pack(answer)),
+            start=lambda: self.emit("jobc", "password"),
+        )
         self._kinds: dict[Any, Callable[[Asked, Any], None]] = {
             requests.KIND_WRITE: self._write,
             requests.KIND_READ: self._read,
@@ -108,6 +117,7 @@ class Node(Actor):
             requests.KIND_MAINTENANCE: self._maintenance,
             requests.KIND_INSPECT: self._inspect,
             KIND_WATCH: self._watch,
+            KIND_AUTH: self._keeper.take_login,
         }
         self._traffic = Traffic(self._kinds, log)
         self.histograms = self._traffic.durations
@@ -117,6 +127,7 @@ class Node(Actor):
                 Asked(client, PUSH_ID, KIND_WATCH, b"", {}, 0.0), body
             ),
             lambda asked, results: self._reply(asked, pack(results)),
+            self._keeper.may_create,
         )
 
     def _make_changes(self) -> MemberChanges:
@@ -156,17 +167,19 @@ class Node(Actor):
             return
         client, header, body = message
         try:
-            version, message_id, *fields = opening(header)
+            version, message_id, *fields = headers.opening(header)
             if version != requests.PROTOCOL_VERSION:
                 self._fail(Asked(client, message_id, "", b"", {}, 0.0), errors.UNSUPPORTED_VERSION)
                 return
-            kind, timeout_ms, received, stamp = fields_of(*fields)
+            kind, timeout_ms, received, stamp, token = headers.rest(*fields)
         except (CodecError, TypeError, ValueError):
             self.dropped += 1  # nothing in it can be trusted, not even whom to answer
             return
         timeout_s = timeout_ms / 1000 if timeout_ms else self._settings.request_timeout_s
         deadline = self.now + min(timeout_s, self._settings.request_timeout_s)
-        asked = Asked(client, message_id, str(kind), body, {}, deadline, stamp, self.now)
+        asked = Asked(
+            client, message_id, str(kind), body, {}, deadline, stamp, self.now, token=token
+        )
         take = self._kinds.get(kind) if type(kind) is str else None
         if self._stopping:
             self._fail(asked, errors.STOPPED)
@@ -179,7 +192,18 @@ class Node(Actor):
         elif len(body) > limits.BODY_BYTES_MAX:
             self._fail(asked, errors.REQUEST_TOO_LARGE)
         else:
-            self._take(asked, take)
+            self._ask_who(asked, take)
+
+    def _ask_who(self, asked: Asked, take: Callable[[Asked, Any], None]) -> None:
+        """Nothing of a message is looked at before it is known who sends it."""
+        if asked.kind != KIND_AUTH:
+            who = self._keeper.identify(asked.token, self.now)
+            if isinstance(who, WireError):
+                self._fail(asked, who)
+                return
+            if who is not None:
+                asked = asked._replace(who=who)
+        self._take(asked, take)
 
     def _take(self, asked: Asked, take: Callable[[Asked, Any], None]) -> None:
         try:
@@ -193,41 +217,24 @@ class Node(Actor):
         if asked.kind != requests.KIND_MAINTENANCE:  # `requests` is the clients' work
             self.requests += len(decoded)
             admits = self._client_admits
-            if admits is not None and not admits(asked.client, decoded, self.now):
+            asking = asked.client if asked.who is None else asked.who.user
+            if admits is not None and not admits(asking, decoded, self.now):
                 self._fail(asked, errors.TOO_MANY_REQUESTS)
                 return
         take(asked, decoded)
 
     def _admit(self, asked: Asked, decoded: Any, checks: dict[str, requests.Check]) -> Asked | None:
-        """The message without its bad requests; None when none is left (and it was answered).
-
-        What is bad here is so in itself, at any time: a message that comes again after it was
-        applied must not be told now that it was not.
-        """
-        if len(asked.body) <= limits.REQUEST_BYTES_MAX and requests.all_plain_puts(decoded, checks):
-            self._traffic.requests["put"] += len(decoded)
+        """The message without its bad requests; None when none is left (and it was answered)."""
+        good = sift(asked, decoded, checks, self._traffic.requests)
+        if isinstance(good, WireError):
+            self._fail(asked, good)
+            return None
+        if good is decoded:
             return asked
-        good = []
-        large = 0
-        for position, request in enumerate(decoded):
-            error = requests.check_request(request, checks)
-            if error is None and requests.size(request) > limits.REQUEST_BYTES_MAX:
-                error = errors.REQUEST_TOO_LARGE
-            if error is None and checks is requests.WRITE_CHECKS:
-                large += requests.answers_much(request)
-                if large > limits.LARGE_ANSWERS_MAX:
-                    error = errors.TOO_MANY_REQUESTS
-            if error is None:
-                good.append(request)
-                self._traffic.requests[request[0]] += 1
-            else:
-                asked.refused[position] = error
-                if len(asked.refused) > limits.REFUSED_MAX:
-                    self._fail(asked, errors.malformed(_TOO_MANY_REFUSED))
-                    return None
         if not good:
             self._reply(asked, pack([asked.refused[i] for i in range(len(decoded))]))
             return None
+        good = list(good)
         completed = checks is requests.WRITE_CHECKS and self._complete(good)
         return asked._replace(body=pack(good)) if asked.refused or completed else asked
 
@@ -254,6 +261,8 @@ class Node(Actor):
         admitted = self._admit(asked, decoded, requests.WRITE_CHECKS)
         if admitted is None:
             return
+        if self._keeper.take_passwords(admitted):
+            return
         self._writes.pending_bytes += admitted.size
         if b"member_change" in admitted.body:
             decoded = unpack_requests(admitted.body)
@@ -261,6 +270,11 @@ class Node(Actor):
                 self._changes.take(admitted, decoded, self.now)
                 return
         self._writes.hold(admitted)
+
+    def _hold(self, asked: Asked) -> None:
+        """What it has in its body may go into the log now."""
+        self._writes.pending_bytes += asked.size
+        self._writes.hold(asked)
 
     def flush(self) -> None:
         """Propose what is held, and ask for an index for the reads that wait."""
@@ -275,8 +289,7 @@ class Node(Actor):
                 self.wake_at = at if self.wake_at is None else min(at, self.wake_at)
             else:
                 self._writes.propose(self.now)
-        if self._reads and not self._confirming:
-            self._ask_read_index()
+        self._reads.ask(self.now)
 
     def on_dropc(self, batch_id: int) -> None:
         """Raft refused a batch, for want of a leader or of room."""
@@ -318,7 +331,7 @@ class Node(Actor):
         self._reply(asked, with_refused(asked, body) if results else body)
 
     def on_forwardedc(self, message: Any) -> None:
-        """("asked", peer, question, kind, timeout_ms, stamp, body) from another node's client;
+        """("asked", peer, question, kind, timeout_ms, stamp, who, body) from another node's client;
         ("answered", question, body) or ("refused", question, the leader is of an older version)."""
         if message[0] == "answered":
             self._changes.on_answer(*message[1:])
@@ -328,15 +341,18 @@ class Node(Actor):
             self._take_forwarded(*message[1:])
 
     def _take_forwarded(self, peer: int, question: int, *about: Any) -> None:
-        kind, timeout_ms, stamp, body = about
+        kind, timeout_ms, stamp, asking, body = about
         header = (kind, timeout_ms, 0, *(stamp or ()))
         try:
-            kind, timeout_ms, _, stamp = fields_of(*header)
+            kind, timeout_ms, _, stamp, _ = headers.rest(*header)
+            who = None if asking is None else Who(*asking)
         except (CodecError, TypeError, ValueError):
             self.dropped += 1
             return
         deadline = self.now + min(timeout_ms / 1000, self._settings.request_timeout_s)
-        asked = Asked(FROM_PEER, 0, kind, body, {}, deadline, stamp, self.now, (peer, question))
+        asked = Asked(
+            FROM_PEER, 0, kind, body, {}, deadline, stamp, self.now, (peer, question), who
+        )
         if kind != requests.KIND_WRITE:
             self._fail(asked, errors.UNKNOWN_KIND)
         elif self._stopping:
@@ -347,73 +363,60 @@ class Node(Actor):
     # -- reads
 
     def _read(self, asked: Asked, decoded: Any) -> None:
-        admitted = self._admit_read(asked, decoded)
+        admitted = self._admit_read(asked, decoded, requests.READ_CHECKS)
         if admitted is not None:
-            self._reads.append(admitted)
+            self._reads.confirm(admitted)
 
     def _serializable(self, asked: Asked, decoded: Any) -> None:
-        admitted = self._admit_read(asked, decoded)
+        admitted = self._admit_read(asked, decoded, requests.READ_CHECKS)
         if admitted is not None:
-            self._execute([admitted], 0)
-
-    def _admit_read(
-        self, asked: Asked, decoded: Any, checks: dict[str, requests.Check] = requests.READ_CHECKS
-    ) -> Asked | None:
-        if (
-            self._pending_reads >= limits.PENDING_READS_MAX
-            or self._pending_read_bytes + asked.size > limits.PENDING_BYTES_MAX
-        ):
-            self._fail(asked, errors.TOO_MANY_REQUESTS)
-            return None
-        admitted = self._admit(asked, decoded, checks)
-        if admitted is not None:
-            self._pending_reads += 1
-            self._pending_read_bytes += admitted.size
-        return admitted
-
-    def _ask_read_index(self) -> None:
-        # Never the same context twice: a late acknowledgement of an earlier round could confirm it
-        # on a leader that has been deposed since (etcd #20418).
-        self._confirming, self._reads = self._confirming + self._reads, []
-        self._read_context = _context(self._settings.incarnation, self._new_id())
-        self._read_asked_at = self.now
-        self.emit("readindexc", self._read_context)
-
-    def on_readstatec(self, message: Any) -> None:
-        """(context, index): the reads behind this context may be served at `index`."""
-        context, index = message
-        if context != self._read_context:
-            return
-        confirmed, self._confirming, self._read_context = self._confirming, [], b""
-        if confirmed:
-            self._execute(confirmed, index)
-
-    def _execute(self, asked: list[Asked], index: int) -> None:
-        self.emit("readc", (index, [self._read_of(each) for each in asked]))
-
-    def _read_of(self, asked: Asked) -> tuple[int, float, bytes]:
-        """What the applier is told of a read; its answer names the same id."""
-        read_id = self._new_id()
-        self._executing[read_id] = asked
-        return (read_id, asked.deadline, asked.body)
+            self._reads.execute([admitted], 0)
 
     def _inspect(self, asked: Asked, decoded: Any) -> None:
         admitted = self._admit_read(asked, decoded, requests.INSPECT_CHECKS)
         if admitted is not None:
-            self.emit("inspectc", self._read_of(admitted))
+            self._reads.inspect(admitted)
 
-    def _read_ended(self, asked: Asked) -> None:
-        self._pending_reads -= 1
-        self._pending_read_bytes -= asked.size
+    def _admit_read(
+        self, asked: Asked, decoded: Any, checks: dict[str, requests.Check]
+    ) -> Asked | None:
+        if not self._reads.has_room(asked):
+            self._fail(asked, errors.TOO_MANY_REQUESTS)
+            return None
+        admitted = self._admit(asked, decoded, checks)
+        if admitted is not None:
+            self._reads.begin(admitted)
+        return admitted
+
+    def on_readstatec(self, message: Any) -> None:
+        """(context, index): the reads behind this context may be served at `index`."""
+        self._reads.on_index(*message)
 
     # -- watches
 
     def _watch(self, asked: Asked, decoded: Any) -> None:
-        self._watches.take(asked, asked.client, decoded, self._windows[asked.client])
+        self._watches.take(
+            asked._replace(body=b""), asked.client, decoded, self._windows[asked.client]
+        )
 
     def on_eventc(self, message: Any) -> None:
         """What the applier says to the watches: see watches/feed.py."""
         self._watches.on_event(message)
+
+    def on_authc(self, message: Any) -> None:
+        """What the applier says of users, roles and logins: see gatekeeper.py. Events of what
+        comes after a change follow it."""
+        if self._keeper.on_authc(message, self.now):
+            self._watches.recheck(self._keeper.may_go_on)
+
+    def on_donec(self, message: Any) -> None:
+        """("password", what came of it)."""
+        self._keeper.job_done(message[1])
+
+    @property
+    def jobs(self) -> dict[str, Callable[..., Any]]:
+        """Passwords are compared and hashed in a thread."""
+        return {"password": self._keeper.run_job}
 
     def on_gonec(self, client: bytes) -> None:
         """A client's connection has ended, and so have its watches."""
@@ -427,21 +430,11 @@ class Node(Actor):
         ("read", [(read_id, packed results of one message), …])."""
         if message[0] == "read":
             for read_id, body in message[1]:
-                self._on_answer(read_id, body)
+                self._reads.on_answer(read_id, body)
             return
         _, batch_id, results = message
         self._writes.on_results(batch_id, results)
         self._changes.on_done(batch_id, self.now)
-
-    def _on_answer(self, read_id: int, body: bytes) -> None:
-        asked = self._executing.pop(read_id, None)
-        if asked is None:
-            return  # likewise
-        self._read_ended(asked)
-        if self._windows.overflows(asked.client, body):
-            self._fail(asked, errors.TOO_MANY_REQUESTS)
-        else:
-            self._reply(asked, with_refused(asked, body) if asked.refused else body)
 
     def on_termc(self, term: int) -> None:
         """A leader's first entry of this term was applied."""
@@ -488,10 +481,8 @@ class Node(Actor):
         self._changes.on_soft_state(self._leader, self._role, self.now)
         self._transfers.settle(self._leader, self.now)
         self._traffic.leader_changes += self._leader not in (0, leader_before)
-        if self._leader != leader_before and self._confirming:
-            # The old leader may never answer; the new one needs its own context.
-            self._reads, self._confirming = self._confirming + self._reads, []
-            self._read_context = b""
+        if self._leader != leader_before:
+            self._reads.on_new_leader()
 
     def _publish_if_needed(self) -> None:
         """Announce this member's client endpoint and data dir, until the log holds it."""
@@ -510,26 +501,14 @@ class Node(Actor):
     def on_timer(self) -> None:
         """Answer what has waited too long; ask again for a read index that does not come."""
         self._publish_if_needed()
+        self._keeper.on_timer(self.now)
         self._watches.on_timer(self.now, self._leader)
         self._writes.expire(self.now)
-        self._expire_reads()
+        self._reads.expire(self.now, has_leader=bool(self._leader))
         self._changes.on_timer(self.now)
         self._transfers.settle(self._leader, self.now)
         for asked in self._questions.take_late(self.now):
             self._fail(asked, errors.READ_TIMEOUT)
-
-    def _expire_reads(self) -> None:
-        for read_id in [i for i, a in self._executing.items() if a.deadline <= self.now]:
-            asked = self._executing.pop(read_id)
-            self._read_ended(asked)
-            self._fail(asked, errors.READ_TIMEOUT)
-        for waiting in (self._reads, self._confirming):
-            for asked in take_late(waiting, self.now):
-                self._read_ended(asked)
-                self._fail(asked, errors.READ_TIMEOUT if self._leader else errors.NO_LEADER)
-        late = self.now - self._read_asked_at > READ_INDEX_RETRY_S
-        if self._confirming and late and self._leader:
-            self._ask_read_index()
 
     def stop(self) -> None:
         """Refuse what comes from now on, and what was not proposed; what is under way may still be
@@ -543,14 +522,17 @@ class Node(Actor):
     @property
     def idle(self) -> bool:
         """Whether every client has its answer, and another member leads."""
-        under_way = self._reads or self._confirming or self._executing
         leads = self._role == "leader" and self.now < self._hand_over_until
-        return self._writes.idle and not (under_way or leads or self._changes.busy)
+        idle = self._writes.idle and self._reads.idle
+        return idle and not (leads or self._changes.busy)
 
     # -- maintenance
 
     def _maintenance(self, asked: Asked, decoded: Any) -> None:
-        if decoded[0][:1] == ("move_leader",):
+        refused = self._keeper.refuses(asked, decoded)
+        if refused is not None:
+            self._fail(asked, refused)
+        elif decoded[0][:1] == ("move_leader",):
             self._transfers.take(asked, decoded[0], self._members, leads=self._role == "leader")
             self._transfers.settle(self._leader, self.now)
         elif questions.are_for_actors(decoded):
@@ -589,6 +571,6 @@ class Node(Actor):
             "client_frames_dropped": self.dropped,
             "pending_writes": self._writes.pending,
             "pending_bytes": self._writes.pending_bytes,
-            "pending_reads": self._pending_reads,
-            "pending_read_bytes": self._pending_read_bytes,
+            "pending_reads": self._reads.pending,
+            "pending_read_bytes": self._reads.pending_bytes,
         }

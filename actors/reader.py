@@ -7,13 +7,14 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 from ..config import limits
 from ..storage.sliced import FIRST_SLICE_BYTES, Sliced
 from .inspector import Inspector
 
-Read = tuple[int, float, bytes]
-"""(read id, deadline, body): one client message."""
+Read = tuple[int, float, bytes, Any]
+"""(read id, deadline, body, who asks): one client message."""
 Answer = tuple[int, bytes]
 """(read id, its packed answer)."""
 
@@ -22,9 +23,10 @@ class Reader:
     """The reads that wait and those under way."""
 
     def __init__(
-        self, answer: Callable[[bytes], Sliced[bytes]], tell: Callable[[list[Answer]], None]
+        self, answer: Callable[[bytes, Any], Sliced[bytes]], tell: Callable[[list[Answer]], None]
     ) -> None:
-        """`answer` makes the answer to a body, on what has been applied; `tell` takes answers."""
+        """`answer` makes the answer to a body for who asks, on what has been applied; `tell` takes
+        answers."""
         self._answer = answer
         self._tell = tell
         self._waiting: list[tuple[int, int, deque[Read]]] = []  # heap of (index, order, reads)
@@ -65,8 +67,8 @@ class Reader:
 
     def _begin(self, read: Read) -> bytes | None:
         """The answer; None when it takes longer. Only one such read keeps what it has found."""
-        read_id, deadline, body = read
-        begin = partial(self._answer, body)
+        read_id, deadline, body, who = read
+        begin = partial(self._answer, body, who)
         work = begin()
         try:
             next(work)

@@ -7,10 +7,10 @@ the members and the configuration that it answers in one step with the entry's i
 """
 
 from collections.abc import Callable
-from itertools import chain
 from typing import Any
 
 from ..raft import ConfChangeType, confchange
+from ..security.rules import Who
 from ..storage.members import find
 from ..storage.sessions import Stamp
 from ..storage.state_store import StateStore
@@ -37,18 +37,22 @@ def plan(state: StateStore, kind: int, data: bytes) -> Plan:
         return kind, data, None
     if payload[0] == FORCE:
         return kind, data, ((FORCED, payload[1]),)
-    _, _, bodies, *stamps = payload
-    stamped = [stamp and Stamp(*stamp) for stamp in stamps[0]] if stamps else [None] * len(bodies)
-    fresh = [
-        unpack(body)
-        for body, stamp in zip(bodies, stamped, strict=True)
-        if stamp is None or state.sessions.is_new(stamp)
-    ]
-    steps = [(int(k), member) for k, member in state.members.plan(chain.from_iterable(fresh))]
+    asked = _executed(state, *payload[2:])
+    steps = [(int(k), member) for k, member in state.members.plan(asked)]
     # As many as the entry has, or the core would leave or enter a joint configuration otherwise
     # than whoever proposed it meant. The id 0 is a step that does nothing.
     missing = len(change.changes) - len(steps)
     return kind, data, (*steps, *(((0, 0),) * missing))
+
+
+def _executed(state: StateStore, bodies: Any, stamps: Any = None, whos: Any = None) -> list[Any]:
+    """The requests of an entry that are executed if it is applied now."""
+    nothing = [None] * len(bodies)
+    found = []
+    for body, stamp, who in zip(bodies, stamps or nothing, whos or nothing, strict=True):
+        known, asking = stamp and Stamp(*stamp), who and Who(*who)
+        found += [each for each in unpack(body) if state.would_execute(asking, known, each)]
+    return found
 
 
 def _payload(context: bytes) -> Any:

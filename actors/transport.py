@@ -450,7 +450,7 @@ class Transport(Actor):
     # -- between nodes
 
     def on_forwardc(self, message: Any) -> None:
-        """("ask", peer, question, (kind, timeout_ms, stamp), body) or
+        """("ask", peer, question, (kind, timeout_ms, stamp, who), body) or
         ("answer", peer, question, body): to another member's node."""
         what, peer, question, *about, body = message
         link = self._links.get(peer)
@@ -464,11 +464,11 @@ class Transport(Actor):
 
     def _take_forwarded(self, peer: int, kind: str, frame: bytes, body: bytes) -> None:
         try:
-            question, *about = unpack(frame, array_max=4)
+            question, *about = unpack(frame, array_max=5)
         except (CodecError, TypeError, ValueError):
             self.counts["malformed"] += 1
             return
-        if not is_u64(question) or len(about) != (3 if kind == "forward" else 0):
+        if not is_u64(question) or len(about) != (4 if kind == "forward" else 0):
             self.counts["malformed"] += 1
         elif kind == "forward":
             self.emit("forwardedc", ("asked", peer, question, *about, body))

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from ..config import limits
 from ..transport import errors
-from ..transport.codec import pack
+from ..transport.auth import KIND_AUTH
 from ..transport.errors import WireError
-from .asked import Asked, Batch, take_late, whole_stamp, with_refused
+from .asked import Asked, Batch, entry_of, take_late, with_refused
+from .gatekeeper import with_token
 
 BODIES_MAX = limits.BODY_REQUESTS_MAX // 2
 """Messages whose writes share one entry."""
@@ -94,14 +95,8 @@ class Writes:
     def _enter(self, asked: list[Asked], size: int, *steps: Steps) -> int:
         batch_id = self._doors.new_id()
         self._batches[batch_id] = Batch(asked, size, self.term)
-        self._doors.propose((batch_id, self._payload(batch_id, asked), *steps))
+        self._doors.propose((batch_id, entry_of(self._member_id, batch_id, asked), *steps))
         return batch_id
-
-    def _payload(self, batch_id: int, asked: list[Asked]) -> bytes:
-        payload: tuple[Any, ...] = (self._member_id, batch_id, [a.body for a in asked])
-        if any(a.stamp is not None for a in asked):
-            payload = (*payload, [whole_stamp(a) for a in asked])
-        return pack(payload)
 
     def change_members(self, asked: Asked, steps: Steps) -> int:
         """Propose a message that changes the members; returns the number of its batch."""
@@ -113,7 +108,7 @@ class Writes:
         """Propose it again; False when it was answered."""
         batch = self._batches.get(batch_id)
         if batch is not None:
-            self._doors.propose((batch_id, self._payload(batch_id, batch.asked), steps))
+            self._doors.propose((batch_id, entry_of(self._member_id, batch_id, batch.asked), steps))
         return batch is not None
 
     def on_drop(self, batch_id: int) -> bool:
@@ -132,7 +127,10 @@ class Writes:
         self.pending_bytes -= batch.size
         for asked, body in zip(batch.asked, results, strict=False):
             mixed = asked.refused and asked.stamp is None  # a stamp has brought them along
-            self._doors.reply(asked, with_refused(asked, body) if mixed else body)
+            if asked.kind == KIND_AUTH:
+                self._doors.reply(asked, with_token(asked, body))
+            else:
+                self._doors.reply(asked, with_refused(asked, body) if mixed else body)
 
     def on_term(self, term: int) -> None:
         """A leader's first entry of this term was applied, and so was all of earlier terms that

@@ -36,7 +36,8 @@ somewhat larger ones get etcd's error."""
 
 HEADER_BYTES_MAX = 256
 HEADER_FIELDS_MAX = 16
-"""What stands first in a message of a client or a peer: ten numbers and a word, 100 bytes."""
+"""What stands first in a message of a client or a peer: ten numbers, a word and a token of 32
+letters, 150 bytes."""
 
 REFUSED_MAX, REFUSED_BYTES = 2_000, 256
 """Requests that are not valid in one message, twice what the client library sends in one; beyond,
@@ -91,6 +92,20 @@ SLOW_APPLY_S = 0.1
 SLOW_FSYNC_S = 1.0
 SLOW_TOLD_S = 1.0
 """Between two such lines about requests: there may be thousands."""
+
+# -- passwords and tokens
+
+PASSWORDS_WAITING_MAX = 64
+PASSWORDS_OF_CLIENT_MAX = 8
+"""Messages with passwords that wait for their turn, and those of one connection: at 50 ms each the
+last of 64 waits for 3 s, and is answered within its time."""
+
+PASSWORDS_A_MESSAGE_MAX = 16
+"""Users to add, or passwords to change, in one message: 0.8 s of work."""
+
+TOKENS_MAX = 50_000
+"""Tokens that a member knows; the oldest goes first. At 20 logins a second, what one processor
+compares, and 300 s each there are 6,000 from each member."""
 
 # -- watches
 

@@ -89,6 +89,10 @@ class ClusterConfig:
     """Likewise keys that it puts or deletes."""
     gateway: bool = True
     """Serve etcd's clients, at members that have an address for them."""
+    bcrypt_cost: int = 10
+    """What a password's hash costs, 2 to this power: 10 is 50 ms (etcd: --bcrypt-cost)."""
+    auth_token_ttl_s: int = 300
+    """How long a token is good that is not shown (etcd: --auth-token-ttl)."""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
     log_level: str = "info"
@@ -314,6 +318,14 @@ def _members(raw: Any, where: str) -> tuple[Member, ...]:
     return tuple(members)
 
 
+_LEAST = {
+    "heartbeat_ms": 10,
+    "log_entries_max": limits.LOG_ENTRIES_MIN,
+    "log_bytes_max": limits.LOG_BYTES_MIN,
+    "auth_token_ttl_s": 1,
+}
+
+
 def _check(config: ClusterConfig, label: _Label) -> None:
     def refuse(key: str, why: str) -> None:
         raise ConfigError(f"{label(key)} {why}")
@@ -333,18 +345,17 @@ def _check(config: ClusterConfig, label: _Label) -> None:
         refuse("auto_compaction_retention", str(error))
     if config.corrupt_check_ms < 0:
         refuse("corrupt_check_ms", "must be 0 or more")
-    if config.heartbeat_ms < 10:
-        refuse("heartbeat_ms", "must be at least 10")
+    for key, least in _LEAST.items():
+        if getattr(config, key) < least:
+            refuse(key, f"must be at least {least}")
     if config.election_ms < limits.ELECTION_TICKS_MIN_RATIO * config.heartbeat_ms:
         refuse("election_ms", f"must be at least {limits.ELECTION_TICKS_MIN_RATIO} heartbeats")
     if config.election_ms > limits.ELECTION_MS_MAX:
         refuse("election_ms", f"must be at most {limits.ELECTION_MS_MAX}")
     if config.request_timeout_ms < config.election_ms:
         refuse("request_timeout_ms", "must be at least election_ms")
-    if config.log_entries_max < limits.LOG_ENTRIES_MIN:
-        refuse("log_entries_max", f"must be at least {limits.LOG_ENTRIES_MIN}")
-    if config.log_bytes_max < limits.LOG_BYTES_MIN:
-        refuse("log_bytes_max", f"must be at least {limits.LOG_BYTES_MIN}")
+    if not 4 <= config.bcrypt_cost <= 31:
+        refuse("bcrypt_cost", "must be 4 to 31")
     for key in ("client_requests_per_s", "client_keys_per_s"):
         if getattr(config, key) < 0:
             refuse(key, "must not be negative; 0 is no bound")

@@ -224,6 +224,8 @@ class Builder:
             client_requests_per_s=config.client_requests_per_s,
             client_keys_per_s=config.client_keys_per_s,
             election_s=config.election_ms / 1000,
+            bcrypt_cost=config.bcrypt_cost,
+            auth_token_ttl_s=config.auth_token_ttl_s,
         )
         return Node(settings, self._log)
 

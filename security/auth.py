@@ -71,7 +71,7 @@ class Auth:
 
     def dump(self) -> tuple[Any, ...]:
         """All of it in tuples, for `load`."""
-        return (self.enabled, self.revision, list(self.users.items()), list(self.roles.items()))
+        return (self.enabled, self.revision, sorted(self.users.items()), sorted(self.roles.items()))
 
     @classmethod
     def load(cls, dumped: Iterable[Any]) -> "Auth":
@@ -211,7 +211,7 @@ class Auth:
         return None
 
     def _role_grant_permission(
-        self, name: str, kind: int, key: bytes, range_end: bytes
+        self, name: str, kind: int, key: bytes, range_end: bytes = b""
     ) -> WireError | None:
         if not is_valid(key, range_end):
             return errors.INVALID_AUTH_MGMT
@@ -225,7 +225,9 @@ class Auth:
         self._set_role(name, now)
         return None
 
-    def _role_revoke_permission(self, name: str, key: bytes, range_end: bytes) -> WireError | None:
+    def _role_revoke_permission(
+        self, name: str, key: bytes, range_end: bytes = b""
+    ) -> WireError | None:
         role = self.roles.get(name)
         if role is None:
             return errors.ROLE_NOT_FOUND

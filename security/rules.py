@@ -11,6 +11,7 @@
     lease_list               READ on the keys of all leases
     user_get, role_get       root, the user itself, who has the role
     what is in `EVERY_USER`  any user
+    authenticate             nobody yet: the password was compared before
     everything else          root
 
 Who asks is checked first: without a user nothing is allowed, and what needs a right on keys is
@@ -38,7 +39,7 @@ class Who(NamedTuple):
 
 
 EVERY_USER = frozenset(
-    ("session_open", "lease_grant", "alarm_list", "status", "member_list",
+    ("session_open", "lease_grant", "alarm_list", "status", "metrics", "member_list",
      "cancel", "progress", "ack")
 )  # fmt: skip
 
@@ -47,12 +48,12 @@ def refusal(
     auth: Auth, who: Who | None, request: Request, keys_of: KeysOfLease
 ) -> WireError | None:
     """Why a checked request is not executed; None when it is."""
-    if not auth.enabled:
+    name = request[0]
+    if not auth.enabled or name == "authenticate":
         return None
     if who is None:
         return errors.USER_EMPTY
     rights = auth.rights(who.user)
-    name = request[0]
     allowed = _ON_KEYS.get(name)
     if allowed is not None:
         if who.auth_revision < auth.revision:

@@ -28,8 +28,11 @@ State database (state_store.py, owner: the applier)
     "o" revision:u64 key            record          a version that compaction must not lose
     "l" lease:u64                   [ttl_s, index of the entry that renewed it last]
     "n" lease:u64 key               nothing         the lease holds the key
-    "s" session:u64             [used, floor, [[sequence, answer], …]]
+    "s" session:u64             [used, floor, [[sequence, answer], …], user]
     "msessions"                     uses:u64        counts all uses of sessions, and the sessions
+    "u" user                    [hash of the password, [role, …]]
+    "r" role                    [[kind, key, range_end], …]: 0 read, 1 write, 2 both
+    "mauth"                         [enabled, auth revision]
     "malarms"                       [[member, kind], …]: 1 NOSPACE, 2 CORRUPT
     "mapplied"       index:u64 term:u64 revision:u64 compact_revision:u64 history_crc:u32
     "mconfiguration"                [conf state, members]

@@ -17,6 +17,8 @@ from ..transport.requests import (
     PUT_PREV_KV,
 )
 from .alarms import Alarms
+from .auth_store import WRITES as AUTH_WRITES
+from .auth_store import AuthStore
 from .errors import StorageError
 from .leases import Leases
 from .members import Members
@@ -45,6 +47,7 @@ class Executor:
         alarms: Alarms,
         *,
         members: Members,
+        auth: AuthStore,
     ) -> None:
         self._versions = versions
         self._writer = writer
@@ -52,11 +55,13 @@ class Executor:
         self._sessions = sessions
         self._alarms = alarms
         self._members = members
+        self._auth = auth
         self._revision = 0  # of the request under way
         self._begin = 0  # how many events there were before it
 
-    def execute(self, request: Request) -> Result:
-        """Execute a write request. Returns its result or a WireError, which changed nothing."""
+    def execute(self, request: Request, user: str = "") -> Result:
+        """Execute a write request, for a user where users are asked who they are. Returns its
+        result or a WireError, which changed nothing."""
         versions = self._versions
         self._revision = versions.revision + 1
         self._begin = len(versions.recent)
@@ -85,7 +90,9 @@ class Executor:
         elif name == "member_change":
             result = self._members.change(versions.revision, request[1])
         elif name == "session_open":
-            result = (0, versions.revision, self._sessions.open(request[1]))
+            result = (0, versions.revision, self._sessions.open(request[1], user))
+        elif name in AUTH_WRITES:
+            result = self._auth.execute(request, versions.revision)
         else:
             raise StorageError(f"the log holds a request of an unknown kind, {name!r}")
         return result

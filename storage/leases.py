@@ -5,7 +5,8 @@ it. So each record has the index of the entry that renewed it last: a proposal t
 one was overtaken by a renewal and does nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any, NamedTuple, cast
 
 from ..transport import errors
@@ -103,6 +104,11 @@ class Leases:
     def keys(self, lease: int) -> list[bytes]:
         """The keys that the lease holds, in order."""
         return sorted(self._held[lease])
+
+    def keys_of(self, lease: int) -> Iterable[bytes]:
+        """The same in any order, none for a lease that does not exist, those of all for 0: what
+        who asks for the lease needs rights on."""
+        return self._held.get(lease, ()) if lease else chain.from_iterable(self._held.values())
 
 
 def _lease(raw: bytes) -> Lease:

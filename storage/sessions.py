@@ -54,9 +54,10 @@ class Stamp(NamedTuple):
 class _Session:
     """One session's kept answers."""
 
-    __slots__ = ("answers", "floor", "size", "used")
+    __slots__ = ("answers", "floor", "size", "used", "user")
 
-    def __init__(self, used: int, floor: int, answers: dict[int, Kept]) -> None:
+    def __init__(self, used: int, floor: int, answers: dict[int, Kept], user: str) -> None:
+        self.user = user  # who opened it; empty while nobody was asked
         self.used = used
         self.floor = floor  # nothing is known of sequences below it
         self.answers = answers
@@ -74,8 +75,8 @@ class Sessions:
         self._clock: int = 0 if raw is None else cast("int", unpack_local(raw))
         loaded: dict[int, _Session] = {}
         for stored, record in overlay.pairs(keys.SESSION, keys.after_prefix(keys.SESSION)):
-            used, floor, answers = cast("Any", unpack_local(record))
-            loaded[keys.U64.unpack_from(stored, 1)[0]] = _Session(used, floor, dict(answers))
+            used, floor, answers, user = (*cast("Any", unpack_local(record)), "")[:4]
+            loaded[keys.U64.unpack_from(stored, 1)[0]] = _Session(used, floor, dict(answers), user)
         # In order of their last use.
         self._sessions = dict(sorted(loaded.items(), key=lambda item: item[1].used))
         self._size = sum(session.size for session in loaded.values())
@@ -88,23 +89,26 @@ class Sessions:
         """How many sessions have to be written at the next commit."""
         return len(self._dirty)
 
-    def open(self, nonce: int) -> int:
-        """A new session's id. It is never used again, and with a random `nonce` it is none of
-        another cluster, either, which a client may have known under the same address."""
+    def open(self, nonce: int, user: str = "") -> int:
+        """A new session's id, for a `user` alone where users are asked who they are. It is never
+        used again, and with a random `nonce` it is none of another cluster, either, which a client
+        may have known under the same address."""
         self._clock += 1
         session = nonce % (1 << 64 - _NUMBER_BITS) << _NUMBER_BITS | self._clock
-        self._sessions[session] = _Session(self._clock, 1, {})
+        self._sessions[session] = _Session(self._clock, 1, {}, user)
         self._dirty.add(session)
         self._end_oldest()
         return session
 
-    def claim(self, stamp: Stamp) -> Kept | None:
+    def claim(self, stamp: Stamp, user: str | None = None) -> Kept | None:
         """The answer of a message that was applied before, or an error; None when the message is
-        to be applied now, and its answer to be given to `keep`."""
+        to be applied now, and its answer to be given to `keep`. The session of another `user`, if
+        one is given, is none: answers are for who asked."""
         number, sequence, acknowledged_below, _ = stamp
-        session = self._sessions.pop(number, None)
-        if session is None:
+        session = self._sessions.get(number)
+        if session is None or user not in (None, session.user):
             return _EXPIRED
+        del self._sessions[number]
         self._clock += 1
         session.used = self._clock
         self._sessions[number] = session
@@ -124,11 +128,12 @@ class Sessions:
                 self._end_oldest()
         return kept
 
-    def is_new(self, stamp: Stamp) -> bool:
+    def is_new(self, stamp: Stamp, user: str | None = None) -> bool:
         """Whether `claim` would let the message be applied now."""
         session = self._sessions.get(stamp.session)
         return (
             session is not None
+            and user in (None, session.user)
             and stamp.sequence >= session.floor
             and stamp.sequence not in session.answers
         )
@@ -190,7 +195,7 @@ class Sessions:
             writes[keys.session_key(number)] = (
                 None
                 if session is None
-                else pack((session.used, session.floor, [*session.answers.items()]))
+                else pack((session.used, session.floor, [*session.answers.items()], session.user))
             )
         writes[_CLOCK_KEY] = pack(self._clock)
         self._dirty.clear()

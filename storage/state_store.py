@@ -12,12 +12,16 @@ from struct import Struct
 from typing import Any
 from zlib import crc32
 
+from ..security import rules
+from ..security.auth import Auth
+from ..security.rules import Who
 from ..transport import errors
 from ..transport.codec import pack, unpack_local
 from ..transport.errors import WireError
-from ..transport.requests import RANGE_COUNT_ONLY
+from ..transport.requests import RANGE_COUNT_ONLY, WRITE_CHECKS, all_plain_puts
 from . import keys
 from .alarms import Alarms, makes_larger
+from .auth_store import AuthStore
 from .compaction import Compaction
 from .errors import StorageError
 from .executor import Executor
@@ -65,6 +69,7 @@ class StateStore:
         self.sessions = Sessions(self._overlay)
         self.alarms = Alarms(self._overlay)
         self.members = Members(self._overlay)
+        self.auth_store = AuthStore(self._overlay)
         self._executor = Executor(
             self._versions,
             self._writer,
@@ -72,6 +77,7 @@ class StateStore:
             self.sessions,
             self.alarms,
             members=self.members,
+            auth=self.auth_store,
         )
         self._hot_keys = HotKeys()
         # What waits for a commit: bytes of records ever since the last one, and keys lately.
@@ -184,18 +190,70 @@ class StateStore:
                 answers.append(sessions.repeated(stamp, answer))
                 continue
             begin, end = end, end + len(message)
-            if isinstance(done, int):
-                if stamp is not None and not stamp.refused:
-                    answers.append(sessions.keep_puts(stamp, done + begin, len(message)))
-                    continue
-                results = _results_of_puts(done + begin, len(message))
-            else:
-                results = done[begin:end]
-            if stamp is None:
-                answers.append(results)
-            else:
-                answers.append(sessions.keep(stamp, with_refused(results, stamp.refused)))
+            its = done + begin if isinstance(done, int) else done[begin:end]
+            answers.append(self._keep(stamp, its, len(message)))
         return answers
+
+    def _keep(self, stamp: Stamp | None, done: list[Result] | int, count: int) -> Answer:
+        """The answer to a message of `count` requests, kept if it has a number."""
+        if isinstance(done, int):
+            if stamp is not None and not stamp.refused:
+                return self.sessions.keep_puts(stamp, done, count)
+            done = _results_of_puts(done, count)
+        if stamp is None:
+            return done
+        return self.sessions.keep(stamp, with_refused(done, stamp.refused))
+
+    def apply_judged(
+        self,
+        index: int,
+        term: int,
+        messages: Sequence[Sequence[tuple[Any, ...]]],
+        stamps: Sequence[Stamp | None],
+        whos: Sequence[Who | None],
+    ) -> list[Answer]:
+        """`apply_once` while users are asked who they are: what each message was admitted for is
+        executed if its user may do it now, as of everything that was applied before."""
+        self._begin(index, term)
+        return [self._apply_judged(*each) for each in zip(messages, stamps, whos, strict=True)]
+
+    def _apply_judged(
+        self, message: Sequence[tuple[Any, ...]], stamp: Stamp | None, who: Who | None
+    ) -> Answer:
+        if stamp is not None:
+            if who is None and self.auth.enabled:
+                return pack(errors.USER_EMPTY)  # and of no user's session
+            user = who.user if who is not None and self.auth.enabled else None
+            known = self.sessions.claim(stamp, user)
+            if known is not None:
+                return self.sessions.repeated(stamp, known)
+        return self._keep(stamp, self._execute_for(who, message), len(message))
+
+    def _execute_for(
+        self, who: Who | None, message: Sequence[tuple[Any, ...]]
+    ) -> list[Result] | int:
+        if all_plain_puts(message, WRITE_CHECKS) and rules.may_put_all(self.auth, who, message):
+            return self._execute(message)
+        user = who.user if who is not None and self.auth.enabled else ""
+        return [
+            self.refusal(who, request) or self._execute_capped(request, user) for request in message
+        ]
+
+    def refusal(self, who: Who | None, request: tuple[Any, ...]) -> WireError | None:
+        """Why a checked request is not executed for whom it was admitted; None when it is."""
+        return rules.refusal(self.auth, who, request, self.leases.keys_of)
+
+    def would_execute(self, who: Who | None, stamp: Stamp | None, request: tuple[Any, ...]) -> bool:
+        """Whether a request of a message would be executed by `apply_judged` now."""
+        user = who and who.user if self.auth.enabled else None
+        if stamp is not None and not self.sessions.is_new(stamp, user):
+            return False
+        return self.refusal(who, request) is None
+
+    @property
+    def auth(self) -> Auth:
+        """Users and roles as they are now."""
+        return self.auth_store.auth
 
     def _begin(self, index: int, term: int) -> None:
         self._check_next(index, term)
@@ -228,11 +286,11 @@ class StateStore:
             results += _results_of_puts(first, position - begin)
         return results
 
-    def _execute_capped(self, request: tuple[Any, ...]) -> Result:
-        """One request while there was no space when its entry began."""
+    def _execute_capped(self, request: tuple[Any, ...], user: str = "") -> Result:
+        """One request where there may be no space."""
         if self.alarms.no_space and makes_larger(request):
             return errors.NO_SPACE
-        return self._executor.execute(request)
+        return self._executor.execute(request, user)
 
     def apply_conf_state(self, index: int, term: int, conf_state: Any, members: Any) -> None:
         """Apply the raft entry `index`, which led to this configuration and these members.

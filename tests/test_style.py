@@ -125,7 +125,8 @@ EXCEPTIONS = {"raft/core.py": {"random"}}
 """The default of Config.rand, for programs that embed the core; the actors give their own."""
 
 HANDLERS = ("node", "raft_core", "wal_writer", "applier", "transport", "log_tail",
-            "snapshot_stream", "actor", "channels", "watches/ranges", "watches/feed",
+            "snapshot_stream", "actor", "channels", "gatekeeper", "headers", "reads", "writes",
+            "watches/ranges", "watches/feed",
             "watches/connection", "watches/hub")  # fmt: skip
 PURE = [p for p in FILES if p.parent.name == "raft"] + [
     *(ROOT / "actors" / f"{name}.py" for name in HANDLERS),

@@ -6,11 +6,11 @@ machine trusts it, because a request that one member applied and another refused
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..config import addresses, limits
-from . import errors
+from . import auth, errors
 from .errors import WireError
 
 PROTOCOL_VERSION = 1
@@ -379,7 +379,10 @@ WRITE_CHECKS: dict[str, Check] = {
     "lease_keep_alive": check_lease,
     "alarm_disarm": check_alarm_disarm,
     "member_change": check_member_change,
+    **auth.WRITES,
 }
+LOGGED_CHECKS = WRITE_CHECKS | auth.LOGGED
+"""Of writes as they are in the log: nodes have completed them, and left nothing secret in them."""
 INSPECT_CHECKS: dict[str, Check] = {
     "compacted": check_compact,
     "hash_kv": check_hash_kv,
@@ -395,6 +398,7 @@ READ_CHECKS: dict[str, Check] = {
     "lease_list": check_lease_list,
     "alarm_list": check_alarm_list,
     "member_list": check_member_list,
+    **auth.READS,
 }
 
 
@@ -408,10 +412,10 @@ def check_request(request: Any, checks: dict[str, Check]) -> WireError | None:
     return check(request)
 
 
-def all_plain_puts(decoded: tuple[Any, ...], checks: dict[str, Check]) -> bool:
+def all_plain_puts(decoded: Sequence[Any], checks: dict[str, Check]) -> bool:
     """Whether every request is a well-formed put of key and value: nearly all of a busy node's
     traffic, so it is recognised without a call for each."""
-    if checks is not WRITE_CHECKS:
+    if checks is not WRITE_CHECKS and checks is not LOGGED_CHECKS:
         return False
     for request in decoded:
         if (

@@ -1,6 +1,7 @@
 """What the node knows of one client that watches: its watches, and what it has left unread."""
 
 from collections import deque
+from typing import Any
 
 from ...config import limits
 from ...transport.codec import pack, pack_array
@@ -28,17 +29,19 @@ class Watcher:
             soon as its client has read what it was sent. ENDED: is no more.
         next: deliver nothing below this revision. Everything below was delivered, except that
             `next` of a synced one stays behind as revisions pass.
+        asked: the message that created it.
         quiet: nothing was sent to it since the last round of progress notifications.
     """
 
     __slots__ = (
-        "connection", "fragment", "id", "next", "prev_kv", "progress_notify", "quiet", "range",
-        "require_leader", "state", "unwanted",
+        "asked", "connection", "fragment", "id", "next", "prev_kv", "progress_notify", "quiet",
+        "range", "require_leader", "state", "unwanted",
     )  # fmt: skip
 
     def __init__(
         self, connection: "Connection", watch_id: int, range_: Range, first: int, flags: int
     ) -> None:
+        self.asked: Any = None
         self.connection = connection
         self.id = watch_id
         self.range = range_

@@ -64,10 +64,13 @@ class WatchHub:
         tell: Callable[[Any], None],
         push: Callable[[bytes, bytes], None],
         reply: Callable[[Any, list[Any]], None],
+        refusal: Callable[[Any, Any], WireError | None] = lambda asked, request: None,
     ) -> None:
+        """`refusal` tells why a message may not create a watch, when it is about to."""
         self._tell = tell
         self._push = push
         self._reply = reply
+        self._refusal = refusal
         self.revision = 0
         self.watchers = 0
         self._key_bytes = 0  # of their ranges
@@ -106,7 +109,7 @@ class WatchHub:
         connection = self._connections.get(client) or Connection(client)
         connection.heard(window, self._now)
         self._unstall(connection)
-        results = [self._execute(connection, request, revision) for request in requests]
+        results = [self._execute(asked, connection, request, revision) for request in requests]
         if connection.watchers:
             self._connections[client] = connection
         if connection in self._changed:
@@ -117,11 +120,13 @@ class WatchHub:
             if connection in self._changed:
                 self._send(connection)  # a watch that the next message creates is not meant
 
-    def _execute(self, connection: Connection, request: Any, revision: int) -> tuple[Any, ...]:
+    def _execute(
+        self, asked: Any, connection: Connection, request: Any, revision: int
+    ) -> tuple[Any, ...]:
         if type(request) is WireError:
             return request
         if request[0] == "create":
-            return self._create(connection, request, revision)
+            return self._create(asked, connection, request, revision)
         if request[0] == "cancel":
             watcher = connection.watchers.get(request[1])
             if watcher is None:
@@ -134,21 +139,16 @@ class WatchHub:
         return (0, revision, len(connection.watchers))
 
     def _create(
-        self, connection: Connection, request: Any, revision: int
+        self, asked: Any, connection: Connection, request: Any, revision: int
     ) -> tuple[int, int, int] | WireError:
         range_, start, flags, watch_id = _create(request)
-        refusal = None
-        if watch_id and watch_id in connection.watchers:
-            refusal = errors.WATCH_EXISTS
-        elif self.watchers >= limits.WATCHES_MAX or self._key_bytes >= limits.WATCH_KEY_BYTES_MAX:
-            refusal = errors.TOO_MANY_REQUESTS
-        elif flags & REQUIRE_LEADER and self._leaderless:
-            refusal = errors.NO_LEADER
+        refusal = self._refusal(asked, request) or self._no_room(connection, flags, watch_id)
         if refusal is not None:
             self._tell(("forget", [_interest(range_, start, flags, watch_id)]))
             return refusal
         watch_id = watch_id or connection.new_id()
         watcher = Watcher(connection, watch_id, range_, start or revision + 1, flags)
+        watcher.asked = asked
         self.watchers += 1
         self._key_bytes += sum(map(len, range_))
         connection.watchers[watch_id] = watcher
@@ -159,6 +159,13 @@ class WatchHub:
         watchers[watcher] = None
         self._unsync(watcher, watcher.next)
         return (0, revision, watch_id)
+
+    def _no_room(self, connection: Connection, flags: int, watch_id: int) -> WireError | None:
+        if watch_id and watch_id in connection.watchers:
+            return errors.WATCH_EXISTS
+        if self.watchers >= limits.WATCHES_MAX or self._key_bytes >= limits.WATCH_KEY_BYTES_MAX:
+            return errors.TOO_MANY_REQUESTS
+        return errors.NO_LEADER if flags & REQUIRE_LEADER and self._leaderless else None
 
     def _end(self, watcher: Watcher) -> None:
         connection = watcher.connection
@@ -180,6 +187,15 @@ class WatchHub:
         self._end(watcher)
         watcher.connection.add_canceled(watcher, self.revision, compact_revision, reason)
         self._changed[watcher.connection] = None
+
+    def recheck(self, refusal: Callable[[Any, bytes, bytes], WireError | None]) -> None:
+        """Rights have changed: end the watches that may not go on. They get nothing of what is not
+        handed out yet."""
+        for connection in list(self._connections.values()):
+            for watcher in list(connection.watchers.values()):
+                refused = refusal(watcher.asked, *watcher.range)
+                if refused is not None:
+                    self._cancel(watcher, refused.text)
 
     def drop(self, client: bytes, error: WireError) -> None:
         """End all watches of a client."""

@@ -83,7 +83,7 @@ def results(out, what="write"):
 
 
 def read(read_id, index, *requests, deadline=1e9):
-    return "readc", (index, [(read_id, deadline, pack(requests))])
+    return "readc", (index, [(read_id, deadline, pack(requests), None)])
 
 
 def wake(applier):
@@ -103,7 +103,7 @@ def all_reads(applier):
 
 
 def ask(read_id, *questions, deadline=1e9):
-    return "inspectc", (read_id, deadline, pack(questions))
+    return "inspectc", (read_id, deadline, pack(questions), None)
 
 
 def wake_until_answered(applier):
@@ -431,7 +431,7 @@ def test_reads_behind_a_large_answer_wait_and_do_not_fail(applier, monkeypatch):
     monkeypatch.setattr(limits, "READ_TURN_BYTES", 10)
     turn(applier, committed(entry(1, [put(b"a")])))
     body = pack([("range", b"a")])
-    three = [(read_id, 1e9, body) for read_id in (5, 6, 7)]
+    three = [(read_id, 1e9, body, None) for read_id in (5, 6, 7)]
     answers = results(turn(applier, ("readc", (1, three))), "read")
     assert len(answers) == 1
     while applier.wake_at is not None:

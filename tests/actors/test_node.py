@@ -1,8 +1,10 @@
 """The node as clients see it, without sockets: what it admits, batches, answers and lets go."""
 
 import pytest
-from sampan.actors.node import READ_INDEX_RETRY_S, Node, NodeSettings
+from sampan.actors.node import Node, NodeSettings
+from sampan.actors.reads import READ_INDEX_RETRY_S
 from sampan.config import limits
+from sampan.security.auth import Auth
 from sampan.transport import errors, requests
 from sampan.transport.codec import pack, unpack
 
@@ -12,6 +14,7 @@ SETTINGS = NodeSettings(
     cluster_id=7, member_id=1, name="n1", client_advertise=("127.0.0.1:1",), incarnation=5,
     request_timeout_s=7.0, version="test", id_seed=0,
 )  # fmt: skip
+NOBODY_IS_ASKED = ("authc", ("auth", Auth().dump()))
 PUT = ("put", b"k", b"v")
 RANGE = ("range", b"k")
 
@@ -20,7 +23,7 @@ RANGE = ("range", b"k")
 def node(log):
     """A node that knows a leader."""
     node = Node(SETTINGS, log)
-    turn(node, ("softstatec", (1, 2, "follower")), now=100.0)
+    turn(node, NOBODY_IS_ASKED, ("softstatec", (1, 2, "follower")), now=100.0)
     return node
 
 
@@ -312,7 +315,7 @@ def test_all_linearizable_reads_wait_behind_one_context(node):
     ((index, reads),) = out.on("readc")
     assert index == 17
     answer = (0, 2, 0, False, ())
-    out = turn(node, ("resultc", ("read", [(read_id, pack([answer])) for read_id, _, _ in reads])))
+    out = turn(node, ("resultc", ("read", [(read_id, pack([answer])) for read_id, *_ in reads])))
     assert replies(out) == [(b"a", 1, (answer,)), (b"b", 1, (answer,))]
 
 
@@ -391,7 +394,7 @@ def test_a_client_that_does_not_read_is_refused_until_it_does(node):
 
     def read(received):
         out = turn(node, ask("serializable", [RANGE], received=received))
-        for _, ((read_id, _, _),) in out.on("readc"):
+        for _, ((read_id, *_),) in out.on("readc"):
             return turn(node, ("resultc", ("read", [(read_id, result)]))).on("replyc")
         return replies(out)
 
@@ -409,7 +412,7 @@ def test_reads_under_way_cannot_overflow_the_window_of_a_client_that_does_not_re
     """They were let in together, before the first answer was known to be large."""
     result = pack([(0, 2, 1, False, [(b"k", 2, 2, 1, 0, bytes(40 << 20))])])
     out = turn(node, *(ask("serializable", [RANGE], message_id=n) for n in range(4)))
-    answers = [(read_id, result) for _, ((read_id, _, _),) in out.on("readc")]
+    answers = [(read_id, result) for _, ((read_id, *_),) in out.on("readc")]
     bodies = [body for _, _, body in turn(node, ("resultc", ("read", answers))).on("replyc")]
     assert bodies == [result, *[pack(errors.TOO_MANY_REQUESTS)] * 3]
 
@@ -430,7 +433,7 @@ def test_writes_with_answers_of_any_size_are_bounded_in_one_message(node):
 
 def test_an_error_of_a_whole_message_beside_a_refused_request(node):
     out = turn(node, ask("inspect", [("hash_kv",), ("nonsense",)]))
-    ((read_id, _, _),) = out.on("inspectc")
+    ((read_id, *_),) = out.on("inspectc")
     out = turn(node, ("resultc", ("read", [(read_id, pack(errors.TOO_MANY_REQUESTS))])))
     assert replies(out) == [(b"c", 1, tuple(errors.TOO_MANY_REQUESTS))]
 
@@ -438,7 +441,7 @@ def test_an_error_of_a_whole_message_beside_a_refused_request(node):
 def test_a_long_range_beside_a_refused_request(node):
     kvs = [(b"%d" % n, 2, 2, 1, 0, b"") for n in range(limits.BODY_REQUESTS_MAX + 1)]
     out = turn(node, ask("serializable", [RANGE, ("range", b"")]))
-    ((_, ((read_id, _, _),)),) = out.on("readc")
+    ((_, ((read_id, *_),)),) = out.on("readc")
     out = turn(node, ("resultc", ("read", [(read_id, pack([(0, 2, len(kvs), False, kvs)]))])))
     ((_, _, body),) = out.on("replyc")
     good, bad = unpack(body, array_max=10**6)

@@ -55,7 +55,7 @@ def test_reads_of_which_some_are_answered_later_are_let_go_one_by_one(node, monk
     out = turn(node, *(ask("read", [RANGE], message_id=n) for n in range(3)))
     out = turn(node, ("readstatec", (out.on("readindexc")[0], 7)))
     ((_, reads),) = out.on("readc")
-    first, second, third = ((read_id, pack([(0, 2, 0, False, ())])) for read_id, _, _ in reads)
+    first, second, third = ((read_id, pack([(0, 2, 0, False, ())])) for read_id, *_ in reads)
     out = turn(node, ("resultc", ("read", [first, second])))
     assert [message_id for _, message_id, _ in replies(out)] == [0, 1]
     assert not node.idle

@@ -15,14 +15,14 @@ class Reads:
         self.told = []
         self.reader = Reader(self.answer, self.told.extend)
 
-    def answer(self, body):
+    def answer(self, body, who):
         self.begun.append(body)
         for _ in range(int(body) - 1):
             yield
         return bytes(int(body))
 
     def take(self, index, *slices, first_id=1, deadline=LATE):
-        reads = [(first_id + n, deadline, b"%d" % each) for n, each in enumerate(slices)]
+        reads = [(first_id + n, deadline, b"%d" % each, None) for n, each in enumerate(slices)]
         self.reader.take(index, reads)
 
     @property

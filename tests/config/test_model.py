@@ -115,6 +115,8 @@ def test_an_error_blames_where_the_value_came_from(wrong, words):
         (values(log_entries_max=1), "log_entries_max must be at least"),
         (values(log_bytes_max=1), "log_bytes_max must be at least"),
         (values(client_requests_per_s=-1), "client_requests_per_s must not be negative"),
+        (values(bcrypt_cost=3), "bcrypt_cost must be 4 to 31"),
+        (values(auth_token_ttl_s=0), "auth_token_ttl_s must be at least 1"),
         (values(client_keys_per_s=-1), "client_keys_per_s must not be negative"),
         (values(client_listen="nowhere"), "'nowhere' is not HOST:PORT"),
         (member(id=0), "member 1: id must be between 1"),

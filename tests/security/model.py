@@ -69,8 +69,8 @@ class User:
             return not rest[1] or self.may_lease(READ, rest[0])
         if name == "lease_list":
             return all(self.may_lease(READ, lease) for lease in LEASES)
-        return name in ("lease_grant", "session_open", "alarm_list", "status", "member_list",
-                        "cancel", "progress", "ack")  # fmt: skip
+        return name in ("lease_grant", "session_open", "alarm_list", "status", "metrics",
+                        "member_list", "cancel", "progress", "ack")  # fmt: skip
 
     def decide(self, request, known, asked_at, now):
         """`known`: somebody said who asks. The answer in a word, None for yes."""

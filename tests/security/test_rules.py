@@ -58,6 +58,7 @@ OTHERS = [
     *(("lease_time_to_live", lease, keys) for lease in range(1, 6) for keys in (0, 1)),
     ("lease_list",), ("lease_grant", 7, 60), ("session_open", 1), ("compact", 5),
     ("alarm_list",), ("alarm_disarm", 0, 0), ("compacted", 5), ("hash_kv", 0), ("status",),
+    ("metrics",), ("move_leader", 2), ("member_change", ()),
     ("member_list",), ("cancel", 1), ("progress",), ("ack",), ("auth_status",), ("auth_enable",),
     ("auth_disable",), ("user_list",), ("role_list",), ("user_add", "x", b""),
     ("user_get", "other"), ("role_get", "other"), ("user_change_password", "u", b""),
