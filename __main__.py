@@ -1,9 +1,7 @@
-"""The `sampan` command: `up`, `node` and `bench`."""
+"""The `sampan` command, and the door of `sampanctl`: find the subcommand, import nothing else."""
 
 import sys
 from collections.abc import Sequence
-
-from .config import streams
 
 USAGE = """\
 usage: sampan COMMAND [OPTIONS]
@@ -15,19 +13,33 @@ usage: sampan COMMAND [OPTIONS]
 
 `sampan COMMAND --help` tells more. The shell client is `sampanctl`.
 """
-
+COMMANDS = ("up", "node", "bench", "version", "help")
 
 INTERRUPTED = 130
 """As shells have it: 128 and the number of the signal."""
+EXIT_USAGE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    streams.open_closed()
     try:
+        from .config import streams  # here: Ctrl-C may come while it is imported
+
+        streams.open_closed()
         return _run(list(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         print("sampan: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def control() -> int:
+    """Entry point of `sampanctl`: Ctrl-C during its imports, most of a short command's time, is
+    no reason for a traceback either."""
+    try:
+        from .ctl.main import main as run
+
+        return run()
+    except KeyboardInterrupt:
         return INTERRUPTED
 
 
@@ -37,7 +49,7 @@ def _run(arguments: list[str]) -> int:
             "sampan: refuses to run under python -O: it relies on its assertions", file=sys.stderr
         )
         return 1
-    command = arguments[0] if arguments else "help"
+    command = arguments[0] if arguments else ""
     if command in ("up", "node"):
         from .hosts import command as commands
 
@@ -46,17 +58,34 @@ def _run(arguments: list[str]) -> int:
         from .bench.main import main as bench
 
         return bench(arguments[1:])
-    if command in ("version", "--version"):
+    if command in ("version", "--version", "-V"):
         from . import __version__
 
         return _say(f"sampan {__version__}\n")
-    if command in ("help", "--help", "-h"):
+    if command in ("help", "--help", "-h", ""):
         return _say(USAGE)
-    print(USAGE, end="", file=sys.stderr)
-    return 2
+    return _unknown(command)
+
+
+def _unknown(word: str) -> int:
+    """Say what was wrong, and what may have been meant."""
+    import difflib  # for those who mistype
+
+    from .ctl.table import COMMANDS as IN_SHELL
+
+    there = [" ".join(("sampanctl", *each.path)) for each in IN_SHELL if each.path[-1:] == (word,)]
+    close = difflib.get_close_matches(word, COMMANDS, n=1)
+    guesses = [f"sampan {name}" for name in close] or there
+    kind = "option" if word.startswith("-") else "command"
+    hint = f"; did you mean `{guesses[0]}`?" if guesses and kind == "command" else ""
+    print(f"sampan: unknown {kind} {word!r}{hint}", file=sys.stderr)
+    print("`sampan --help` lists the commands; the shell client is `sampanctl`.", file=sys.stderr)
+    return EXIT_USAGE
 
 
 def _say(text: str) -> int:
+    from .config import streams
+
     try:
         print(text, end="", flush=True)
     except OSError as error:

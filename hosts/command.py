@@ -1,15 +1,20 @@
 """`sampan up` and `sampan node`: from arguments to a running supervisor."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..config import logging, model
 from ..config.model import ClusterConfig, ConfigError
+from ..storage.data_dir import remove_empty
 from ..storage.errors import DataDirError
+from .serving import Announcer
 from .status_table import StatusTable
+from .statuses import Statuses
 from .supervisor import Supervisor
 
 _FLAGS = {
@@ -25,25 +30,57 @@ _FLAGS = {
 }
 """What sets a key, whatever the file and the environment say."""
 
+LOOK_S = 0.5
+"""Between two looks at the nodes: how fresh the table is, and how late "ready" is told."""
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sampan")
+    parser = argparse.ArgumentParser(prog="sampan", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    up = commands.add_parser("up", help="start a local cluster and show its state")
-    up.add_argument("--config", type=Path, help="cluster file (default: three nodes on loopback)")
-    up.add_argument("--nodes", type=int, help="that many nodes on loopback instead of a file")
-    up.add_argument("--base-port", type=int, help="their first port (2378), three without --nodes")
-    node = commands.add_parser("node", help="start one node of a cluster")
-    node.add_argument("--config", type=Path, required=True, help="cluster file, TOML or JSON")
+    up = commands.add_parser(
+        "up",
+        allow_abbrev=False,
+        help="start a local cluster and show its state",
+        description="Start all nodes of a cluster on this machine, show their state, and stop them "
+        "with Ctrl-C. Without options: three nodes, on ports from 2378, 22378 and 32378.",
+        epilog=_MORE,
+    )
+    up.add_argument("--config", type=Path, metavar="FILE", help="the cluster, in TOML or JSON")
+    up.add_argument("--nodes", type=int, metavar="N", help="N nodes on loopback instead of a file")
+    up.add_argument(
+        "--base-port", type=int, metavar="PORT",
+        help="the first one's port for clients (2378); three nodes without --nodes",
+    )  # fmt: skip
+    node = commands.add_parser(
+        "node",
+        allow_abbrev=False,
+        help="start one node of a cluster",
+        description="Start one member of a cluster on this machine. Its log goes to standard error "
+        'and says "ready to serve clients" when it does.',
+        epilog=_MORE,
+    )
+    node.add_argument(
+        "--config", type=Path, metavar="FILE", required=True,
+        help="the cluster with all its members, in TOML or JSON",
+    )  # fmt: skip
     node.add_argument("--name", dest="node", help="which member this machine runs (key: node)")
-    node.add_argument("--client-listen", metavar="HOST:PORT", help="bind this for clients")
-    node.add_argument("--peer-listen", metavar="HOST:PORT", help="bind this for peers")
-    node.add_argument("--gateway-listen", metavar="HOST:PORT", help="bind this for etcd's clients")
+    node.add_argument(
+        "--client-listen", metavar="HOST:PORT", help="bind this for clients, not what they use"
+    )
+    node.add_argument("--peer-listen", metavar="HOST:PORT", help="likewise for members")
+    node.add_argument("--gateway-listen", metavar="HOST:PORT", help="likewise for etcd's clients")
     node.add_argument("--http-listen", metavar="HOST:PORT", help="bind this for metrics, health")
     for command in (up, node):
-        command.add_argument("--data-dir", help="where members keep their data")
-        command.add_argument("--placement", choices=model.PLACEMENTS)
-        command.add_argument("--log-level", choices=model.LOG_LEVELS)
+        command.add_argument(
+            "--data-dir", metavar="DIR", help="members keep their data in DIR/NAME (sampan-data)"
+        )
+        command.add_argument(
+            "--placement", choices=model.PLACEMENTS,
+            help="a process for each actor, for many cores (default), or one for each node",
+        )  # fmt: skip
+        command.add_argument(
+            "--log-level", choices=model.LOG_LEVELS, help="what is worth a line (info)"
+        )
         command.add_argument(
             "--allow-insecure", action="store_true", default=None,
             help="bind addresses that other machines reach, without keys",
@@ -51,8 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _configure(arguments: argparse.Namespace) -> ClusterConfig:
-    """File, then environment, then flags: the later wins."""
+_MORE = "Flags go before SAMPAN_... variables, those before the file: docs/configuration.md."
+
+
+def _configure(arguments: argparse.Namespace) -> tuple[str, ClusterConfig]:
+    """(where it comes from, configuration): file, then environment, then flags; the later wins."""
     path = arguments.config
     if arguments.command == "up" and (arguments.nodes, arguments.base_port) != (None, None):
         if path is not None:
@@ -68,49 +108,73 @@ def _configure(arguments: argparse.Namespace) -> ClusterConfig:
     given = {key: getattr(arguments, key, None) for key in _FLAGS}
     flags = {key: value for key, value in given.items() if value is not None}
     overridden |= {key: _FLAGS[key] for key in flags}
-    return model.build(values | environment | flags, where, overridden)
+    return where, model.build(values | environment | flags, where, overridden)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code: 1 with one sentence when it cannot start."""
     arguments = _parser().parse_args(argv)
     try:
-        config = _configure(arguments)
-        return _run(config, arguments.command)
+        where, config = _configure(arguments)
+        return _run(where, config, arguments.command)
     except (ConfigError, DataDirError) as error:
         print(f"sampan: {error}", file=sys.stderr)
         return 1
 
 
-def _run(config: ClusterConfig, command: str) -> int:
+def _run(where: str, config: ClusterConfig, command: str) -> int:
     if command == "node":
         if not config.node:
             raise ConfigError("which member is this? set node in the file, or --name")
         members = [config.member(config.node)]
     else:
         members = list(config.members)
-    live = command == "up" and sys.stdout is not None and sys.stdout.isatty()
-    log_path = _log_file(config) if live else ""
-    log: Any = logging.setup(config.log_level, log_path, node="-", actor="supervisor")
-    for name in model.unknown_in_environment():
-        log.warning("unrecognized environment variable", variable=name)
-    supervisor = Supervisor(config, members, log_path, log)
-    table = StatusTable(supervisor, live=live, log_path=log_path, log=log)
-    if command == "up":
-        return supervisor.run(table.show, tick_s=0.5 if live else 2.0)
-    return supervisor.run(lambda: None, tick_s=60.0)
+    live = command == "up" and _is_terminal(sys.stdout)
+    with _log_file(config) if live else nullcontext("") as log_path:
+        log: Any = logging.setup(config.log_level, log_path, node="-", actor="supervisor")
+        for name in model.unknown_in_environment():
+            log.warning("unrecognized environment variable", variable=name)
+        supervisor = Supervisor(config, members, log_path, log)
+        statuses = Statuses(supervisor.nodes)
+        announcer = Announcer(statuses, where, log)
+        table = StatusTable(statuses, live=live, log_path=log_path, log=log)
+
+        def look() -> None:
+            statuses.take()
+            announcer.look()
+            if command == "up":
+                table.show()
+            if command == "up" or not announcer.done:
+                statuses.ask()
+
+        return supervisor.run(look, tick_s=LOOK_S)
 
 
-def _log_file(config: ClusterConfig) -> str:
-    # The live table owns the terminal; what the nodes have to say goes beside their data.
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether lines can be drawn anew there."""
+    dumb = os.environ.get("TERM", "dumb") in ("", "dumb")
+    return stream is not None and stream.isatty() and not dumb
+
+
+@contextmanager
+def _log_file(config: ClusterConfig) -> Iterator[str]:
+    """The live table owns the terminal; what the nodes have to say goes beside their data. The
+    file goes again when there was nothing to say: a start that failed leaves nothing behind."""
     folder = Path(config.data_dir)
+    path = folder / "sampan.log"
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"data_dir {folder} cannot be made: {error.strerror}") from error
-    path = folder / "sampan.log"
     try:
         path.open("a", encoding="utf-8").close()
     except OSError as error:
         raise ConfigError(f"the log {path} cannot be opened: {error.strerror}") from error
-    return str(path)
+    try:
+        yield str(path)
+    finally:
+        with suppress(OSError):
+            if path.stat().st_size == 0:
+                path.unlink()
+        remove_empty(made)

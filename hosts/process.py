@@ -74,6 +74,8 @@ def main(*orders: Any) -> None:
     os.umask(0o077)  # sockets and files are this user's alone
     config = model.from_json(told.config_json)
     log = logging.setup(config.log_level, told.log_path, node=told.member_name, actor=title)
+    signal.signal(signal.SIGHUP, lambda *_: logging.reopen())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # whoever started it blocked it
     if told.processor is not None and not processors.stay_on(told.processor):
         log.warning("not on the processor that was chosen", processor=told.processor)
     builder = Builder(config, told, log)

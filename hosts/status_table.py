@@ -1,147 +1,152 @@
-"""The table that `sampan up` shows: what each node says of itself, asked as any client would."""
+"""The table that `sampan up` shows: what each node says of itself, within any terminal."""
 
+import os
 import sys
-import time
+import textwrap
 from typing import Any, NamedTuple
 
-import zmq
-
 from ..config import streams
-from ..transport import sockets
-from ..transport.codec import CodecError, pack, unpack
-from .supervisor import NodeSupervisor, Supervisor
+from .statuses import Statuses, state
+from .supervisor import NodeSupervisor
 
-COLUMNS = "node   role       term    commit   applied  leader  requests/s  state"
 CLEAR_TO_END = "\x1b[J"
-_FIELDS = {
-    "role": str, "term": int, "commit": int, "applied": int, "leader": int, "requests": int
-}  # fmt: skip
-"""What is shown of a status."""
+CLEAR_ALL = "\x1b[H\x1b[2J"
+STATE_WIDTH_MIN = 14
+"""What the last column keeps, so that it says more than that there is something to say."""
+NAME_WIDTH_MAX = 12
 
 
-class _Seen(NamedTuple):
-    at: float
-    status: dict[str, Any]
-    rate: float
+class _Column(NamedTuple):
+    title: str
+    width: int
+    rank: int
+    """Of what does not fit, the highest goes first."""
+    right: bool = True
+
+    def cell(self, text: str) -> str:
+        text = _cut(text, self.width)
+        return f"{text:>{self.width}}" if self.right else f"{text:<{self.width}}"
+
+
+_COLUMNS = {
+    "role": _Column("role", 9, 0, right=False),
+    "term": _Column("term", 5, 3),
+    "commit": _Column("commit", 9, 4),
+    "applied": _Column("applied", 9, 5),
+    "leader": _Column("leader", 6, 1),
+    "rate": _Column("requests/s", 10, 2),
+}
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 2] + ".."
+
+
+def _fitting(name_width: int, width: int) -> list[str]:
+    """The columns that have room beside the names and the states, in their order."""
+    left = width - name_width - STATE_WIDTH_MIN - 2
+    chosen = set()
+    for key, column in sorted(_COLUMNS.items(), key=lambda item: item[1].rank):
+        left -= column.width + 2
+        if left < 0:
+            break
+        chosen.add(key)
+    return [key for key in _COLUMNS if key in chosen]
 
 
 class StatusTable:
-    """Asks all nodes, then prints: redrawn in place on a terminal, a line a change elsewhere."""
+    """Shows the answers: redrawn in place on a terminal, a line a change elsewhere."""
 
-    def __init__(self, supervisor: Supervisor, *, live: bool, log_path: str, log: Any) -> None:
+    def __init__(self, statuses: Statuses, *, live: bool, log_path: str, log: Any) -> None:
         self._log = log
-        self._nodes = supervisor.nodes
+        self._statuses = statuses
         self._live = live
         self._log_path = log_path
-        self._ctx = sockets.context()
-        self._dealers: dict[str, zmq.Socket[bytes]] = {}
-        self._asked = 0
-        self._seen: dict[str, _Seen] = {}
         self._lines = 0
+        self._size = (0, 0)
         self._said = ""
         self._mute = False
 
     def show(self) -> None:
-        """Take the answers to the last round's questions, print, ask again."""
-        for node in self._nodes:
-            self._take(node)
-        if self._live:
-            self._redraw()
-        else:
-            self._say_changes()
-        for node in self._nodes:
-            self._ask(node)
-
-    # -- asking
-
-    def _ask(self, node: NodeSupervisor) -> None:
-        name = node.member.name
-        if name not in self._dealers:
-            self._dealers[name] = sockets.client_dealer(self._ctx, node.member.client)
-        self._asked += 1
-        header, body = pack((1, self._asked, "maintenance")), pack([("status",)])
-        try:
-            self._dealers[name].send_multipart((header, body), zmq.DONTWAIT)
-        except zmq.Again:
-            self._seen.pop(name, None)  # not connected: nothing is known of it
-
-    def _take(self, node: NodeSupervisor) -> None:
-        name = node.member.name
-        dealer = self._dealers.get(name)
-        if dealer is None:
+        """Print what was answered last."""
+        if self._mute:
             return
         try:
-            while True:
-                header, body = dealer.recv_multipart(zmq.DONTWAIT)
-                unpack(header)
-                self._note(name, unpack(body)[0][1])
-        except zmq.Again:
-            pass  # that was all
-        except (CodecError, ValueError, IndexError, TypeError):
-            self._seen.pop(name, None)  # whoever listens there is not a node
+            if self._live:
+                self._redraw()
+            else:
+                self._say_changes()
+        except OSError as error:
+            # A reader that has left and a full disk are no reason to stop the nodes.
+            self._mute = True
+            self._log.warning("cannot show the nodes' state any more", reason=error.strerror)
+            streams.give_up(sys.stdout)
 
-    def _note(self, name: str, status: Any) -> None:
-        if not isinstance(status, dict):
-            raise TypeError("no status")
-        if not all(isinstance(status.get(field), kind) for field, kind in _FIELDS.items()):
-            raise TypeError("another status")
-        now = time.monotonic()
-        before = self._seen.get(name)
-        rate = 0.0
-        if before is not None and now > before.at:
-            rate = max(0.0, status["requests"] - before.status["requests"]) / (now - before.at)
-        self._seen[name] = _Seen(now, status, rate)
-
-    # -- printing
-
-    def _state(self, node: NodeSupervisor) -> str:
-        if node.failed:
-            return f"given up: {node.failed}"
-        if node.restart_at is not None:
-            return "restarting"
-        seen = self._seen.get(node.member.name)
-        if seen is None or time.monotonic() - seen.at > 3.0:
-            return "starting" if seen is None else "silent"
-        return f"up, restarted {node.restarts} times" if node.restarts else "up"
-
-    def _row(self, node: NodeSupervisor) -> str:
-        seen = self._seen.get(node.member.name)
-        s = seen.status if seen else {}
-        rate = seen.rate if seen else 0.0
-        return (
-            f"{node.member.name:<6} {s.get('role', '-'):<9} {s.get('term', 0):>5} "
-            f"{s.get('commit', 0):>9} {s.get('applied', 0):>9}  {s.get('leader', 0):>6}  "
-            f"{rate:>10,.0f}  {self._state(node)}"
-        )
+    # -- on a terminal
 
     def _redraw(self) -> None:
-        rows = [self._row(node) for node in self._nodes]
-        clients = ", ".join(node.member.client for node in self._nodes)
-        lines = [COLUMNS, *rows, "", f"clients: {clients}   log: {self._log_path}   Ctrl-C stops"]
-        up = f"\x1b[{self._lines}F" if self._lines else ""
-        self._print(up + CLEAR_TO_END + "\n".join(lines))
-        self._lines = len(lines)
+        columns, rows = os.get_terminal_size(sys.stdout.fileno())
+        lines = self._text(max(columns - 1, 20))[: max(rows - 1, 1)]
+        if self._size not in ((0, 0), (columns, rows)):
+            before = CLEAR_ALL  # what is there may have been wrapped anew
+        else:
+            before = f"\x1b[{self._lines}F" if self._lines else ""
+        print(before + CLEAR_TO_END + "\n".join(lines), flush=True)
+        self._lines, self._size = len(lines), (columns, rows)
+
+    def _text(self, width: int) -> list[str]:
+        """The lines of the table and what stands below it, none wider than `width`."""
+        nodes = self._statuses.nodes
+        name_width = min(max(4, *(len(node.member.name) for node in nodes)), NAME_WIDTH_MAX)
+        shown = _fitting(name_width, width)
+        name = _Column("node", name_width, 0, right=False)
+        titles = [name.cell("node"), *(_COLUMNS[key].cell(_COLUMNS[key].title) for key in shown)]
+        lines = ["  ".join([*titles, "state"])]
+        for node in nodes:
+            cells = self._cells(node)
+            parts = [_COLUMNS[key].cell(cells[key]) for key in shown]
+            parts = [name.cell(node.member.name), *parts, state(node, self._statuses.of(node))]
+            lines.append(_cut("  ".join(parts), width))
+        lines.append("")
+        for note in self._notes():
+            lines += textwrap.wrap(note, width, subsequent_indent="  ", break_on_hyphens=False)
+        return lines
+
+    def _cells(self, node: NodeSupervisor) -> dict[str, str]:
+        seen = self._statuses.of(node)
+        if seen is None:
+            return dict.fromkeys(_COLUMNS, "-")
+        names = {other.member.id: other.member.name for other in self._statuses.nodes}
+        leader = seen.status["leader"]
+        numbers = {key: str(seen.status[key]) for key in ("role", "term", "commit", "applied")}
+        return numbers | {"leader": names.get(leader, "-"), "rate": f"{seen.rate:,.0f}"}
+
+    def _notes(self) -> list[str]:
+        nodes = self._statuses.nodes
+        notes = [f"{n.member.name} was given up: {n.failed}" for n in nodes if n.failed]
+        notes.append(self._readiness())
+        notes.append(f"clients: {', '.join(node.member.client for node in nodes)}")
+        if etcds := [node.member.gateway for node in nodes if node.member.gateway]:
+            notes.append(f"etcd's clients: {', '.join(etcds)}")
+        if pages := [node.member.http for node in nodes if node.member.http]:
+            notes.append(f"metrics, health: {', '.join(pages)}")
+        return [*notes, f"log: {self._log_path}", "Ctrl-C stops all nodes"]
+
+    def _readiness(self) -> str:
+        missing = self._statuses.missing()
+        return f"waiting for {'; and for '.join(missing)}" if missing else "ready"
+
+    # -- elsewhere
 
     def _say_changes(self) -> None:
         """Where there is no terminal: the roles and states, when they change."""
         facts = []
-        for node in self._nodes:
-            seen = self._seen.get(node.member.name)
-            role = seen.status.get("role", "-") if seen else "-"
-            term = seen.status.get("term", 0) if seen else 0
-            facts.append(f"{node.member.name} {role} term {term} {self._state(node)}")
-        line = "; ".join(facts)
+        for node in self._statuses.nodes:
+            seen = self._statuses.of(node)
+            role = seen.status["role"] if seen else "-"
+            term = seen.status["term"] if seen else 0
+            facts.append(f"{node.member.name} {role} term {term} {state(node, seen)}")
+        line = "; ".join([*facts, self._readiness()])
         if line != self._said:
             self._said = line
-            self._print(line)
-
-    def _print(self, text: str) -> None:
-        """A reader that has left and a full disk are no reason to stop the nodes."""
-        if self._mute:
-            return
-        try:
-            print(text, flush=True)
-        except OSError as error:
-            self._mute = True
-            self._log.warning("cannot show the nodes' state any more", reason=error.strerror)
-            streams.give_up(sys.stdout)
+            print(line, flush=True)

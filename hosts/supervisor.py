@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from ..actors import channels
-from ..config import addresses
+from ..config import addresses, logging
 from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
 from ..storage.data_dir import DataDir
 from . import process
 from .processors import Share, available, share
+from .systemd import notify
 from .web import WebServer
 
 RESTART_PAUSE_S = 0.1
@@ -89,6 +90,26 @@ class NodeSupervisor:
         self.failed = ""
         """Why this node was given up, empty while it was not."""
         self.restarts = 0
+
+    @property
+    def members(self) -> int:
+        """How many members the cluster is configured with."""
+        return len(self._config.members)
+
+    @property
+    def client_here(self) -> str:
+        """Where this machine reaches the node as a client."""
+        host, port = addresses.parse(self._config.listen(self.member)[0])
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def describe(self) -> dict[str, str]:
+        """Where the node is, for people."""
+        client, peer = self._config.listen(self.member)
+        places = {"client": client, "peer": peer, "data_dir": str(self._data.path)}
+        config, member = self._config, self.member
+        doors = {"gateway": config.gateway_address(member), "http": config.http_address(member)}
+        return places | {door: address for door, address in doors.items() if address}
 
     # -- start
 
@@ -266,6 +287,12 @@ class NodeSupervisor:
             shutil.rmtree(self._runtime_dir, ignore_errors=True)
             self._runtime_dir = ""
 
+    def signal_all(self, number: int) -> None:
+        """Send a signal to every process of the node that still runs."""
+        for child in self._children.values():
+            if child.exitcode is None:
+                os.kill(child.pid, number)
+
     def ask_to_stop(self, label: str) -> None:
         """Ask one of the node's processes to end."""
         self.restart_at = None
@@ -285,7 +312,10 @@ class NodeSupervisor:
         self._kill()
         for name in (PIDS, RUNTIME_NOTE):
             self._remove(self._data.path / name)
-        self._data.close()
+        if self._started_at:
+            self._data.close()
+        else:
+            self._data.close_unused()
 
 
 class Supervisor:
@@ -309,8 +339,7 @@ class Supervisor:
                 for node in self.nodes:
                     node.check_addresses(probes)
         except BaseException:
-            for node in self.nodes:
-                node.close()
+            self._close()
             raise
         self._web = [
             WebServer(at, node.member.client, node.pids, log)
@@ -320,13 +349,14 @@ class Supervisor:
         self._signals_in, self._signals_out = socket.socketpair()
         self._signals_in.setblocking(False)
         self._signals_out.setblocking(False)
-        self._stopping = False
+        self._stopping = self._hung_up = False
 
     def run(self, on_tick: Callable[[], None], tick_s: float) -> int:
         """Run until SIGTERM or Ctrl-C, or until every node was given up; returns the exit code."""
         signal.set_wakeup_fd(self._signals_out.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         _raise_open_files(self._log)
         try:
             for node in self.nodes:
@@ -338,6 +368,8 @@ class Supervisor:
                 self._wait(next_tick)
                 if self._is_over():
                     break  # whoever has died got the signal, too, as a process group does
+                if self._hung_up:
+                    self._reopen_logs()
                 for node in self.nodes:
                     node.check()
                 if time.monotonic() >= next_tick:
@@ -345,6 +377,7 @@ class Supervisor:
                     on_tick()
         finally:
             signal.set_wakeup_fd(-1)
+            notify("STOPPING=1")
             for web in self._web:
                 web.stop()
             self._stop()
@@ -360,11 +393,25 @@ class Supervisor:
                 node.ask_to_stop(label)
             for node in self.nodes:
                 node.wait_for_stop(label)
-        for node in self.nodes:
+        self._close()
+
+    def _close(self) -> None:
+        for node in reversed(self.nodes):  # the first made the directory of them all
             node.close()
 
     def _on_signal(self, number: int, _frame: Any) -> None:
         self._stopping = True
+
+    def _on_hangup(self, number: int, _frame: Any) -> None:
+        self._hung_up = True
+
+    def _reopen_logs(self) -> None:
+        """After SIGHUP, as logrotate sends it, and a terminal that goes: that ends nobody."""
+        self._hung_up = False
+        logging.reopen()
+        for node in self.nodes:
+            node.signal_all(signal.SIGHUP)
+        self._log.info("got SIGHUP; log files are opened anew")
 
     def _wait(self, next_tick: float) -> None:
         pauses = [node.restart_at for node in self.nodes if node.restart_at is not None]
@@ -390,9 +437,9 @@ def _check_socket_paths() -> None:
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
     """Whoever is started meanwhile never hears of Ctrl-C, which a terminal sends to all processes:
-    it is the supervisor's to act on, afterwards."""
+    it is the supervisor's to act on, afterwards. Nor of SIGHUP, until it has a log."""
     resource_tracker.ensure_running()  # multiprocessing's helper, whose start would end the block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

@@ -65,6 +65,8 @@ class DataDir:
         self.incarnation = 0
         """Random u64 drawn when the directory was created: tells a wiped directory from this."""
         self._lock = lock
+        self._made: list[Path] = []
+        """Directories that were made for this one and that nobody has used, the innermost first."""
 
     @classmethod
     def open(cls, path: Path, cluster_id: int, member_id: int) -> "DataDir":
@@ -72,19 +74,22 @@ class DataDir:
 
         Raises DataDirError; its text is one sentence for the operator.
         """
+        made = [each for each in (path, *path.parents) if not each.exists()]
         try:
             _refuse_renamed(path, cluster_id, member_id)
             _make_private(path)
             opened = cls(path, _take_lock(path))
         except OSError as error:
+            remove_empty(made)
             raise _access_error(path, error) from error
+        opened._made = made
         try:
             opened._identify(cluster_id, member_id)
         except OSError as error:
-            opened.close()
+            opened.close_unused()
             raise _access_error(path, error) from error
         except DataDirError:
-            opened.close()
+            opened.close_unused()
             raise
         return opened
 
@@ -136,6 +141,24 @@ class DataDir:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def close_unused(self) -> None:
+        """`close`, and take back what `open` made, where nothing was ever kept: whoever could not
+        start is to leave no trace."""
+        if self._made and self._lock >= 0:
+            remove_empty([self.path / name for name in _SUBDIRECTORIES])
+            if not any(self.path.joinpath(name).exists() for name in _SUBDIRECTORIES):
+                for name in ("identity", "identity.tmp", "LOCK"):
+                    self.path.joinpath(name).unlink(missing_ok=True)
+                remove_empty(self._made)
+        self.close()
+
+
+def remove_empty(directories: list[Path]) -> None:
+    """Remove those of the directories, innermost first, that are empty."""
+    for path in directories:
+        with contextlib.suppress(OSError):
+            path.rmdir()
 
 
 def _refuse_renamed(path: Path, cluster_id: int, member_id: int) -> None:

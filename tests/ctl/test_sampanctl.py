@@ -121,7 +121,7 @@ def test_sizes_as_etcdctl_writes_them(count, text):
     assert gofmt.size(count) == text
 
 
-@pytest.mark.parametrize("word", ["a", "au", "d", "de", "e", "m", "mo", "r", "s", "u"])
+@pytest.mark.parametrize("word", ["a", "au", "d", "de", "e", "m", "mo", "r", "u"])
 def test_what_abbreviates_one_of_etcdctls_commands_is_not_taken_for_ours(word):
     exit_code, out, err = run(word, "k")
     assert (exit_code, out) == (1, "")

@@ -8,8 +8,11 @@ import signal
 import socket
 import subprocess
 import tempfile
+import termios
 
+import pyte
 import pytest
+import sampan
 from sampan.hosts import processors
 from sampan.storage.log_store import LogStore, _entry_key
 
@@ -45,6 +48,35 @@ def refused(*arguments, env=None):
 def write_config(path, values):
     path.write_text(json.dumps(values), encoding="utf-8")
     return str(path)
+
+
+# -- which command
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["upp"], "unknown command 'upp'; did you mean `sampan up`?"),
+        (["nodes"], "did you mean `sampan node`?"),
+        (["status"], "unknown command 'status'; did you mean `sampanctl endpoint status`?"),
+        (["put", "a", "b"], "did you mean `sampanctl put`?"),
+        (["zzz"], "unknown command 'zzz'\n"),
+        (["--node"], "unknown option '--node'\n"),
+        (["up", "--nodez", "3"], "unrecognized arguments: --nodez 3"),
+        (["up", "--node", "3"], "unrecognized arguments: --node 3"),
+    ],
+)
+def test_what_is_unknown_is_named(words, hint):
+    code, text = run(*words)
+    assert code == 2
+    assert hint in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("word", ["-V", "--version", "version"])
+def test_its_version(word):
+    done = subprocess.run([*COMMAND, word], capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == (f"sampan {sampan.__version__}\n", "")
 
 
 # -- which cluster
@@ -119,6 +151,7 @@ def test_port_taken_by_a_stranger(tmp_path):
         with socket.create_server((host, int(port))):
             text = refused("up", "--config", config)
         assert f"cannot bind {host}:{port}" in text
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["c.json"], "nothing is left"
     command = Command(("up", "--config", config), tmp_path / "up.log")
     try:
         wait_for(lambda: (tmp_path / "data" / "n1" / "pids.json").exists(), "a start")
@@ -140,7 +173,7 @@ def test_the_same_address_twice(tmp_path, other):
     assert "the address in the configuration twice?" in text or "is taken" in text
     config = write_config(tmp_path / "d.json", values)
     text = refused("node", "--config", config, "--name", "n1", "--peer-listen", peer)
-    assert "the address in the configuration twice?" in text or "must differ" in text
+    assert "twice" in text or "must differ" in text
 
 
 def test_a_temporary_directory_with_too_long_a_name(tmp_path):
@@ -188,6 +221,29 @@ def test_a_log_that_cannot_be_opened(tmp_path):
     assert ran.returncode == 1
     assert ran.stderr.startswith("sampan: the log ")
     assert ran.stderr.endswith("sampan.log cannot be opened: Is a directory\n")
+
+
+def test_a_start_that_fails_leaves_nothing_behind(tmp_path):
+    """No directory that it made, with a log or without; those that were there stay."""
+    values = config_values(tmp_path, "fused", nodes=2) | {"data_dir": str(tmp_path / "a" / "b")}
+    config = write_config(tmp_path / "c.json", values)
+    ours, theirs = os.openpty()
+    host, port = values["members"][1]["client"].split(":")
+    with socket.create_server((host, int(port))):
+        for output in (theirs, subprocess.DEVNULL):
+            ran = subprocess.run(
+                [*COMMAND, "up", "--config", config], stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.PIPE, timeout=60, check=False,
+                env=os.environ | {"TERM": "xterm"},
+            )  # fmt: skip
+            assert ran.returncode == 1
+            assert b"cannot bind" in ran.stderr
+            assert not (tmp_path / "a").exists()
+        (tmp_path / "a").mkdir()
+        assert "cannot bind" in refused("up", "--config", config)
+    assert list((tmp_path / "a").iterdir()) == []
+    os.close(ours)
+    os.close(theirs)
 
 
 # -- configurations
@@ -387,6 +443,88 @@ def test_ctrl_c_while_processes_start_is_for_their_supervisor(make_cluster, inte
     assert interrupted.exists()
     assert "Traceback" not in cluster.log()
     assert "actor died" not in cluster.log()
+    cluster.stop()
+
+
+# -- a terminal that goes, and logs that are moved
+
+
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+def test_sighup_ends_nobody(make_cluster):
+    cluster = make_cluster(nodes=1).start()
+    before = cluster.pids("n1")
+    for pid in before.values():
+        os.kill(pid, signal.SIGHUP)
+    wait_for(lambda: "got SIGHUP" in cluster.log(), "the supervisor to tell")
+    cluster.wait_status("n1")
+    assert cluster.wait_writable() < 60
+    assert cluster.pids("n1") == before
+    assert "actor died" not in cluster.log()
+    cluster.stop()
+
+
+def test_up_on_a_terminal(tmp_path):
+    """80 columns, all that a new user sees; its log is moved away meanwhile."""
+    config = write_config(tmp_path / "c.json", config_values(tmp_path, "fused"))
+    log = tmp_path / "data" / "sampan.log"
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    screen = pyte.Screen(80, 24)
+    stream = pyte.ByteStream(screen)
+    up = subprocess.Popen(
+        [*COMMAND, "up", "--config", config], stdin=subprocess.DEVNULL, stdout=theirs,
+        stderr=theirs, env=os.environ | {"TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+
+    def shows(text):
+        stream.feed(os.read(ours, 65536))
+        return any(line.startswith(text) for line in screen.display)
+
+    try:
+        wait_for(lambda: shows("waiting for n1, n2, n3 to start"), "what is waited for")
+        wait_for(lambda: shows("ready"), "a cluster that serves")
+        for _ in range(4):
+            shows("node")
+        assert [line[:4] for line in screen.display].count("node") == 1, screen.display
+        assert screen.display[0].startswith("node "), screen.display
+        log.rename(log.with_name("moved.log"))
+        up.send_signal(signal.SIGHUP)
+        wait_for(lambda: log.exists() and "got SIGHUP" in log.read_text(), "a new log")
+        up.send_signal(signal.SIGINT)
+        os.close(ours)  # nobody reads the rest
+        assert up.wait(60) == 0
+    finally:
+        up.kill()
+        up.wait()
+    told = [json.loads(line) for line in log.with_name("moved.log").read_text().splitlines()]
+    ready = [line for line in told if line["event"] == "ready to serve clients"]
+    assert sorted(line["node"] for line in ready) == ["n1", "n2", "n3"]
+
+
+def test_a_node_says_when_it_serves_and_where(make_cluster):
+    cluster = make_cluster(nodes=3, separate=True)
+    cluster.directory.mkdir(parents=True)
+    (cluster.directory / "cluster.json").write_text(json.dumps(cluster.config))
+
+    def events(name, event):
+        lines = [line for line in cluster.log(name).splitlines() if line.startswith("{")]
+        return [told for told in map(json.loads, lines) if told["event"] == event]
+
+    cluster.launch_node("n1")
+    wait_for(
+        lambda: any("2 of 3 members" in told["reason"] for told in events("n1", "waiting")),
+        "the first to say what it waits for",
+    )
+    assert events("n1", "ready to serve clients") == []
+    cluster.launch_node("n2")
+    (ready,) = wait_for(lambda: events("n1", "ready to serve clients"), "it to serve")
+    member = cluster.config["members"][0]
+    assert (ready["client"], ready["peer"]) == (member["client"], member["peer"])
+    assert ready["data_dir"] == str(cluster.data("n1"))
+    (started,) = events("n1", "started")
+    assert started["version"] == sampan.__version__
+    assert started["config"] == str(cluster.directory / "cluster.json")
     cluster.stop()
 
 
