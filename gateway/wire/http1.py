@@ -12,6 +12,8 @@ from ..http import HttpRequest
 from .http2_link import Shared
 
 TOO_LARGE = 413
+UNKNOWN_VERSION = 505
+VERSIONS = (b"1.0", b"1.1")
 
 
 class Http1Link:
@@ -82,6 +84,8 @@ class Http1Link:
         if isinstance(event, h11.Request):
             self._head = event
             self._wait(limits.HTTP_HELLO_S)
+            if event.http_version not in VERSIONS:
+                self._refuse(UNKNOWN_VERSION)
         elif isinstance(event, h11.Data):
             self._body += event.data
             self._shared.totals.unfinished += len(event.data)

@@ -1,7 +1,9 @@
 """The two halves apart: a gateway whose services only answer, services that have no wire."""
 
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,17 +12,39 @@ from ..client.real_node import real_node
 from .calls import Services
 
 
-@pytest.fixture(scope="session")
-def port():
-    """Where it listens, in plaintext."""
+@contextmanager
+def echo_server(*certificate):
     server = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("echo_server.py"), "0"],
+        [sys.executable, Path(__file__).with_name("echo_server.py"), "0", *certificate],
         stdout=subprocess.PIPE,
         text=True,
     )
     with server:
-        yield int(server.stdout.readline())
+        server.port = int(server.stdout.readline())
+        yield server
         server.terminate()
+
+
+@pytest.fixture(scope="session")
+def port():
+    """Where it listens, in plaintext."""
+    with echo_server() as server:
+        yield server.port
+
+
+@pytest.fixture(scope="session")
+def tls_port(tmp_path_factory):
+    """Where one listens with TLS, and a certificate of its own."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl, for a certificate")
+    certificate, key = (tmp_path_factory.mktemp("tls") / name for name in ("cert", "key"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
+         "/CN=localhost", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with echo_server(certificate, key) as server:
+        yield server.port
 
 
 @pytest.fixture(scope="session")
