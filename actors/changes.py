@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ..storage import members as rules
 from ..storage.members import ID, LEARNER, NAME, Changed, MemberTuple
 from ..transport import errors
+from ..transport.codec import pack
 from ..transport.errors import WireError
 from .asked import Asked
 
@@ -23,6 +24,8 @@ READY_SHARE = 0.9
 RETRY_S = 0.5
 """A change that came before the last one was applied is emptied by the core: it is proposed again.
 Whichever is applied first is answered."""
+TELLS_WITHIN_S = 5.0
+"""Who is heard for so long and has not answered what it can read is of an older version."""
 AUTO_PROMOTE_EVERY_S = 1.0
 
 
@@ -47,17 +50,17 @@ class Facts(NamedTuple):
     """Member -> for how long it was heard without a pause, below 0: it is not now."""
     old: frozenset[int]
     """Members of a version that cannot follow a change."""
+    strange: frozenset[int] = frozenset()
+    """Members that have not told of which version they are yet."""
 
 
 def facts(status: dict[str, Any]) -> Facts:
     """From what the actors say of themselves."""
-    peers = status["peers"]
-    return Facts(
-        status["raft_index"],
-        dict(status["match"]),
-        {peer: heard_ms / 1000 for peer, heard_ms, _ in peers},
-        frozenset(peer for peer, heard_ms, format_ in peers if heard_ms >= 0 and not format_),
-    )
+    heard_s = {peer: heard_ms / 1000 for peer, heard_ms, _ in status["peers"]}
+    silent = {peer for peer, _, format_ in status["peers"] if heard_s[peer] >= 0 and not format_}
+    old = frozenset(peer for peer in silent if heard_s[peer] > TELLS_WITHIN_S)
+    match = dict(status["match"])
+    return Facts(status["raft_index"], match, heard_s, old, frozenset(silent - old))
 
 
 def judge(
@@ -67,6 +70,8 @@ def judge(
     leaving = {change[1] for change in changes if change[0] == "remove"}
     if known.old - leaving:
         return errors.MIXED_VERSIONS
+    if known.strange - leaving:
+        return errors.UNHEALTHY
     after = Changed(members, ())
     for change in changes:
         refusal = _judge_one(change, after.members, known, settings)
@@ -298,7 +303,7 @@ class MemberChanges:
         for m in self.members:
             if m[LEARNER] and rules.is_auto_promoted(m):
                 request = ("member_change", (("promote", m[ID]),))
-                nobody = Asked(b"", 0, "write", b"", {}, now + AUTO_PROMOTE_EVERY_S)
+                nobody = Asked(b"", 0, "write", pack([request]), {}, now + AUTO_PROMOTE_EVERY_S)
                 self._waiting.append((nobody, (request,)))
 
 

@@ -1,11 +1,12 @@
 """How the core is set up, and what it may be asked."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..config import limits
-from ..raft import Config, Message, MessageType, Status
-from ..transport.codec import CodecError
+from ..raft import ConfChangeV2, Config, Entry, EntryType, Message, MessageType, Status
+from ..transport.codec import CodecError, pack
+from .entries import FORCE
 from .log_tail import LogTail
 
 TERMLESS = (MessageType.MsgProp, MessageType.MsgReadIndex)
@@ -21,6 +22,8 @@ class CoreSettings(NamedTuple):
     bootstrap: tuple[tuple[int, str, str], ...]
     """(id, name, peer endpoint) of every member, as configured: those of a new cluster."""
     log_limits: limits.LogLimits = limits.LogLimits()
+    force_new_cluster: bool = False
+    """Drop all other members at this start."""
 
 
 def raft_config(
@@ -59,6 +62,24 @@ def check_envelope(m: Message, ends: tuple[int, int], snapshot: str) -> None:
     named = m.snapshot.data.decode(errors="replace") if m.snapshot else ""
     if named != snapshot or (m.type is MessageType.MsgSnap and not snapshot):
         raise CodecError(f"{m.type.name} names snapshot {named!r}, here is {snapshot!r}")
+
+
+def tell_of_other_members(log: Any, members: Any, bootstrap: Any) -> None:
+    """What the configuration says of the members holds for the first start of a cluster only; who
+    has changed it since should know."""
+    logged = {m[0]: m[2][0] for m in members}
+    configured = {member: peer for member, _, peer in bootstrap}
+    if logged and configured and logged != configured:
+        log.warning(
+            "members configured otherwise, the log's count", log=logged, configured=configured
+        )
+
+
+def forced(member_id: int, term: int, last: int) -> Entry:
+    """The entry behind the last that drops all members but one (etcd: createConfigChangeEnts). What
+    is in the log before it counts as committed: some of it was, and nobody else can tell."""
+    change = ConfChangeV2(context=pack((FORCE, member_id)))
+    return Entry(term, last + 1, EntryType.EntryConfChangeV2, change.marshal())
 
 
 def successor(status: Status) -> int:

@@ -9,13 +9,12 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..config import limits
+from ..config import addresses, limits
 from ..security.rules import Who
 from ..transport import errors, requests
 from ..transport.auth import KIND_AUTH
 from ..transport.codec import CodecError, pack, unpack_requests
 from ..transport.errors import WireError
-from ..transport.introductions import member_id
 from ..transport.watches import KIND_WATCH, PUSH_ID
 from . import changes, channels, headers, questions, reads, writes
 from .actor import Actor
@@ -250,7 +249,7 @@ class Node(Actor):
         return bool(found)
 
     def _new_member_id(self, peers: tuple[str, ...]) -> int:
-        return member_id(peers, self._settings.cluster_id, self._new_id())
+        return addresses.member_id(peers, self._settings.cluster_id, self._new_id())
 
     # -- writes
 
@@ -513,7 +512,8 @@ class Node(Actor):
     def stop(self) -> None:
         """Refuse what comes from now on, and what was not proposed; what is under way may still be
         answered."""
-        if not self._stopping and self._role == "leader":
+        voters = [m[0] for m in self._members if not m[4]]
+        if not self._stopping and self._role == "leader" and len(voters) > 1:
             self._transfer(0)  # nobody has to find out by waiting that this leader is gone
             self._hand_over_until = self.now + self._settings.election_s
         self._stopping = True

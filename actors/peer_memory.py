@@ -8,8 +8,10 @@ do:
   copy counts on from an earlier start, and comes with a number that was there already;
 - whatever of a member's log was committed, and acknowledged by it, stays in its log for ever. What
   it acknowledged to the leader of a term, committed or not, stays there in that term. So its log
-  must not end before that when it starts. How far a leader commits it sees itself; others hear it
-  from the claims by which members compare their states (divergence.py).
+  must not end before that when it starts. A leader sees it itself, in what comes over links to
+  members that it has met. What others hear, such as the claims by which members compare their
+  states, does not say in which start of a member it became true: it may be the present one, which
+  began with an empty log.
 
 None of that can be untrue of a member that has only been stopped or killed: the number is durable
 before a node starts, and entries are before they are acknowledged.
@@ -18,9 +20,6 @@ before a node starts, and entries are before they are acknowledged.
 from typing import NamedTuple
 
 from ..transport.codec import pack, unpack
-from .entries import CLAIM
-
-_CLAIM_BEGINS = pack((CLAIM, 0, 0, 0))[: len(CLAIM) + 2]
 
 
 class Life(NamedTuple):
@@ -61,12 +60,6 @@ class PeerMemory:
         if index > known.acknowledged:
             self._known[peer] = known._replace(acknowledged=index)
             self.changed = True
-
-    def read(self, entry: bytes) -> None:
-        """Learn what a committed entry tells: who claims a hash at an index has applied it."""
-        if entry.startswith(_CLAIM_BEGINS):
-            _, member, index, _ = unpack(entry)
-            self.acknowledged(member, index)
 
     def judge(self, peer: int, life: Life, match: int) -> str:
         """Why a peer must not be heard in this life; empty when it may, which is remembered.

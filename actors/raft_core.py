@@ -41,7 +41,14 @@ from ..transport.raft_messages import (
 )
 from . import channels
 from .actor import Actor, Impossible
-from .core_config import CoreSettings, check_envelope, raft_config, successor
+from .core_config import (
+    CoreSettings,
+    check_envelope,
+    forced,
+    raft_config,
+    successor,
+    tell_of_other_members,
+)
 from .entries import check_forwarded
 from .log_tail import LogTail
 from .peer_memory import Life, PeerMemory, refusal
@@ -163,6 +170,9 @@ class RaftCore(Actor):
             )
         if term < applied_term:  # the vote belongs to the term that the snapshot has overtaken
             term, vote = applied_term, 0
+        if self._settings.force_new_cluster and last:
+            entries.append(self._drop_others(term, vote, last))
+            last = commit = last + 1
         hard = HardState(term, vote, max(commit, min(applied, last)))
         self._commit = hard.commit
         self._tail = LogTail(hard, conf_state_from_tuple(conf_state), start, entries)
@@ -175,18 +185,17 @@ class RaftCore(Actor):
         self.emit("logendc", (hard.term, last))
         for peer, life in self._lives.items():
             self._meet(peer, life)
-        self._tell_of_other_members(members)
+        tell_of_other_members(self._log, members, self._settings.bootstrap)
 
-    def _tell_of_other_members(self, members: Any) -> None:
-        """What the configuration says of the members holds for the first start of a cluster only;
-        who has changed it since should know."""
-        logged = {m[0]: m[2][0] for m in members}
-        configured = {member: peer for member, _, peer in self._settings.bootstrap}
-        if logged and logged != configured:
-            self._log.warning(
-                "members configured otherwise, the log's count",
-                log=logged, configured=configured,
-            )  # fmt: skip
+    def _drop_others(self, term: int, vote: int, last: int) -> Entry:
+        entry = forced(self._settings.member_id, term, last)
+        self._log.warning("all other members are dropped", index=entry.index)
+        self._seq += 1
+        written = [(entry.term, entry.index, int(entry.type), entry.data)]
+        hard = (term, vote, entry.index)
+        self.emit("readyc", ("append", self._seq, written, hard, None, True, (), True))
+        self._appends.append(_Append(self._seq, self.now, []))
+        return entry
 
     def _bootstrap(self) -> None:
         node, members = self._running, self._settings.bootstrap
@@ -585,7 +594,5 @@ class RaftCore(Actor):
 
     def _apply(self, m: Message) -> None:
         entries = [(e.term, e.index, int(e.type), e.data) for e in m.entries]
-        for e in m.entries:
-            self._peers.read(e.data)
         self._applies.append((m.entries[-1].index, m.responses))
         self.emit("applyc", ("entries", entries))

@@ -12,7 +12,6 @@ from .types import (
     KeyValue,
     KeyValues,
     Member,
-    MemberListResponse,
     PutResponse,
     RangeResponse,
     ResponseHeader,
@@ -146,14 +145,8 @@ def _own(clients: tuple[str, ...]) -> list[str]:
     return [each for each in clients if not each.startswith(("http://", "https://"))]
 
 
-def member_list_response(answer: Answer) -> MemberListResponse:
-    """Of `[0, [[id, name, [peer endpoint, …], [client endpoint, …], is_learner], …]]`."""
-    reply, result = answer
-    try:
-        members = [
-            Member(member_id, name, list(peers), _own(clients), bool(is_learner))
-            for member_id, name, peers, clients, is_learner in result[1]
-        ]
-    except (IndexError, TypeError, ValueError) as error:
-        raise _malformed(result) from error
-    return MemberListResponse(header(reply, 0), sorted(members))
+def member_of(fields: Any) -> Member:
+    """Of `[id, name, [peer endpoint, …], [client endpoint, …], is_learner]`; raises ValueError or
+    TypeError."""
+    member_id, name, peers, clients, is_learner = fields
+    return Member(member_id, name, list(peers), _own(clients), bool(is_learner))

@@ -541,8 +541,8 @@ def closed_error() -> errors.ClientClosedError:
 
 
 def _worth_retrying(kind: str, error: WireError) -> bool:
-    if error.text == wire.TOO_MANY_REQUESTS.text:
-        return True
+    if error.text in (wire.TOO_MANY_REQUESTS.text, wire.NOT_FOR_LEARNER.text):
+        return True  # another node may take it
     if error.code != wire.UNAVAILABLE:
         return False
     return error.outcome == Outcome.NOT_APPLIED or kind != KIND_WRITE

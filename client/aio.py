@@ -20,12 +20,12 @@ from ._scan import Scan, ScanOptions
 from .alarm_calls import AsyncAlarmCalls
 from .lease_calls import AsyncLeaseCalls
 from .maintenance_calls import AsyncMaintenanceCalls
+from .member_calls import AsyncMemberCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .snapshot_calls import AsyncSnapshotCalls
 from .types import (
     DeleteResponse,
     KeyValue,
-    MemberListResponse,
     PutResponse,
     RangeResponse,
     StatusResponse,
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from .watch_engine import Engine
 
 
-class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls, AsyncSnapshotCalls):
+class AsyncClient(
+    AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls, AsyncMemberCalls, AsyncSnapshotCalls
+):
     """A client of one cluster, for one event loop; any number of tasks may share it.
 
     Calls that tasks make in the same turn of the loop travel in the same message. Each call returns
@@ -252,8 +254,3 @@ class AsyncClient(AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls, Async
         """
         answer = await self._submit(KIND_MAINTENANCE, ("status",), timeout_s, endpoint)
         return _decode.status_response(answer)
-
-    async def member_list(self, *, timeout_s: float | None = None) -> MemberListResponse:
-        """The members of the cluster, ordered by id."""
-        answer = await self._submit(KIND_MAINTENANCE, ("member_list",), timeout_s)
-        return _decode.member_list_response(answer)

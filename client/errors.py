@@ -22,6 +22,17 @@
     │   ├── LeaseExistsError
     │   ├── LeaseTtlTooLargeError
     │   ├── MemberNotFoundError
+    │   ├── MemberExistsError
+    │   ├── PeerUrlExistsError
+    │   ├── NotALearnerError
+    │   ├── LearnerNotReadyError
+    │   ├── TooManyLearnersError
+    │   ├── NotEnoughStartedError      a change of members would lose the majority
+    │   ├── UnhealthyClusterError      likewise, of those that are up
+    │   ├── MixedVersionsError
+    │   ├── LearnerError               a learner answers serializable reads and status only
+    │   ├── NotTheLeaderError
+    │   ├── BadTransfereeError
     │   ├── UnsupportedError           an unknown protocol version or message kind
     │   └── InvalidRequestError
     │       ├── EmptyKeyError
@@ -31,6 +42,7 @@
     │       ├── TooManyOperationsError
     │       ├── DuplicateKeyError
     │       ├── InvalidSortOptionError
+    │       ├── BadPeerUrlsError
     │       └── RequestTooLargeError
     └── UnknownOutcomeError            it may have happened or may yet happen: read, then decide
         ├── LeaderChangedError
@@ -178,6 +190,50 @@ class MemberNotFoundError(NotAppliedError):
     """No member of that id."""
 
 
+class MemberExistsError(NotAppliedError):
+    """There is a member of that id, or was one."""
+
+
+class PeerUrlExistsError(NotAppliedError):
+    """Another member has one of these peer addresses."""
+
+
+class NotALearnerError(NotAppliedError):
+    """Only a learner can be promoted."""
+
+
+class LearnerNotReadyError(NotAppliedError):
+    """The learner is not in sync with the leader yet."""
+
+
+class TooManyLearnersError(NotAppliedError):
+    """One learner at a time."""
+
+
+class NotEnoughStartedError(NotAppliedError):
+    """Too few members have ever started to be a majority after this change."""
+
+
+class UnhealthyClusterError(NotAppliedError):
+    """Too few members have been up for long enough to change the members."""
+
+
+class MixedVersionsError(NotAppliedError):
+    """A member runs a version that cannot follow a change of members."""
+
+
+class LearnerError(NotAppliedError):
+    """The node is a learner: it answers serializable reads and status only."""
+
+
+class NotTheLeaderError(NotAppliedError):
+    """Only the leader can hand leadership over."""
+
+
+class BadTransfereeError(NotAppliedError):
+    """Leadership can go to members that vote only."""
+
+
 class UnsupportedError(NotAppliedError):
     """The node does not know this protocol version, kind of message, or request."""
 
@@ -212,6 +268,10 @@ class DuplicateKeyError(InvalidRequestError):
 
 class InvalidSortOptionError(InvalidRequestError):
     """An unknown sort target or order."""
+
+
+class BadPeerUrlsError(InvalidRequestError):
+    """Peer addresses that are not `host:port`."""
 
 
 class RequestTooLargeError(InvalidRequestError):
@@ -266,6 +326,18 @@ _CLASSES: dict[tuple[str, str], type[SampanError]] = {
         (wire.LEASE_EXISTS, LeaseExistsError),
         (wire.LEASE_TTL_TOO_LARGE, LeaseTtlTooLargeError),
         (wire.MEMBER_NOT_FOUND, MemberNotFoundError),
+        (wire.MEMBER_EXISTS, MemberExistsError),
+        (wire.PEER_URL_EXISTS, PeerUrlExistsError),
+        (wire.MEMBER_NOT_LEARNER, NotALearnerError),
+        (wire.LEARNER_NOT_READY, LearnerNotReadyError),
+        (wire.TOO_MANY_LEARNERS, TooManyLearnersError),
+        (wire.MEMBERS_NOT_STARTED, NotEnoughStartedError),
+        (wire.MEMBER_BAD_URLS, BadPeerUrlsError),
+        (wire.UNHEALTHY, UnhealthyClusterError),
+        (wire.MIXED_VERSIONS, MixedVersionsError),
+        (wire.NOT_FOR_LEARNER, LearnerError),
+        (wire.NOT_LEADER, NotTheLeaderError),
+        (wire.BAD_TRANSFEREE, BadTransfereeError),
         (wire.TOO_MANY_REQUESTS, TooManyRequestsError),
         (wire.NO_LEADER, NoLeaderError),
         (wire.STOPPED, ServerStoppedError),

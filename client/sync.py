@@ -19,12 +19,12 @@ from ._thread import PollLoop, Waiter
 from .alarm_calls import AlarmCalls
 from .lease_calls import LeaseCalls
 from .maintenance_calls import MaintenanceCalls
+from .member_calls import MemberCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .snapshot_calls import SnapshotCalls
 from .types import (
     DeleteResponse,
     KeyValue,
-    MemberListResponse,
     PutResponse,
     RangeResponse,
     StatusResponse,
@@ -41,7 +41,7 @@ LATE_S = 1.0
 Kept busy by something else, that thread may not even have looked."""
 
 
-class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, SnapshotCalls):
+class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, MemberCalls, SnapshotCalls):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time
@@ -75,11 +75,11 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, SnapshotCalls):
         Raises:
             ValueError: no endpoint, one that is not `host:port`, or no timeout.
         """
-        endpoints = Dispatcher.check_endpoints(endpoints)
+        self._endpoints = Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
         self._exactly_once = exactly_once
         self._loop = PollLoop()
-        self._dispatcher = Dispatcher(self._loop, endpoints, exactly_once=exactly_once)
+        self._dispatcher = Dispatcher(self._loop, self._endpoints, exactly_once=exactly_once)
         self._loop.call_soon(self._dispatcher.start)
         self._loop.start(self._dispatcher.fail)
         self._closed = False
@@ -261,8 +261,3 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, SnapshotCalls):
         """
         answer = self._call(KIND_MAINTENANCE, ("status",), timeout_s, endpoint)
         return _decode.status_response(answer)
-
-    def member_list(self, *, timeout_s: float | None = None) -> MemberListResponse:
-        """The members of the cluster, ordered by id."""
-        answer = self._call(KIND_MAINTENANCE, ("member_list",), timeout_s)
-        return _decode.member_list_response(answer)

@@ -1,9 +1,11 @@
 """Addresses: how users write them and what ZeroMQ takes."""
 
+import hashlib
 import ipaddress
 import os
 import re
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -80,3 +82,12 @@ def ipc(directory: Path, name: str) -> str:
             f"socket path over {IPC_PATH_BYTES_MAX} bytes: {path}; set TMPDIR shorter"
         )
     return f"ipc://{path}"
+
+
+def member_id(peers: Sequence[str], cluster_id: int, salt: int = 0) -> int:
+    """A member's id, 64 bits: of its peer addresses and its cluster, as etcd's computeMemberID, so
+    that those of a new cluster come to the same ids without a word. Who is added later has a salt:
+    its address may have been another member's."""
+    text = "".join(sorted(peers)) + str(cluster_id) + (str(salt) if salt else "")
+    digest = hashlib.sha1(text.encode(), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:8], "big") or 1

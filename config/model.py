@@ -23,6 +23,7 @@ from . import addresses, limits
 
 PLACEMENTS = ("processes", "fused")
 AUTO_COMPACTION_MODES = ("periodic", "revision")
+CLUSTER_STATES = ("new", "existing")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _WHOLE = re.compile(r"\d{1,19}", re.ASCII)
 _PERIOD = re.compile(r"(?:(\d{1,19})h)?(?:(\d{1,19})m)?(?:(\d{1,19})s)?", re.ASCII)
@@ -38,7 +39,6 @@ class ConfigError(ValueError):
 class Member:
     """One member as the others and the clients see it."""
 
-    id: int
     name: str
     client: str
     """HOST:PORT at which clients reach it."""
@@ -48,6 +48,8 @@ class Member:
     """HOST:PORT at which etcd's clients reach it; empty where they do not."""
     http: str = ""
     """HOST:PORT for `/metrics`, `/health`, `/livez`, `/readyz` and `/version`; empty for none."""
+    id: int = 0
+    """0: made of the peer address in a new cluster, and the cluster's to say in an existing one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,13 @@ class ClusterConfig:
     """How long a token is good that is not shown (etcd: --auth-token-ttl)."""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
+    initial_cluster_state: str = "new"
+    """"new": the members here make a cluster; "existing": this node joins one, whose members these
+    are. Of no account once there is a data dir."""
+    strict_reconfig_check: bool = True
+    """Refuse changes of members that would lose the majority."""
+    force_new_cluster: bool = False
+    """Drop all other members at this start and go on alone: when the majority is lost for good."""
     log_level: str = "info"
     node: str = ""
     """The member this machine runs, for `sampan node`."""
@@ -313,7 +322,8 @@ def _members(raw: Any, where: str) -> tuple[Member, ...]:
                 "and nothing else"
             )
         for key, value in item.items():
-            _check_value(value, wanted[key], f"{where}: member {number}: {key}")
+            if key != "id" or type(value) is not int:  # of these, any of 64 bits
+                _check_value(value, wanted[key], f"{where}: member {number}: {key}")
         members.append(Member(**item))
     return tuple(members)
 
@@ -336,6 +346,8 @@ def _check(config: ClusterConfig, label: _Label) -> None:
         refuse("placement", f"must be one of {', '.join(PLACEMENTS)}, got {config.placement!r}")
     if config.log_level not in LOG_LEVELS:
         refuse("log_level", f"must be one of {', '.join(LOG_LEVELS)}, got {config.log_level!r}")
+    if config.initial_cluster_state not in CLUSTER_STATES:
+        refuse("initial_cluster_state", f"must be one of {', '.join(CLUSTER_STATES)}")
     if config.auto_compaction_mode not in AUTO_COMPACTION_MODES:
         known = ", ".join(AUTO_COMPACTION_MODES)
         refuse("auto_compaction_mode", f"must be one of {known}")
@@ -364,12 +376,12 @@ def _check(config: ClusterConfig, label: _Label) -> None:
 def _check_members(config: ClusterConfig, where: str) -> None:
     for number, member in enumerate(config.members, 1):
         label = f"{where}: member {number}"
-        if member.id <= 0:
-            raise ConfigError(f"{label}: id must be between 1 and 2^63 - 1")
+        if not 0 <= member.id < 2**64:
+            raise ConfigError(f"{label}: id must be between 1 and 2^64 - 1")
         if not member.name or not member.name.replace("-", "").replace("_", "").isalnum():
             raise ConfigError(f"{label}: name must be letters, digits, - and _: it names a folder")
     for key in ("id", "name"):
-        seen = [getattr(member, key) for member in config.members]
+        seen = [value for member in config.members if (value := getattr(member, key))]
         if len(set(seen)) != len(seen):
             raise ConfigError(f"{where}: two members have the same {key}")
 

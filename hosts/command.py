@@ -23,6 +23,8 @@ _FLAGS = {
     "log_level": "--log-level",
     "allow_insecure": "--allow-insecure",
     "node": "--name",
+    "initial_cluster_state": "--initial-cluster-state",
+    "force_new_cluster": "--force-new-cluster",
     "client_listen": "--client-listen",
     "peer_listen": "--peer-listen",
     "gateway_listen": "--gateway-listen",
@@ -64,6 +66,14 @@ def _parser() -> argparse.ArgumentParser:
         help="the cluster with all its members, in TOML or JSON",
     )  # fmt: skip
     node.add_argument("--name", dest="node", help="which member this machine runs (key: node)")
+    node.add_argument(
+        "--force-new-cluster", action="store_true", default=None,
+        help="drop all other members and go on alone: the majority is lost for good",
+    )  # fmt: skip
+    node.add_argument(
+        "--initial-cluster-state", choices=model.CLUSTER_STATES,
+        help="existing: join a cluster that is there",
+    )  # fmt: skip
     node.add_argument(
         "--client-listen", metavar="HOST:PORT", help="bind this for clients, not what they use"
     )

@@ -228,6 +228,7 @@ class Builder:
             election_s=config.election_ms / 1000,
             bcrypt_cost=config.bcrypt_cost,
             auth_token_ttl_s=config.auth_token_ttl_s,
+            strict_reconfig_check=config.strict_reconfig_check,
         )
         return Node(settings, self._log)
 
@@ -240,13 +241,29 @@ class Builder:
             member_id=self._member.id,
             heartbeat_s=config.heartbeat_ms / 1000,
             election_ticks=config.election_ticks,
-            bootstrap=tuple((m.id, m.name, m.peer) for m in config.members),
+            bootstrap=self._bootstrap(),
+            force_new_cluster=config.force_new_cluster,
             log_limits=config.log_limits,
         )
         core = RaftCore(settings, secrets.randbelow, self._log)
         for channel in ("logc", "statec"):
             core.handlers[channel] = self._fatal_if_impossible(core.handlers[channel])
         return core
+
+    def _bootstrap(self) -> tuple[tuple[int, str, str], ...]:
+        """The members of a new cluster; none for one that has joined a cluster."""
+        from ..storage import data_dir
+
+        if data_dir.joined(self._data_dir) is not None:
+            return ()
+        return tuple((m.id, m.name, m.peer) for m in self._config.members)
+
+    def _peers(self) -> tuple[tuple[int, str], ...]:
+        """Whom to link to until the log tells."""
+        from ..storage import data_dir
+
+        others = [(m.id, m.peer) for m in self._config.members if m is not self._member]
+        return tuple(data_dir.joined(self._data_dir) or others)
 
     def _fatal_if_impossible(self, take: Callable[[Any], None]) -> Callable[[Any], None]:
         """The handler of what a database holds at the start: it holds the same at the next one."""
@@ -316,7 +333,7 @@ class Builder:
             incarnation=self._told.incarnation,
             start=self._told.start,
             epoch=secrets.randbits(63),
-            peers=tuple((m.id, m.peer) for m in self._config.members if m is not self._member),
+            peers=self._peers(),
             advertise=self._member.peer,
         )
         return Transport(settings, SnapshotStore(self._data_dir / "snapshots"), self._log)

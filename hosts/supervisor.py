@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -26,8 +27,7 @@ from typing import Any
 from ..actors import channels
 from ..config import addresses, logging
 from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
-from ..storage.data_dir import DataDir
-from . import process
+from . import process, startup
 from .processors import Share, available, share
 from .systemd import notify
 from .web import WebServer
@@ -75,12 +75,10 @@ class NodeSupervisor:
         log_path: str,
         log: Any,
     ) -> None:
-        self._config = config
-        self.member = member
+        self._config, self.member, self._data = startup.begin(config, member, log)
         self._processors = processors
         self._log_path = log_path
         self._log = log
-        self._data = DataDir.open(Path(config.data_dir) / member.name, config.cluster_id, member.id)
         self._runtime_dir = ""
         self._children: dict[str, Any] = {}
         self._pids: tuple[int, ...] = ()
@@ -153,6 +151,8 @@ class NodeSupervisor:
             raise
         self._started_at = time.monotonic()
         self._pids = tuple(child.pid for child in self._children.values())
+        # Once is enough: later it would drop who was added since.
+        self._config = replace(self._config, force_new_cluster=False)
         self._write_pids()
 
     def _spawn_children(self, number: int) -> None:

@@ -4,6 +4,7 @@ DATA_DIR/      0700, owned by the user who runs the node
   LOCK         flock, taken before anything else is read or bound
   identity     JSON: format, cluster_id, member_id, incarnation
   starts       how often the node was started (actors/peer_memory.py)
+  joined       JSON: id and peer address of the others, when it joined a cluster that was there
   log/         raft log database
   log-mark     what was durable in it (log_mark.py)
   state/       state database
@@ -17,6 +18,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from .errors import (
 FORMAT_VERSION = 2
 """2: records are kept as they travel. Nothing turns 1 into 2: no release had it."""
 _SUBDIRECTORIES = ("log", "state", "snapshots")
+_JOINED = "joined"
 _STARTS = b"%020d\n"
 _IDENTITY_FIELDS = {"format", "cluster_id", "member_id", "incarnation"}
 
@@ -69,8 +72,15 @@ class DataDir:
         """Directories that were made for this one and that nobody has used, the innermost first."""
 
     @classmethod
-    def open(cls, path: Path, cluster_id: int, member_id: int) -> "DataDir":
-        """Lock `path` and check that it is this member's; an empty or missing one is created.
+    def open(
+        cls,
+        path: Path,
+        cluster_id: int,
+        member_id: int,
+        joined: Sequence[tuple[int, str]] | None = None,
+    ) -> "DataDir":
+        """Lock `path` and check that it is this member's; an empty or missing one is created, for
+        one that joins a cluster with (id, peer address) of the others.
 
         Raises DataDirError; its text is one sentence for the operator.
         """
@@ -84,7 +94,7 @@ class DataDir:
             raise _access_error(path, error) from error
         opened._made = made
         try:
-            opened._identify(cluster_id, member_id)
+            opened._identify(cluster_id, member_id, joined)
         except OSError as error:
             opened.close_unused()
             raise _access_error(path, error) from error
@@ -93,7 +103,9 @@ class DataDir:
             raise
         return opened
 
-    def _identify(self, cluster_id: int, member_id: int) -> None:
+    def _identify(
+        self, cluster_id: int, member_id: int, joined: Sequence[tuple[int, str]] | None
+    ) -> None:
         identity_path = self.path / "identity"
         if not identity_path.exists():
             _refuse_leftovers(self.path)
@@ -106,6 +118,8 @@ class DataDir:
                 "member_id": member_id,
                 "incarnation": self.incarnation,
             }
+            if joined is not None:
+                write_durably(self.path / _JOINED, json.dumps(joined).encode())
             # Last, so that a directory with an identity is complete.
             write_durably(identity_path, json.dumps(identity).encode())
             sync_directory(self.path.parent)
@@ -220,7 +234,7 @@ def _take_lock(path: Path) -> int:
 def _refuse_leftovers(path: Path) -> None:
     """Without an identity there may only be what an interrupted creation leaves."""
     for child in path.iterdir():
-        if child.name in ("LOCK", "identity.tmp"):
+        if child.name in ("LOCK", "identity.tmp", _JOINED, _JOINED + ".tmp"):
             continue
         if child.name in _SUBDIRECTORIES and child.is_dir() and not any(child.iterdir()):
             continue
@@ -228,6 +242,30 @@ def _refuse_leftovers(path: Path) -> None:
             f"data directory {path} has no identity but contains {child.name!r}; "
             "name an empty directory"
         )
+
+
+def member_id(path: Path) -> int | None:
+    """The member whose data directory this is; None while it has none. Raises DataDirError."""
+    try:
+        return _read_identity(path / "identity")["member_id"]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _access_error(path, error) from error
+
+
+def joined(path: Path) -> list[tuple[int, str]] | None:
+    """(id, peer address) of the others when this member joined them; None for one of the first.
+    Raises DataDirError."""
+    file = path / _JOINED
+    try:
+        return [(int(member), str(peer)) for member, peer in json.loads(file.read_bytes())]
+    except FileNotFoundError:
+        return None
+    except (TypeError, ValueError) as error:
+        raise DataDirFormatError(f"{file} is damaged: {error}") from error
+    except OSError as error:
+        raise _access_error(path, error) from error
 
 
 def _read_identity(path: Path) -> dict[str, int]:

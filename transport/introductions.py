@@ -5,8 +5,6 @@ and data dir the asker has: one that is refused for any of these has to be told 
 version drops what it does not know, which tells that it is older.
 """
 
-import hashlib
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..config import addresses
@@ -83,12 +81,3 @@ def _is_member(member: Any) -> bool:
 
 def _is_removed(removed: Any) -> bool:
     return type(removed) is tuple and list(map(type, removed)) == [int, tuple]
-
-
-def member_id(peers: Sequence[str], cluster_id: int, salt: int = 0) -> int:
-    """A member's id, 64 bits: of its peer addresses and its cluster, as etcd's computeMemberID, so
-    that those of a new cluster come to the same ids without a word. Who is added later has a salt:
-    its address may have been another member's."""
-    text = "".join(sorted(peers)) + str(cluster_id) + (str(salt) if salt else "")
-    digest = hashlib.sha1(text.encode(), usedforsecurity=False).digest()
-    return int.from_bytes(digest[:8], "big") or 1

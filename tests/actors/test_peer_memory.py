@@ -2,9 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sampan.actors.entries import CLAIM
 from sampan.actors.peer_memory import Life, PeerMemory
-from sampan.transport.codec import pack
 
 PEER = 2
 
@@ -42,15 +40,6 @@ def test_a_log_that_ends_before_what_it_acknowledged_is_a_copy():
     )
     assert memory.judge(PEER, Life(6, 60, 3, 120), 121) != "", "to the leader of its term"
     assert memory.judge(PEER, Life(6, 60, 3, 120), 0) == "", "a refused start leaves no trace"
-
-
-def test_a_claim_tells_what_a_member_has():
-    memory = met()
-    memory.read(pack((CLAIM, PEER, 300, 77)))
-    memory.read(b"")
-    memory.read(pack((PEER, 5, [b"claim"])))
-    assert memory.judge(PEER, Life(6, 60, 3, 299), 0) != ""
-    assert memory.judge(PEER, Life(6, 60, 3, 300), 0) == ""
 
 
 def test_what_was_kept_is_known_again():

@@ -1,0 +1,45 @@
+"""What a node is at its start, decided from its disk, as in etcd.
+
+- there is an identity: it goes on as that member; what the file says of others is of no account;
+- there is none, and the cluster is new: it is one of the members in the file;
+- there is none, and the cluster is there already: its members say which of them it is (joining.py).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..config import addresses
+from ..config.model import ClusterConfig, Member
+from ..storage import data_dir
+from ..storage.data_dir import DataDir
+from .joining import Asker, join
+
+
+def begin(config: ClusterConfig, member: Member, log: Any) -> tuple[ClusterConfig, Member, DataDir]:
+    """The configuration and the member with their ids, and its open data dir. Raises ConfigError
+    and DataDirError."""
+    path = Path(config.data_dir) / member.name
+    kept = data_dir.member_id(path)
+    joined = None
+    if kept is not None:
+        mine = replace(member, id=member.id or kept)
+    elif config.initial_cluster_state == "existing":
+        asker = Asker(
+            config.cluster_id, member.name, member.peer, config.listen(member)[1], member.id
+        )
+        log.info("asking the members", peers=[m.peer for m in config.members])
+        found = join(asker, [m.peer for m in config.members], log)
+        mine, joined = replace(member, id=found.member_id), found.peers
+    else:
+        mine = _with_id(config, member)
+    members = tuple(mine if m.name == mine.name else _with_id(config, m) for m in config.members)
+    opened = DataDir.open(path, config.cluster_id, mine.id, joined)
+    return replace(config, members=members), mine, opened
+
+
+def _with_id(config: ClusterConfig, member: Member) -> Member:
+    if member.id:
+        return member
+    peer = addresses.plain(member.peer)
+    return replace(member, id=addresses.member_id([peer], config.cluster_id))
