@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..client import AsyncClient, ops
+from ..client.types import RangeResponse
 from .errors import BenchError
 from .machine import describe_machine
 from .report import latency_summary
@@ -173,7 +174,8 @@ async def _wait_gone(client: AsyncClient, leases: list[int]) -> tuple[float, flo
     first = 0.0
     give_up = time.monotonic() + GIVE_UP_S
     while True:
-        left = sum(each.count for each in (await client.txn([], gets)).responses)
+        found = (await client.txn([], gets)).responses
+        left = sum(each.count for each in found if isinstance(each, RangeResponse))
         now = time.monotonic()
         if left < len(gets) and not first:
             first = now

@@ -1,5 +1,6 @@
 """Results as they travel, turned into what the calls return."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ..transport import errors as wire
@@ -12,6 +13,7 @@ from .types import (
     KeyValue,
     KeyValues,
     Member,
+    OpResponse,
     PutResponse,
     RangeResponse,
     ResponseHeader,
@@ -84,7 +86,11 @@ def delete_response(answer: Answer) -> DeleteResponse:
         raise _malformed(result) from error
 
 
-_BY_OPERATION = {"put": put_response, "delete": delete_response, "range": range_response}
+_BY_OPERATION: dict[str, Callable[[Answer], OpResponse]] = {
+    "put": put_response,
+    "delete": delete_response,
+    "range": range_response,
+}
 
 
 def txn_response(answer: Answer, request: tuple[Any, ...]) -> TxnResponse:
@@ -93,7 +99,7 @@ def txn_response(answer: Answer, request: tuple[Any, ...]) -> TxnResponse:
     try:
         _, revision, succeeded, results = result
         operations = request[2] if succeeded else request[3]
-        responses = [
+        responses: list[OpResponse] = [
             txn_response((reply, each), operation)
             if operation[0] == "txn"
             else _BY_OPERATION[operation[0]]((reply, each))

@@ -27,7 +27,7 @@ from ..transport.requests import (
     KIND_SERIALIZABLE,
     KIND_WRITE,
 )
-from . import errors
+from . import _log, errors
 from ._history import History
 from ._io import Future, Loop, Unwatched
 from ._lane import Lane, packable
@@ -371,6 +371,7 @@ class Dispatcher:
             f"sampan: the cluster is at revision {revision}, and was at {self.history.newest} "
             "before: it was put back to an older copy; forget what was read, and make a new client"
         )
+        _log.warning("%s", text)
         error = errors.RevisionsWentBackError(wire.DATA_LOSS, text)
         self._close(error, error)
 
@@ -528,8 +529,11 @@ def check_timeout(timeout_s: float) -> float:
     """`timeout_s`, if it is one.
 
     Raises:
+        TypeError: it is no number.
         ValueError: negative, or longer than a year.
     """
+    if type(timeout_s) not in (int, float):
+        raise TypeError(f"timeout_s is a number of seconds, not {timeout_s!r}")
     if not 0 <= timeout_s <= TIMEOUT_S_MAX:
         raise ValueError(f"timeout_s is 0 to {TIMEOUT_S_MAX}, not {timeout_s}")
     return timeout_s

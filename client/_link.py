@@ -20,6 +20,7 @@ from ..transport import codec, errors
 from ..transport import sockets as zmq_sockets
 from ..transport.requests import PROTOCOL_VERSION
 from ..transport.watches import PUSH_ID
+from . import _log
 from ._collector import LARGE_BYTES, collector_paused
 from ._io import Future, Loop
 from ._session import Session
@@ -320,6 +321,7 @@ class Link:
     def _connected(self) -> None:
         if not self.ready:
             self.ready = True
+            _log.info("connected to %s", self.endpoint)
             self._owner.on_connected(self)
 
     def refuse(self, why: str) -> None:
@@ -328,6 +330,8 @@ class Link:
         self._lost(OtherClusterError, why)
 
     def _lost(self, cls: type[SampanError], cause: str) -> None:
+        if self.ready or cause != self.trouble:  # not each vain attempt
+            _log.warning("%s: %s", self.endpoint, cause)
         unanswered = self.close()
         self.trouble = cause
         delay_s = self._backoff_s = min(max(2 * self._backoff_s, BACKOFF_S_MIN), BACKOFF_S_MAX)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..transport import errors as wire
 from ..transport.requests import KIND_READ, KIND_SERIALIZABLE, KIND_WRITE
-from . import errors
+from . import _log, errors
 
 if TYPE_CHECKING:
     from ._io import Loop
@@ -165,6 +165,8 @@ class Routes:
     def on_reply(self, link: "Link") -> None:
         """Every reply says who leads."""
         if link.cluster_id == self.cluster_id and link.raft_term >= self._leader_term:
+            if link.leader_id != self._leader_id:
+                _log.info("member %x leads in term %d", link.leader_id, link.raft_term)
             self._leader_term, self._leader_id = link.raft_term, link.leader_id
 
     def on_lost(self, link: "Link") -> None:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from threading import get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, Unpack
 
 from ..transport.requests import (
     KIND_MAINTENANCE,
@@ -99,6 +99,15 @@ class AsyncClient(
         if self._dispatcher is not None and self._dispatcher.refusal is None:
             self._start().close()
         self._closed = True
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Neither copied nor pickled."""
+        raise TypeError("a client has connections of its own: share it, or make another")
+
+    def __repr__(self) -> str:
+        refusal = None if self._dispatcher is None else self._dispatcher.refusal
+        state = "closed" if self._closed else "open" if refusal is None else "ended"
+        return f"<{type(self).__name__} of {', '.join(self._endpoints)}: {state}>"
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         dispatcher = self._dispatcher

@@ -177,6 +177,11 @@ class LeaseState:
         self._ended = False
         self._keep_alive: KeepAlive
 
+    def __repr__(self) -> str:
+        keep_alive = self._keep_alive
+        state = keep_alive.lost or f"{self.remaining_s:.1f} s left of {self.ttl_s}"
+        return f"<{type(self).__name__} {self.id:x}: {state}>"
+
     @property
     def remaining_s(self) -> float:
         """Seconds for which it lives for certain; 0 when it was lost or has been revoked."""

@@ -37,6 +37,14 @@ def _unpacked(answer: Answer, length: int) -> tuple[ResponseHeader, list[Any]]:
     return header(reply, result[1]), list(result[2:])
 
 
+def _check_ttl(ttl_s: int) -> int:
+    if type(ttl_s) is not int:
+        raise TypeError(f"ttl_s is a whole number of seconds, not {ttl_s!r}")
+    if ttl_s < 1:
+        raise ValueError(f"ttl_s is at least 1 second, not {ttl_s}")
+    return ttl_s
+
+
 def _granted(answer: Answer) -> LeaseGrantResponse:
     head, rest = _unpacked(answer, 4)
     return LeaseGrantResponse(head, *rest)
@@ -99,8 +107,9 @@ class AsyncLeaseCalls:
         Raises:
             errors.LeaseExistsError: `lease_id` is taken.
             errors.LeaseTtlTooLargeError: more than 9,000,000,000 seconds.
+            TypeError, ValueError: `ttl_s` is no positive whole number.
         """
-        request = ("lease_grant", lease_id, ttl_s)
+        request = ("lease_grant", lease_id, _check_ttl(ttl_s))
         return _granted(await self._submit(KIND_WRITE, request, timeout_s))
 
     async def lease_revoke(
@@ -162,7 +171,7 @@ class LeaseCalls:
         self, ttl_s: int, *, lease_id: int = 0, timeout_s: float | None = None
     ) -> LeaseGrantResponse:
         """Grant a lease of `ttl_s` whole seconds."""
-        request = ("lease_grant", lease_id, ttl_s)
+        request = ("lease_grant", lease_id, _check_ttl(ttl_s))
         return _granted(self._call(KIND_WRITE, request, timeout_s))
 
     def lease_revoke(self, lease_id: int, *, timeout_s: float | None = None) -> LeaseRevokeResponse:

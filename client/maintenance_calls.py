@@ -6,6 +6,7 @@ from typing import Any
 
 from ..transport.requests import KIND_INSPECT, KIND_MAINTENANCE, KIND_WRITE
 from . import _decode
+from ._dispatch import check_timeout
 from .errors import SampanError
 from .types import CompactResponse, HashKvResponse, StatusResponse
 
@@ -27,7 +28,7 @@ class AsyncMaintenanceCalls:
                 that says so is raised when that takes longer; the revision is compacted even so.
             timeout_s: this call's time.
         """
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         deadline = monotonic() + timeout_s
         answer = await self._submit(KIND_WRITE, ("compact", revision), timeout_s)
         if physical:
@@ -101,7 +102,7 @@ class MaintenanceCalls:
     ) -> CompactResponse:
         """Forget what was replaced or deleted before `revision`; with `physical` return only when
         it is gone from the member that answers."""
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         deadline = monotonic() + timeout_s
         answer = self._call(KIND_WRITE, ("compact", revision), timeout_s)
         if physical:

@@ -20,6 +20,8 @@ FROM_KEY = b"\x00"
 TXN_OPS_MAX = wire.TXN_OPS_MAX
 """Operations in a branch of a transaction."""
 
+_TARGETS = ("version", "create_revision", "mod_revision", "value", "lease")
+_RESULTS = ("==", ">", "<", "!=")
 SORT_TARGETS = {"key": 0, "version": 1, "create": 2, "mod": 3, "value": 4}
 SORT_ORDERS = {"none": 0, "ascend": 1, "descend": 2}
 
@@ -233,6 +235,10 @@ class Compare(NamedTuple):
     value: int | bytes
     range_end: bytes = b""
 
+    def __repr__(self) -> str:
+        target = Target(self.target, self.key, self.range_end)
+        return f"{target!r} {_RESULTS[self.result]} {self.value!r}"
+
 
 class Target:
     """What a condition looks at; `==`, `!=`, `<` and `>` make the `Compare`."""
@@ -243,6 +249,10 @@ class Target:
         self._target = target
         self._key = to_bytes(key)
         self._range_end = to_bytes(range_end)
+
+    def __repr__(self) -> str:
+        at = f"{self._key!r}, {self._range_end!r}" if self._range_end else repr(self._key)
+        return f"{_TARGETS[self._target]}({at})"
 
     def compare(self, result: int, value: int | Bytes) -> Compare:
         """`result`: 0 equal, 1 greater, 2 less, 3 not equal."""

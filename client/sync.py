@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, Unpack
 
 from ..transport.requests import (
     KIND_MAINTENANCE,
@@ -108,6 +108,15 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, MemberCalls, SnapshotCall
             self._loop.stop()
         if self._second is not None:
             self._second._end()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Neither copied nor pickled."""
+        raise TypeError("a client has connections of its own: share it, or make another")
+
+    def __repr__(self) -> str:
+        refusal = self._dispatcher.refusal
+        state = "closed" if self._closed else "open" if refusal is None else "ended"
+        return f"<{type(self).__name__} of {', '.join(self._endpoints)}: {state}>"
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         # No call of another object refers to this one any more, and the thread in the background

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeAlias, overload
 
 _new = tuple.__new__  # half the cost of calling a NamedTuple
 
@@ -115,7 +115,11 @@ class TxnResponse(NamedTuple):
 
     header: ResponseHeader
     succeeded: bool
-    responses: list[Any]
+    responses: "list[OpResponse]"
+
+
+OpResponse: TypeAlias = PutResponse | RangeResponse | DeleteResponse | TxnResponse
+"""What one operation of a transaction answers; `isinstance` tells which."""
 
 
 class CompactResponse(NamedTuple):
@@ -141,10 +145,44 @@ class HashKvResponse(NamedTuple):
 
 
 class StatusResponse(NamedTuple):
-    """`fields`: the node's own words, by name: docs/protocol.md lists them."""
+    """What a node says of itself.
+
+    `fields` are its own words, by name: docs/protocol.md lists them. What is asked for most often
+    is an attribute, too; 0 or empty when the node does not tell.
+    """
 
     header: ResponseHeader
     fields: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The member's name."""
+        return str(self.fields.get("name", ""))
+
+    @property
+    def version(self) -> str:
+        """Sampan's version there."""
+        return str(self.fields.get("version", ""))
+
+    @property
+    def leader(self) -> int:
+        """The id of the leader that it knows."""
+        return int(self.fields.get("leader", 0))
+
+    @property
+    def role(self) -> str:
+        """`leader`, `follower` and so on."""
+        return str(self.fields.get("role", ""))
+
+    @property
+    def revision(self) -> int:
+        """The store's revision there."""
+        return int(self.fields.get("revision", 0))
+
+    @property
+    def db_size(self) -> int:
+        """Bytes on its disk."""
+        return int(self.fields.get("db_size", 0))
 
 
 class Member(NamedTuple):

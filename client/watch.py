@@ -103,6 +103,16 @@ class WatchSpec(NamedTuple):
     flags: int
 
 
+def describe(spec: WatchSpec) -> str:
+    """Its keys, for people."""
+    key, end = spec.key, spec.range_end
+    if not end:
+        return repr(key)
+    if end == wire.prefix_end(key):
+        return f"all that begin with {key!r}" if key else "all keys"
+    return f"{key!r} to {end!r}" if end != b"\x00" else f"{key!r} and all after it"
+
+
 def spec(key: Bytes, **options: Unpack[WatchOptions]) -> WatchSpec:
     """What to watch.
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from . import errors
 from .types import ResponseHeader
-from .watch import WatchResponse, WatchSpec
+from .watch import WatchResponse, WatchSpec, describe
 from .watch_engine import RESUME_BYTES, Engine, Watch
 
 
@@ -40,6 +40,10 @@ class AsyncWatch:
         self._waiting: asyncio.Future[None] | None = None
         self.revision = 0
         """The store's revision when the watch was created, 0 before."""
+
+    def __repr__(self) -> str:
+        state = "canceled" if self._canceled else "ended" if self._error else "open"
+        return f"<{type(self).__name__} of {describe(self._watch.spec)}: {state}>"
 
     # -- for the reader
 

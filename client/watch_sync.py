@@ -10,7 +10,7 @@ from . import errors
 from ._dispatch import Dispatcher
 from ._thread import PollLoop
 from .types import ResponseHeader
-from .watch import WatchResponse, WatchSpec
+from .watch import WatchResponse, WatchSpec, describe
 from .watch_engine import RESUME_BYTES, Engine, Watch, engine_of
 
 
@@ -45,6 +45,10 @@ class SyncWatch:
         self._canceled = False
         self.revision = 0
         """The store's revision when the watch was created, 0 before."""
+
+    def __repr__(self) -> str:
+        state = "canceled" if self._canceled else "ended" if self._error else "open"
+        return f"<{type(self).__name__} of {describe(self._watch.spec)}: {state}>"
 
     # -- for the reader
 

@@ -91,8 +91,10 @@ def txn_response(response: TxnResponse) -> bytes:
             operation = _message(1, range_response(each))
         elif isinstance(each, PutResponse):
             operation = _message(2, put_response(each))
-        else:
+        elif isinstance(each, DeleteResponse):
             operation = _message(3, delete_response(each))
+        else:
+            operation = _message(4, txn_response(each))
         encoded += _message(3, operation)
     return encoded
 

@@ -6,54 +6,30 @@ from beginning to end in the thread that calls.
 """
 
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack
 
 from .._dispatch import check_timeout
+from ..lease import LeaseState
 from ..ops import Bytes, Compare, RangeOptions, Request
 from ..sync import Client
-from ..types import RangeResponse, TxnResponse
+from ..types import KeyValue, LeaseRevokeResponse, OpResponse, RangeResponse, TxnResponse
 from ..watch import WatchOptions, WatchResponse
 from ..watch_sync import SyncWatch
 
 if TYPE_CHECKING:
     from asyncio import CancelledError
 
+    from ..aio import AsyncClient
+
 T = TypeVar("T")
 
 
-class WatchCalls(Protocol):
-    """The part of `AsyncWatch` that recipes use."""
-
-    def __aiter__(self) -> Self:
-        """Begin."""
-
-    async def __anext__(self) -> WatchResponse:
-        """The next response."""
-
-    def cancel(self) -> None:
-        """End it."""
-
-
-class Calls(Protocol):
-    """The calls of `AsyncClient` that recipes make."""
-
-    async def get(self, key: Bytes, **options: Unpack[RangeOptions]) -> RangeResponse:
-        """Read a key or a range of keys."""
-
-    async def txn(
-        self,
-        compares: Sequence[Compare],
-        success: Sequence[Request],
-        failure: Sequence[Request] = (),
-    ) -> TxnResponse:
-        """Run one of two branches."""
-
-    def watch(self, key: Bytes, **options: Unpack[WatchOptions]) -> WatchCalls:
-        """Follow what happens."""
-
+Calls: TypeAlias = "AsyncClient | Blocking"
+"""What recipes make their calls through."""
 
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
@@ -76,6 +52,14 @@ class Blocking:
     ) -> TxnResponse:
         """See `Client.txn`."""
         return self._client.txn(compares, success, failure)
+
+    async def lease(self, ttl_s: int) -> LeaseState:
+        """See `Client.lease`."""
+        return self._client.lease(ttl_s)
+
+    async def lease_revoke(self, lease_id: int) -> LeaseRevokeResponse:
+        """See `Client.lease_revoke`."""
+        return self._client.lease_revoke(lease_id)
 
     def watch(self, key: Bytes, **options: Unpack[WatchOptions]) -> "BlockingWatch":
         """See `Client.watch`."""
@@ -142,6 +126,26 @@ def finish(recipe: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
             _deadline.reset(before)
         recipe.close()
     raise RuntimeError("a recipe for threads suspended: it may only await calls of Blocking")
+
+
+def kvs_of(response: OpResponse) -> Sequence[KeyValue]:
+    """What a read in a transaction found."""
+    if not isinstance(response, RangeResponse):
+        raise TypeError(f"expected the answer to a read, got {response!r}")
+    return response.kvs
+
+
+@asynccontextmanager
+async def within(timeout_s: float | None) -> AsyncIterator[None]:
+    """End what a task waits for in the block with TimeoutError after `timeout_s`. Threads have
+    `finish` for that."""
+    if timeout_s is None:
+        yield
+        return
+    import asyncio  # threads do without
+
+    async with asyncio.timeout(check_timeout(timeout_s)):
+        yield
 
 
 async def to_the_end(

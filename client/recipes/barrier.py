@@ -1,6 +1,6 @@
 """Barriers (etcd's `recipes.Barrier` and `DoubleBarrier`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 
 from ...transport import errors as wire
@@ -8,8 +8,9 @@ from .. import errors, ops
 from ..lease import Lease, LeaseState
 from ..ops import Bytes, to_bytes
 from ..sync import Client
-from ._calls import Blocking, Calls, finish
-from ._place import Entry
+from ..types import KeyValue
+from ._calls import Blocking, Calls, finish, kvs_of, within
+from ._place import Entry, stands_in
 
 
 class AsyncBarrier:
@@ -24,6 +25,9 @@ class AsyncBarrier:
         self._client = client
         self._key = to_bytes(name)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._key.decode(errors='replace')!r}>"
+
     async def hold(self) -> None:
         """Close it. It may be closed already."""
         absent = ops.create_revision(self._key) == 0
@@ -33,8 +37,12 @@ class AsyncBarrier:
         """Open it, whoever closed it."""
         await self._client.txn([], [ops.delete(self._key)])
 
-    async def wait(self) -> None:
-        """Wait until it is open."""
+    async def wait(self, timeout_s: float | None = None) -> None:
+        """Wait until it is open. Raises TimeoutError when it was closed for `timeout_s`."""
+        async with within(timeout_s):
+            await self._wait()
+
+    async def _wait(self) -> None:
         while (found := await self._client.get(self._key)).kvs:
             after = found.header.revision + 1
             watch = self._client.watch(self._key, start_revision=after, no_put=True)
@@ -54,12 +62,13 @@ class AsyncDoubleBarrier:
     may enter again for another round.
     """
 
-    def __init__(self, client: Calls, name: Bytes, lease: LeaseState, count: int) -> None:
+    def __init__(self, client: Calls, name: Bytes, lease: LeaseState | int, count: int) -> None:
         """
         Args:
             client: an `AsyncClient`.
             name: of the barrier.
-            lease: an `AsyncLease`, which stands for one participant.
+            lease: an `AsyncLease`, which stands for one participant, or the time to live, in
+                seconds, of one of its own.
             count: how many participants there are.
 
         Raises:
@@ -69,45 +78,60 @@ class AsyncDoubleBarrier:
             raise ValueError(f"a barrier is for at least one, not {count}")
         self._client = client
         self._line = to_bytes(name) + b"/"
-        self._key = self._line + b"%x" % lease.id
-        self._entry = Entry(client, self._key, lease)
-        self._lease = lease
+        self._entry = Entry(client, self._line, lease)
         self._count = count
 
-    async def enter(self) -> None:
+    def __repr__(self) -> str:
+        name = self._line[:-1].decode(errors="replace")
+        return f"<{type(self).__name__} {name!r} for {self._count}>"
+
+    async def enter(self, timeout_s: float | None = None) -> None:
         """Wait until all have entered. Cancelled or failed it takes back its own entrance; if
         that is not certain, it gives up the lease.
 
         Raises:
+            TimeoutError: they did not in `timeout_s`.
             errors.BarrierFullError: `count` others are inside.
             errors.LeaseLostError: the lease has ended, or may have, while it waited.
         """
+        async with within(timeout_s):
+            await self._enter()
+
+    async def _enter(self) -> None:
         look = ops.get(self._line, prefix=True, keys_only=True)
-        self._lease.check()
+        lease = await self._entry.begin()
+        lease.check()
         try:
             try:
                 answer = await self._entry.put(b"", [look], [look])
             except errors.LeaseNotFoundError as error:
                 raise errors.LockLostError(error.code, error.text) from error
-            inside = {kv.key for kv in answer.responses[-1].kvs}
+            inside = self._standing(kvs_of(answer.responses[-1]))
             if len(inside) > self._count:
                 text = f"sampan: {self._count} others are in {self._line.decode(errors='replace')}"
                 raise errors.BarrierFullError(wire.FAILED_PRECONDITION, text)
-            await self._follow(inside, answer.header.revision, self._all_inside, self._lease)
+            await self._follow(inside, answer.header.revision, self._all_inside, lease)
         except BaseException:
             await self._entry.withdraw()
             raise
 
-    async def leave(self) -> None:
-        """Wait until all have left, or their leases have ended."""
+    async def leave(self, timeout_s: float | None = None) -> None:
+        """Wait until all have left, or their leases have ended. Raises TimeoutError when they did
+        not in `timeout_s`."""
+        async with within(timeout_s):
+            await self._leave()
+
+    async def _leave(self) -> None:
         look = ops.get(self._line, prefix=True, keys_only=True)
-        answer = await self._client.txn([], [ops.delete(self._key), look])
-        inside = {kv.key for kv in answer.responses[-1].kvs}
+        key = self._entry.key
+        answer = await self._client.txn([], [ops.delete(key), look] if key else [look])
+        inside = self._standing(kvs_of(answer.responses[-1]))
+        await self._entry.end()
         await self._follow(inside, answer.header.revision, lambda left: not left, None)
 
     def _all_inside(self, inside: set[bytes]) -> bool:
-        if self._key not in inside:
-            text = f"sampan: key {self._key.decode(errors='replace')!r} is gone"
+        if self._entry.key not in inside:
+            text = f"sampan: key {self._entry.key.decode(errors='replace')!r} is gone"
             raise errors.LockLostError(wire.NOT_FOUND, text)
         return len(inside) >= self._count
 
@@ -131,7 +155,10 @@ class AsyncDoubleBarrier:
 
     async def _inside_at(self, revision: int) -> set[bytes]:
         line = await self._client.get(self._line, prefix=True, keys_only=True, revision=revision)
-        return {kv.key for kv in line.kvs}
+        return self._standing(line.kvs)
+
+    def _standing(self, kvs: Sequence[KeyValue]) -> set[bytes]:
+        return {kv.key for kv in kvs if stands_in(kv, (self._line,))}
 
     async def _watch(
         self,
@@ -147,10 +174,13 @@ class AsyncDoubleBarrier:
                 stack.enter_context(lease.when_lost(watch.cancel))
             async for response in watch:
                 for event in response.events:
-                    (inside.add if event.type == "PUT" else inside.discard)(event.kv.key)
+                    if event.type == "DELETE":
+                        inside.discard(event.kv.key)
+                    inside |= self._standing([event.kv])
                     if done(inside):
                         return
-        self._lease.check()
+        if lease is not None:
+            lease.check()
 
 
 class Barrier:
@@ -176,7 +206,7 @@ class Barrier:
 class DoubleBarrier:
     """Lets `count` participants begin and end together; `AsyncDoubleBarrier` says more."""
 
-    def __init__(self, client: Client, name: Bytes, lease: Lease, count: int) -> None:
+    def __init__(self, client: Client, name: Bytes, lease: Lease | int, count: int) -> None:
         """See `AsyncDoubleBarrier`."""
         self._inner = AsyncDoubleBarrier(Blocking(client), name, lease, count)
 

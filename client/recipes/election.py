@@ -9,7 +9,7 @@ with client.lease(10) as lease:
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ...transport import errors as wire
 from .. import errors
@@ -18,8 +18,11 @@ from ..ops import Bytes, Compare, to_bytes
 from ..sync import Client
 from ..types import KeyValue, RangeResponse, ResponseHeader
 from ..watch import WatchEvent
-from ._calls import Blocking, Calls, WatchCalls, finish
-from ._place import FIRST, Place
+from ._calls import Blocking, BlockingWatch, Calls, finish, within
+from ._place import FIRST, Place, first_of
+
+if TYPE_CHECKING:
+    from ..watch_aio import AsyncWatch
 
 T = TypeVar("T")
 
@@ -28,32 +31,39 @@ class AsyncElection:
     """An election between all who give the same name.
 
     Attributes:
-        key: the key that stands for this candidate, empty for one who only looks on.
         token: the fencing token of this leadership, greater than those of all earlier ones; 0 while
             it does not lead.
     """
 
-    def __init__(self, client: Calls, name: Bytes, lease: LeaseState | None = None) -> None:
+    def __init__(self, client: Calls, name: Bytes, lease: LeaseState | int | None = None) -> None:
         """
         Args:
             client: an `AsyncClient`.
             name: of the election.
-            lease: an `AsyncLease`; the leadership is lost with it. Who only looks on needs none.
+            lease: an `AsyncLease`; the leadership is lost with it. Or the time to live, in seconds,
+                of a lease of its own. Who only looks on needs none.
         """
         self._client = client
         self._line = to_bytes(name) + b"/"
-        self._lease = lease
         self._candidate: Place | None = None
         if lease is not None:
-            key = self._line + b"%x" % lease.id
-            self._candidate = Place(client, key, self._line, lease, errors.NotLeaderError)
-        self.key = b"" if self._candidate is None else self._candidate.key
+            self._candidate = Place(client, self._line, self._line, lease, errors.NotLeaderError)
+        self._name = self._line[:-1].decode(errors="replace")
         self.token = 0
+
+    def __repr__(self) -> str:
+        leads = f"leads, token {self.token}" if self.leads else "does not lead"
+        return f"<{type(self).__name__} {self._name!r}: {leads}>"
+
+    @property
+    def key(self) -> bytes:
+        """The key that stands for this candidate, empty for one without a lease."""
+        return b"" if self._candidate is None else self._candidate.key
 
     @property
     def leads(self) -> bool:
         """Whether it leads for certain, by this machine's clock, at this moment."""
-        return self.token > 0 and self._lease is not None and self._lease.alive
+        return self.token > 0 and self._candidate is not None and self._candidate.alive
 
     def guard(self) -> Compare:
         """What to put among the compares of a transaction that must only be applied while this
@@ -74,11 +84,11 @@ class AsyncElection:
 
     def _leading(self) -> Place:
         if not self.token or self._candidate is None:
-            text = f"sampan: {self.key.decode(errors='replace')!r} was not elected"
+            text = f"sampan: this candidate of {self._name!r} was not elected"
             raise errors.NotLeaderError(wire.FAILED_PRECONDITION, text)
         return self._candidate
 
-    async def campaign(self, value: Bytes) -> int:
+    async def campaign(self, value: Bytes, timeout_s: float | None = None) -> int:
         """Stand, wait until elected, and return the token.
 
         Cancelled or failed it withdraws; if that is not certain, it gives up the lease. Who leads
@@ -86,8 +96,10 @@ class AsyncElection:
 
         Args:
             value: what the others see of the leader.
+            timeout_s: how long to wait for others.
 
         Raises:
+            TimeoutError: others led for `timeout_s`.
             errors.NotLeaderError: the lease has ended, or may have, while it waited.
             ValueError: there is no lease.
         """
@@ -97,6 +109,10 @@ class AsyncElection:
         if self.token:
             await self.proclaim(value)
             return self.token
+        async with within(timeout_s):
+            return await self._campaign(candidate, value)
+
+    async def _campaign(self, candidate: Place, value: Bytes) -> int:
         try:
             if not await candidate.take(to_bytes(value)):
                 await candidate.wait_first()
@@ -130,7 +146,7 @@ class AsyncElection:
         """The leader's key and value, None while there is none. Its create revision is the leader's
         token."""
         found = await self._client.get(self._line, **FIRST)
-        return found.kvs[0] if found.kvs else None
+        return await first_of(self._client, self._line, found.kvs)
 
     async def observe(self) -> AsyncGenerator[KeyValue, None]:
         """The leader's key and value, now and whenever it or its value changes.
@@ -147,18 +163,19 @@ class AsyncElection:
         while True:
             found = await self._client.get(self._line, **FIRST)
             after = found.header.revision + 1
-            if not found.kvs:
+            leader = await first_of(self._client, self._line, found.kvs)
+            if leader is None:
                 watch = self._client.watch(
                     self._line, prefix=True, start_revision=after, no_delete=True
                 )
             else:
-                if found.kvs[0].mod_revision != seen:
-                    yield RangeResponse(found.header, found.kvs, 0, False)
-                    seen = found.kvs[0].mod_revision
-                watch = self._client.watch(found.kvs[0].key, start_revision=after)
+                if leader.mod_revision != seen:
+                    yield RangeResponse(found.header, [leader], 0, False)
+                    seen = leader.mod_revision
+                watch = self._client.watch(leader.key, start_revision=after)
             try:
                 async for header, event in _events(watch):
-                    if not found.kvs or event.type == "DELETE":
+                    if leader is None or event.type == "DELETE":
                         break
                     yield RangeResponse(header, [event.kv], 0, False)
                     seen = event.kv.mod_revision
@@ -168,7 +185,9 @@ class AsyncElection:
                 watch.cancel()
 
 
-async def _events(watch: WatchCalls) -> AsyncIterator[tuple[ResponseHeader, WatchEvent]]:
+async def _events(
+    watch: "AsyncWatch | BlockingWatch",
+) -> AsyncIterator[tuple[ResponseHeader, WatchEvent]]:
     async for response in watch:
         for event in response.events:
             yield response.header, event
@@ -177,17 +196,21 @@ async def _events(watch: WatchCalls) -> AsyncIterator[tuple[ResponseHeader, Watc
 class Election:
     """An election between all who give the same name; `AsyncElection` says more. One thread uses
     it.
-
-    Attributes:
-        key: the key that stands for this candidate, empty for one who only looks on.
     """
 
-    def __init__(self, client: Client, name: Bytes, lease: Lease | None = None) -> None:
+    def __init__(self, client: Client, name: Bytes, lease: Lease | int | None = None) -> None:
         """See `AsyncElection`."""
         self._inner = AsyncElection(Blocking(client), name, lease)
-        self.key = self._inner.key
         self.check = self._inner.check
         self.guard = self._inner.guard
+
+    def __repr__(self) -> str:
+        return repr(self._inner).replace("Async", "", 1)
+
+    @property
+    def key(self) -> bytes:
+        """The key that stands for this candidate, empty for one without a lease."""
+        return self._inner.key
 
     @property
     def token(self) -> int:

@@ -10,6 +10,7 @@ is protected must look at the token, which is greater for each holder than for a
 refuse a token below the greatest that it has seen. For keys in the same cluster `guard` does that.
 """
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +19,7 @@ from .. import errors
 from ..lease import Lease, LeaseState
 from ..ops import Bytes, Compare, to_bytes
 from ..sync import Client
-from ._calls import Blocking, Calls, finish
+from ._calls import Blocking, Calls, finish, within
 from ._place import Place
 
 
@@ -29,31 +30,47 @@ class AsyncLock:
     same name with the same lease do not exclude each other.
 
     Attributes:
-        key: the key that stands for this holder, `<name>/<lease in hexadecimal>`.
         token: the fencing token, greater than those of all earlier holders; 0 while not held. It is
             the revision at which `key` was created.
     """
 
-    def __init__(self, client: Calls, name: Bytes, lease: LeaseState) -> None:
+    def __init__(self, client: Calls, name: Bytes, lease: LeaseState | int) -> None:
         """
         Args:
             client: an `AsyncClient`.
             name: of the lock, the same for all who exclude each other.
-            lease: an `AsyncLease`; the lock is lost with it.
+            lease: an `AsyncLease`; the lock is lost with it. Or the time to live, in seconds, of a
+                lease of its own, which it has while it waits and is held.
         """
         line = to_bytes(name) + b"/"
-        self._use(client, line + b"%x" % lease.id, line, lease)
+        self._use(client, line, line, lease)
 
-    def _use(self, client: Calls, key: bytes, line: bytes, lease: LeaseState) -> None:
-        self._place = Place(client, key, line, lease, errors.LockLostError)
-        self._lease = lease
-        self.key = key
+    def _use(
+        self,
+        client: Calls,
+        prefix: bytes,
+        line: bytes,
+        lease: LeaseState | int,
+        lines: Sequence[bytes] = (),
+    ) -> None:
+        self._place = Place(client, prefix, line, lease, errors.LockLostError, lines=lines)
+        self._name = prefix[:-1].decode(errors="replace")
         self.token = 0
+
+    def __repr__(self) -> str:
+        held = f"held, token {self.token}" if self.held else "not held"
+        return f"<{type(self).__name__.lstrip('_')} {self._name!r}: {held}>"
+
+    @property
+    def key(self) -> bytes:
+        """The key that stands for this holder, `<name>/<lease in hexadecimal>`; empty while it has
+        no lease."""
+        return self._place.key
 
     @property
     def held(self) -> bool:
         """Whether it is held for certain, by this machine's clock, at this moment."""
-        return self.token > 0 and self._lease.alive
+        return self.token > 0 and self._place.alive
 
     def check(self) -> None:
         """Go on only if it is held for certain.
@@ -72,22 +89,27 @@ class AsyncLock:
             errors.LockLostError: it was not locked, or has been unlocked.
         """
         if not self.token:
-            text = f"sampan: lock {self.key.decode(errors='replace')!r} is not held"
+            text = f"sampan: lock {self._name!r} is not held"
             raise errors.LockLostError(wire.FAILED_PRECONDITION, text)
         return self._place.is_held()
 
-    async def lock(self) -> int:
+    async def lock(self, timeout_s: float | None = None) -> int:
         """Wait for it, and return the token. Held already, it returns at once.
 
         Cancelled or failed it takes back its place in the line; if that is not certain, it gives up
         the lease, with which its place ends.
 
         Raises:
+            TimeoutError: others had it for `timeout_s`.
             errors.LockLostError: the lease has ended, or may have, while it waited.
         """
         if self.token:
             self.check()
             return self.token
+        async with within(timeout_s):
+            return await self._lock()
+
+    async def _lock(self) -> int:
         try:
             if not await self._place.take():
                 await self._place.wait_first()
@@ -152,8 +174,15 @@ class AsyncLock:
 class _AsyncSide(AsyncLock):
     """One side of an `AsyncRWLock`."""
 
-    def __init__(self, client: Calls, key: bytes, line: bytes, lease: LeaseState) -> None:
-        self._use(client, key, line, lease)
+    def __init__(
+        self,
+        client: Calls,
+        prefix: bytes,
+        line: bytes,
+        lease: LeaseState | int,
+        lines: Sequence[bytes] = (),
+    ) -> None:
+        self._use(client, prefix, line, lease, lines)
 
 
 class AsyncRWLock:
@@ -165,29 +194,33 @@ class AsyncRWLock:
         write: the lock of a writer. It waits for the same lease's `read`, too: unlock that first.
     """
 
-    def __init__(self, client: Calls, name: Bytes, lease: LeaseState) -> None:
+    def __init__(self, client: Calls, name: Bytes, lease: LeaseState | int) -> None:
         """See `AsyncLock`."""
-        line, holder = to_bytes(name) + b"/", b"%x" % lease.id
-        self.read: AsyncLock = _AsyncSide(client, line + b"read/" + holder, line + b"write/", lease)
-        self.write: AsyncLock = _AsyncSide(client, line + b"write/" + holder, line, lease)
+        line = to_bytes(name) + b"/"
+        both = readers, writers = line + b"read/", line + b"write/"
+        self.read: AsyncLock = _AsyncSide(client, readers, writers, lease)
+        self.write: AsyncLock = _AsyncSide(client, writers, line, lease, both)
 
 
 class Lock:
-    """A lock between all who give the same name; `AsyncLock` says more. One thread uses it.
+    """A lock between all who give the same name; `AsyncLock` says more. One thread uses it."""
 
-    Attributes:
-        key: the key that stands for this holder.
-    """
-
-    def __init__(self, client: Client, name: Bytes, lease: Lease) -> None:
+    def __init__(self, client: Client, name: Bytes, lease: Lease | int) -> None:
         """See `AsyncLock`."""
         self._use(AsyncLock(Blocking(client), name, lease))
 
     def _use(self, inner: AsyncLock) -> None:
         self._inner = inner
-        self.key = self._inner.key
         self.check = self._inner.check
         self.guard = self._inner.guard
+
+    def __repr__(self) -> str:
+        return repr(self._inner).replace("Async", "", 1)
+
+    @property
+    def key(self) -> bytes:
+        """The key that stands for this holder."""
+        return self._inner.key
 
     @property
     def token(self) -> int:
@@ -245,7 +278,7 @@ class RWLock:
         write: the lock of a writer.
     """
 
-    def __init__(self, client: Client, name: Bytes, lease: Lease) -> None:
+    def __init__(self, client: Client, name: Bytes, lease: Lease | int) -> None:
         """See `AsyncRWLock`."""
         inner = AsyncRWLock(Blocking(client), name, lease)
         self.read: Lock = _Side(inner.read)

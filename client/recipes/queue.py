@@ -5,16 +5,20 @@ who begins to put after another has finished gets a later name, and no two have 
 first. The first item is then the first key, which is found without sorting.
 """
 
+import re
 import secrets
 
+from ...transport.watches import prefix_end
 from .. import errors
-from ..ops import Bytes, RangeOptions, create_revision, delete, get, mod_revision, put, to_bytes
+from ..ops import Bytes, create_revision, delete, get, mod_revision, put, to_bytes
 from ..sync import Client
 from ..types import KeyValue
-from ._calls import Blocking, Calls, finish, to_the_end
+from ._calls import Blocking, Calls, finish, to_the_end, within
 
 PRIORITY_MAX = (1 << 64) - 1
-FIRST_KEY: RangeOptions = {"prefix": True, "limit": 1}
+_ITEM = re.compile(rb"[0-9a-f]{16}-[0-9a-f]{16}")
+_URGENT = re.compile(rb"[0-9a-f]{16}\.[0-9a-f]{16}-[0-9a-f]{16}")
+"""What follows the queue's prefix in the name of an item, without a priority and with one."""
 
 
 async def _enqueue(client: Calls, prefix: bytes, value: Bytes) -> None:
@@ -34,18 +38,32 @@ async def _claim(client: Calls, kv: KeyValue) -> bool:
     return answer.succeeded
 
 
-async def _dequeue(client: Calls, line: bytes) -> bytes:
+async def _first(
+    client: Calls, line: bytes, item: re.Pattern[bytes]
+) -> tuple[KeyValue | None, int]:
+    """(the first item, the revision as of which it was looked for). What lies under the prefix for
+    another name, as the items of `jobs/1` do for `jobs`, is passed over, a name at a time."""
+    at, end = line, prefix_end(line)
     while True:
-        found = await client.get(line, **FIRST_KEY)
-        if found.kvs:
-            if await _claim(client, found.kvs[0]):
-                return found.kvs[0].value
+        found = await client.get(at, range_end=end, limit=1)
+        if not found.kvs or item.fullmatch(found.kvs[0].key, len(line)):
+            return (found.kvs[0] if found.kvs else None), found.header.revision
+        name, is_longer, _ = found.kvs[0].key[len(line) :].partition(b"/")
+        at = line + name + (b"0" if is_longer else b"\x00")  # "0" follows "/"
+
+
+async def _dequeue(client: Calls, line: bytes, item: re.Pattern[bytes]) -> bytes:
+    while True:
+        first, revision = await _first(client, line, item)
+        if first is not None:
+            if await _claim(client, first):
+                return first.value
             continue
-        watch = client.watch(
-            line, prefix=True, start_revision=found.header.revision + 1, no_delete=True
-        )
+        watch = client.watch(line, prefix=True, start_revision=revision + 1, no_delete=True)
         try:
-            await anext(aiter(watch))
+            async for response in watch:
+                if any(item.fullmatch(event.kv.key, len(line)) for event in response.events):
+                    break
         except errors.WatchCompactedError:
             continue  # look again
         finally:
@@ -72,16 +90,18 @@ class AsyncPriorityQueue:
         """
         if not 0 <= priority <= PRIORITY_MAX:
             raise ValueError(f"a priority is 0 to {PRIORITY_MAX}, not {priority}")
-        await _enqueue(self._client, b"%s%016x/" % (self._line, priority), value)
+        await _enqueue(self._client, b"%s%016x." % (self._line, priority), value)
 
-    async def dequeue(self) -> bytes:
+    async def dequeue(self, timeout_s: float | None = None) -> bytes:
         """Take the first item; waits for one. No two get the same. Cancelled it puts back what it
         took.
 
         Raises:
+            TimeoutError: there was none for `timeout_s`.
             errors.UnknownOutcomeError: an item may have been taken, and is lost then.
         """
-        return await _dequeue(self._client, self._line)
+        async with within(timeout_s):
+            return await _dequeue(self._client, self._line, _URGENT)
 
 
 class AsyncQueue:
@@ -100,14 +120,16 @@ class AsyncQueue:
         """Put an item."""
         await _enqueue(self._client, self._line, value)
 
-    async def dequeue(self) -> bytes:
+    async def dequeue(self, timeout_s: float | None = None) -> bytes:
         """Take the first item; waits for one. No two get the same. Cancelled it puts back what it
         took.
 
         Raises:
+            TimeoutError: there was none for `timeout_s`.
             errors.UnknownOutcomeError: an item may have been taken, and is lost then.
         """
-        return await _dequeue(self._client, self._line)
+        async with within(timeout_s):
+            return await _dequeue(self._client, self._line, _ITEM)
 
 
 class PriorityQueue:

@@ -21,7 +21,7 @@ from .. import errors, ops
 from ..ops import Bytes, Compare, Request
 from ..sync import Client
 from ..types import KeyValue
-from ._calls import Blocking, Calls, finish
+from ._calls import Blocking, Calls, finish, kvs_of
 
 T = TypeVar("T")
 
@@ -116,7 +116,7 @@ class AsyncTransaction:
                 await self._fetch(missing)
                 return
         for name, response in zip(missing, found.responses, strict=True):
-            self._read.setdefault(name, response.kvs[0] if response.kvs else None)
+            self._read.setdefault(name, next(iter(kvs_of(response)), None))
 
     def _conflicts(self) -> list[Compare]:
         if self._isolation is Isolation.READ_COMMITTED:
@@ -148,7 +148,7 @@ class AsyncTransaction:
             return None
         again = AsyncTransaction(self._client, self._isolation)
         if reads:
-            found = [each.kvs[0] if each.kvs else None for each in answer.responses]
+            found = [next(iter(kvs_of(each)), None) for each in answer.responses]
             again._ahead = dict(zip(keys, found, strict=True))
             again._revision = answer.header.revision
         return again

@@ -8,7 +8,7 @@ import sampan
 from sampan.client import AsyncClient, Client
 
 TEXT = (Path(sampan.__file__).parent / "docs" / "client.md").read_text()
-CHAPTER = TEXT[TEXT.index("\n## Recipes\n") : TEXT.index("\n## Processes\n")]
+CHAPTER = TEXT[TEXT.index("\n## Recipes\n") : TEXT.index("\n## Threads, signals")]
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", CHAPTER, re.DOTALL | re.MULTILINE)
 
 
