@@ -7,6 +7,7 @@ comes by the clock. What the actor wants to happen it puts on channels with `emi
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from .flight import Flight
 from .measures import Histogram, Load
 
 
@@ -30,6 +31,8 @@ class Actor:
         """When `on_wake` is to be called, for what must not wait for the timer."""
         self.out: list[tuple[str, Any]] = []
         """(channel, message) in the order of emission; the host takes and clears it."""
+        self.flight = Flight(lambda: self.now)
+        """What it did lately with entries."""
         self.load = Load()
         """What its host notes of its turns."""
         self.histograms: dict[str, Histogram] = {}

@@ -23,6 +23,7 @@ from .actor import Actor, Impossible
 from .backups import Backups
 from .divergence import Divergence
 from .entries import NOBODY, PUBLISH, own_entry
+from .flight import Origin, Origins
 from .inspector import QUESTIONS, Inspector, inspect
 from .lessor import READS, Lessor
 from .quota import Quota
@@ -76,7 +77,9 @@ class Applier(Actor):
         self._reader = Reader(self._answers, self._tell_answers)
         self._inspector = Inspector(in_turns=True)
         self._backups = Backups(snapshots.path, log)
+        self._origins = Origins()
         self._questions = QUESTIONS | {
+            "trace_of": self._trace_of,
             "defragment": self._defragment,
             "snapshot_open": self._backups.begin,
             "snapshot_read": self._backups.read,
@@ -243,6 +246,11 @@ class Applier(Actor):
 
     def _apply_batch(self, at: tuple[int, int], origin: int, payload: Any) -> None:
         """Apply what clients of a member asked to write; answer it when that member is this."""
+        self._apply_bodies(at, origin, payload)
+        self.flight.note("applied", at[0], at[0])
+        self._origins.note(self._state.revision, Origin(*at, origin, payload[0]))
+
+    def _apply_bodies(self, at: tuple[int, int], origin: int, payload: Any) -> None:
         batch_id, bodies, stamps, whos = (*payload, None, None)[:4]
         decoded = [codec.unpack(body) for body in bodies]
         judged = self._state.auth.enabled and origin != NOBODY
@@ -475,6 +483,14 @@ class Applier(Actor):
         self._state.commit()  # here: the thread may not
         self.emit("jobc", "reclaim")
 
+    def _trace_of(self, state: StateStore, revision: int) -> Sliced[tuple[Any, ...]]:
+        """Answer `trace_of`: (0, revision, index, term, member, batch) of the entry that made a
+        revision."""
+        while state.revision < revision:
+            yield
+        origin = self._origins.of(revision)
+        return errors.NOT_REMEMBERED if origin is None else (0, state.revision, *origin)
+
     def _defragment(self, _state: StateStore) -> Sliced[tuple[Any, ...]]:
         """Answer `defragment` when a reclaim that began after it was asked is done. Everything else
         goes on meanwhile."""
@@ -495,6 +511,11 @@ class Applier(Actor):
         proposal = self._lessor.proposal(self.now)
         if proposal is not None:
             self.emit("proposec", proposal)
+
+    def on_tracec(self, message: Any) -> None:
+        """(question, numbers): what was done with an entry."""
+        question, numbers = message
+        self.emit("tracerc", (question, self.name, {}, self.flight.about(numbers)))
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""

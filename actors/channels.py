@@ -92,6 +92,10 @@ CHANNELS: dict[str, Channel] = {
         (NODE,),
         "its answers, with what each has measured",
     ),
+    "tracec": Channel(
+        (NODE,), (RAFT_CORE, WAL_WRITER, APPLIER), "a question for what was done with an entry"
+    ),
+    "tracerc": Channel((RAFT_CORE, WAL_WRITER, APPLIER), (NODE,), "its answers"),
     # -- between an actor and its host
     "clientc": Channel((HOST,), (NODE,), "a message from the client socket", Loss.DROP),
     "replyc": Channel((NODE,), (HOST,), "a message for the client socket", Loss.DROP),

@@ -79,8 +79,9 @@ class Node(Actor):
         self._learner = False
         self._next_id = settings.id_seed << 32
         doors = writes.Doors(
-            self._new_id, lambda message: self.emit("propc", message), self._reply, self._fail
-        )
+            self._new_id, lambda message: self.emit("propc", message), self._reply, self._fail,
+            self.flight,
+        )  # fmt: skip
         self._writes = Writes(settings.member_id, doors)
         self._changes = self._make_changes()
         self._transfers = Transfers(self._transfer, self._reply, self._fail)
@@ -96,7 +97,8 @@ class Node(Actor):
             self._windows.overflows,
         )
         self._reads = Reads(settings.incarnation, read_doors)
-        self._questions = Questions()
+        self._questions = Questions("statusc")
+        self._traces = Questions("tracec")
         self._publish_at = 0.0
         self._propose_at = 0.0  # not before: raft has just refused a batch
         self._stopping = False
@@ -506,7 +508,7 @@ class Node(Actor):
         self._reads.expire(self.now, has_leader=bool(self._leader))
         self._changes.on_timer(self.now)
         self._transfers.settle(self._leader, self.now)
-        for asked in self._questions.take_late(self.now):
+        for asked in (*self._questions.take_late(self.now), *self._traces.take_late(self.now)):
             self._fail(asked, errors.READ_TIMEOUT)
 
     def stop(self) -> None:
@@ -535,6 +537,10 @@ class Node(Actor):
         elif decoded[0][:1] == ("move_leader",):
             self._transfers.take(asked, decoded[0], self._members, leads=self._role == "leader")
             self._transfers.settle(self._leader, self.now)
+        elif (numbers := questions.traced(decoded)) is not None:
+            number = self._new_id()
+            self._traces.begin(number, asked, numbers)
+            self.emit("tracec", (number, numbers))
         elif questions.are_for_actors(decoded):
             self._ask_actors(asked, decoded)
         else:
@@ -554,6 +560,13 @@ class Node(Actor):
             self._changes.on_facts(facts(question.status), self.now)
         else:
             self._answer(question)
+
+    def on_tracerc(self, message: Any) -> None:
+        """(question, actor, nothing, steps): reply when all have answered."""
+        question = self._traces.take(message)
+        if question is not None:
+            body = questions.trace(question, self.flight, self.flight.clock())
+            self._reply(question.asked, body)
 
     def _answer(self, question: Question) -> None:
         measured = self.measured() | self._traffic.told()

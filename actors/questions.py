@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 from ..transport import errors
 from ..transport.codec import pack
+from ..transport.requests import is_u64
 from . import channels
 from .asked import Asked
+from .flight import Flight
 
 STATUS, METRICS, MEMBER_LIST = ("status",), ("metrics",), ("member_list",)
 FACTS = ("facts",)
 """What the node itself wants to know of the actors, in place of a client's requests."""
-_ACTORS = len(channels.CHANNELS["statusc"].consumers)
 
 
 class Question(NamedTuple):
@@ -21,8 +22,8 @@ class Question(NamedTuple):
 
     asked: Asked
     requests: Any
-    answers: dict[str, tuple[dict[str, Any], dict[str, Any]]]
-    """actor -> (status, what it has measured)"""
+    answers: dict[str, tuple[dict[str, Any], Any]]
+    """actor -> (status, what it has measured, or its steps)"""
 
     @property
     def status(self) -> dict[str, Any]:
@@ -36,8 +37,10 @@ class Question(NamedTuple):
 class Questions:
     """Questions under way, by number."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: str) -> None:
+        """`channel`: on which they are put to the actors, all of whom answer."""
         self._open: dict[int, Question] = {}
+        self._actors = len(channels.CHANNELS[channel].consumers)
 
     def begin(self, number: int, asked: Asked, requests: Any) -> None:
         """It was put to the actors."""
@@ -50,7 +53,7 @@ class Questions:
         if question is None:
             return None  # its time was up
         question.answers[actor] = (status, measured)
-        return self._open.pop(number) if len(question.answers) == _ACTORS else None
+        return self._open.pop(number) if len(question.answers) == self._actors else None
 
     def take_late(self, now: float) -> list[Asked]:
         """Those whose time is up; they do not wait any longer."""
@@ -81,3 +84,20 @@ def answer(
         else:
             results.append(errors.malformed("expected status, metrics, member_list or move_leader"))
     return pack(results)
+
+
+def traced(requests: Any) -> tuple[int, int] | None:
+    """(index, batch) of the entry whose way a message asks for; None when it asks for none."""
+    (request, *more) = requests
+    if more or request[:1] != ("trace",) or len(request) != 3:
+        return None
+    _, index, batch = request
+    return (index, batch) if is_u64(index) and is_u64(batch) else None
+
+
+def trace(question: Question, own: Flight, now: float) -> bytes:
+    """The packed answer to `trace`: (0, now, [(actor, step, when, peer), …])."""
+    steps = [(channels.NODE, *step) for step in own.about(question.requests)]
+    for actor, (_, found) in question.answers.items():
+        steps += [(actor, *step) for step in found]
+    return pack([(0, now, steps)])

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 
 from ..config import limits
 from ..raft import (
-    ConfChangeSingle,
-    ConfChangeType,
     ConfChangeV2,
     Entry,
     EntryType,
@@ -52,7 +50,7 @@ from .core_config import (
 from .entries import check_forwarded
 from .log_tail import LogTail
 from .peer_memory import Life, PeerMemory, refusal
-from .reconfiguration import FORCED
+from .reconfiguration import FORCED, conf_changes
 
 ROLES = {
     StateType.StateFollower: "follower",
@@ -68,10 +66,6 @@ TYPE_NAMES = {t: t.name for t in MessageType}
 APP, SNAP, HEARTBEAT = MessageType.MsgApp, MessageType.MsgSnap, MessageType.MsgHeartbeat
 PROP = MessageType.MsgProp
 STORAGE_APPEND, STORAGE_APPLY = MessageType.MsgStorageAppend, MessageType.MsgStorageApply
-
-
-def _changes(steps: Any) -> list[ConfChangeSingle]:
-    return [ConfChangeSingle(ConfChangeType(kind), member) for kind, member in steps]
 
 
 class _Append(NamedTuple):
@@ -224,10 +218,11 @@ class RaftCore(Actor):
         try:
             if steps:
                 self._node.propose_conf_change(
-                    ConfChangeV2(changes=_changes(steps[0]), context=payload)
+                    ConfChangeV2(changes=conf_changes(steps[0]), context=payload)
                 )
             else:
                 self._node.propose(payload)
+            self.flight.note("propose", batch_id, batch_id)
         except ProposalDropped:
             self.emit("dropc", batch_id)
 
@@ -265,6 +260,7 @@ class RaftCore(Actor):
                     # The applier does not keep up. As if it had been lost on the way: the leader
                     # sends it again.
                     continue
+                self.flight.note_received(m, peer)
                 self._node.step(m)
                 if not m.term:  # as was checked
                     self._asked.add(peer)
@@ -308,7 +304,7 @@ class RaftCore(Actor):
         else:
             change = confchange.decode(kind, data).as_v2()
             if steps is not None:
-                change.changes = _changes(steps)
+                change.changes = conf_changes(steps)
             conf_state = self._running.apply_conf_change(change)
         self._log.info("configuration", index=index, state=conf_state_to_tuple(conf_state))
         self.emit("confstatec", (index, conf_state_to_tuple(conf_state)))
@@ -389,6 +385,11 @@ class RaftCore(Actor):
             ),
             default=self._tail.last_index(),
         )
+
+    def on_tracec(self, message: Any) -> None:
+        """(question, numbers): what was done with an entry."""
+        question, numbers = message
+        self.emit("tracerc", (question, self.name, {}, self.flight.about(numbers)))
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
@@ -579,6 +580,8 @@ class RaftCore(Actor):
         if m.entries and self._soft[2] == "leader":
             self._spare(m.entries)
         entries = [(e.term, e.index, int(e.type), e.data) for e in m.entries]
+        if entries:
+            self.flight.note("readyc", entries[0][1], entries[-1][1])
         # Without a term the message carries no HardState (raft/rawnode: MsgStorageAppend).
         hard_state = (m.term, m.vote, m.commit) if m.term and must_sync else None
         self._seq += 1
@@ -595,4 +598,5 @@ class RaftCore(Actor):
     def _apply(self, m: Message) -> None:
         entries = [(e.term, e.index, int(e.type), e.data) for e in m.entries]
         self._applies.append((m.entries[-1].index, m.responses))
+        self.flight.note("applyc", m.entries[0].index, m.entries[-1].index)
         self.emit("applyc", ("entries", entries))

@@ -6,10 +6,10 @@ asks for are to happen: others may have come before it. The core makes them, and
 the members and the configuration that it answers in one step with the entry's index.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..raft import ConfChangeType, confchange
+from ..raft import ConfChangeSingle, ConfChangeType, confchange
 from ..security.rules import Who
 from ..storage.members import find
 from ..storage.sessions import Stamp
@@ -24,6 +24,12 @@ REMOVED = (
 
 FORCED = -1
 """In place of a step's type: the core drops its configuration for this member alone."""
+
+
+def conf_changes(steps: Iterable[tuple[int, int]]) -> list[ConfChangeSingle]:
+    """(type, member) of steps as the core takes them."""
+    return [ConfChangeSingle(ConfChangeType(kind), member) for kind, member in steps]
+
 
 Plan = tuple[int, bytes, tuple[tuple[int, int], ...] | None]
 """(entry type, its data, (type, member) of the steps to make instead of those in it, or None)."""

@@ -25,6 +25,7 @@ class WalWriter(Actor):
         # (seq, messages, awaited) not yet covered by a sync, and of the sync under way
         self._written: list[tuple[int, Any, bool]] = []
         self._syncing: list[tuple[int, Any, bool]] = []
+        self._entries = self._syncing_entries = (0, 0)  # first and last index of these
         self._dirty = False  # something was written that must be durable
         self._unsaid = 0  # the last durable write that the core has not heard of
         self._marking = False
@@ -53,6 +54,10 @@ class WalWriter(Actor):
             self._store.reset(*start)
         if entries or hard_state is not None:
             self._store.save(entries, hard_state)
+        if entries:
+            first, last = entries[0][1], entries[-1][1]
+            self._entries = (self._entries[0] or first, last)
+            self.flight.note("write", first, last)
         self._dirty = self._dirty or must_sync
         self._written.append((seq, messages, awaited))
 
@@ -61,11 +66,17 @@ class WalWriter(Actor):
         if self._syncing or not self._written:
             return
         self._syncing, self._written = self._written, []
+        self._syncing_entries, self._entries = self._entries, (0, 0)
         if self._dirty:
             self._dirty = False
             self.emit("jobc", "sync")
         else:
             self._release()
+
+    def on_tracec(self, message: Any) -> None:
+        """(question, numbers): what was done with an entry."""
+        question, numbers = message
+        self.emit("tracerc", (question, self.name, {}, self.flight.about(numbers)))
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
@@ -88,6 +99,8 @@ class WalWriter(Actor):
 
     def _release(self) -> None:
         synced, self._syncing = self._syncing, []
+        if self._syncing_entries[1]:
+            self.flight.note("fsync", *self._syncing_entries)
         wanted = False
         for seq, messages, awaited in synced:
             for message in messages:

@@ -13,6 +13,7 @@ from ..transport import errors
 from ..transport.auth import KIND_AUTH
 from ..transport.errors import WireError
 from .asked import Asked, Batch, entry_of, take_late, with_refused
+from .flight import Flight
 from .gatekeeper import with_token
 
 BODIES_MAX = limits.BODY_REQUESTS_MAX // 2
@@ -29,6 +30,7 @@ class Doors(NamedTuple):
     propose: Callable[[tuple[Any, ...]], None]
     reply: Callable[[Asked, bytes], None]
     fail: Callable[[Asked, WireError], None]
+    flight: Flight
 
 
 class Writes:
@@ -95,6 +97,8 @@ class Writes:
     def _enter(self, asked: list[Asked], size: int, *steps: Steps) -> int:
         batch_id = self._doors.new_id()
         self._batches[batch_id] = Batch(asked, size, self.term)
+        self._doors.flight.note_at("clientc", batch_id, asked[0].began)
+        self._doors.flight.note("propc", batch_id, batch_id)
         self._doors.propose((batch_id, entry_of(self._member_id, batch_id, asked), *steps))
         return batch_id
 
@@ -125,6 +129,7 @@ class Writes:
         if batch is None:
             return  # it was answered already, when its time was up
         self.pending_bytes -= batch.size
+        self._doors.flight.note("resultc", batch_id, batch_id)
         for asked, body in zip(batch.asked, results, strict=False):
             mixed = asked.refused and asked.stamp is None  # a stamp has brought them along
             if asked.kind == KIND_AUTH:

@@ -23,6 +23,7 @@ from .maintenance_calls import AsyncMaintenanceCalls
 from .member_calls import AsyncMemberCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .snapshot_calls import AsyncSnapshotCalls
+from .trace_calls import AsyncTraceCalls
 from .types import (
     DeleteResponse,
     KeyValue,
@@ -39,7 +40,12 @@ if TYPE_CHECKING:
 
 
 class AsyncClient(
-    AsyncLeaseCalls, AsyncAlarmCalls, AsyncMaintenanceCalls, AsyncMemberCalls, AsyncSnapshotCalls
+    AsyncLeaseCalls,
+    AsyncAlarmCalls,
+    AsyncMaintenanceCalls,
+    AsyncMemberCalls,
+    AsyncSnapshotCalls,
+    AsyncTraceCalls,
 ):
     """A client of one cluster, for one event loop; any number of tasks may share it.
 

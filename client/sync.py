@@ -22,6 +22,7 @@ from .maintenance_calls import MaintenanceCalls
 from .member_calls import MemberCalls
 from .ops import Bytes, Compare, DeleteOptions, PutOptions, RangeOptions, Request
 from .snapshot_calls import SnapshotCalls
+from .trace_calls import TraceCalls
 from .types import (
     DeleteResponse,
     KeyValue,
@@ -41,7 +42,7 @@ LATE_S = 1.0
 Kept busy by something else, that thread may not even have looked."""
 
 
-class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, MemberCalls, SnapshotCalls):
+class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, MemberCalls, SnapshotCalls, TraceCalls):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time

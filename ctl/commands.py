@@ -121,6 +121,7 @@ PUT_FLAGS = (
     bool_flag("ignore-value", "keep the key's value"),
     string_flag("lease", "id of the lease to attach the key to, in hexadecimal", "0"),
     bool_flag("prev-kv", "print what the put replaced"),
+    bool_flag("trace", "print its way through the nodes"),
 )
 
 
@@ -131,6 +132,10 @@ def put(run: Run) -> None:
     with run.client() as client:
         response = client.put(key, value, **options)
     printer.put(response)
+    if run.flags["trace"]:
+        from . import trace  # hardly ever asked for
+
+        trace.show(run, response.header.revision)
 
 
 def put_call(

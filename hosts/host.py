@@ -72,6 +72,8 @@ class Host:
         self._seats = [(actor, actor.handlers, deque[tuple[str, Any]]()) for actor in actors]
         self._queues = {actor.name: inbox for actor, _, inbox in self._seats}
         self._actors = actors
+        for actor in actors:
+            actor.flight.clock = monotonic
         self._pipes = pipes or {}
         self._client_port = client_port
         self._peer_port = peer_port

@@ -129,6 +129,7 @@ INVALID_AUTH_MGMT = _never(INVALID_ARGUMENT, "etcdserver: invalid auth managemen
 AUTH_OLD_REVISION = _never(INVALID_ARGUMENT, "etcdserver: revision of auth store is old")
 PASSWORD_TOO_LONG = _never(INVALID_ARGUMENT, "sampan: a password has at most 72 bytes")
 READ_TIMEOUT = _never(UNAVAILABLE, "etcdserver: request timed out")
+NOT_REMEMBERED = _never(NOT_FOUND, "sampan: the way of that write is no longer remembered")
 SNAPSHOT_GONE = _never(NOT_FOUND, "sampan: no such snapshot, or it was not read for a minute")
 SNAPSHOT_FAILED = _never(
     INTERNAL, "sampan: the snapshot could not be made; the member's log says why"

@@ -343,6 +343,13 @@ def check_member_list(request: tuple[Any, ...]) -> WireError | None:
 Check = Callable[[tuple[Any, ...]], WireError | None]
 
 
+def check_trace_of(request: tuple[Any, ...]) -> WireError | None:
+    """`("trace_of", revision)`."""
+    if len(request) != 2 or not is_u64(request[1]):
+        return errors.malformed("trace_of takes a revision")
+    return None
+
+
 def check_defragment(request: tuple[Any, ...]) -> WireError | None:
     """`("defragment",)`."""
     return None if len(request) == 1 else errors.malformed("defragment takes nothing")
@@ -386,6 +393,7 @@ LOGGED_CHECKS = WRITE_CHECKS | auth.LOGGED
 INSPECT_CHECKS: dict[str, Check] = {
     "compacted": check_compact,
     "hash_kv": check_hash_kv,
+    "trace_of": check_trace_of,
     "defragment": check_defragment,
     "snapshot_open": check_snapshot_open,
     "snapshot_read": check_snapshot_read,
