@@ -514,8 +514,7 @@ class Applier(Actor):
 
     def on_tracec(self, message: Any) -> None:
         """(question, numbers): what was done with an entry."""
-        question, numbers = message
-        self.emit("tracerc", (question, self.name, {}, self.flight.about(numbers)))
+        self.emit("tracerc", (message[0], self.name, {}, self.flight.about(message[1])))
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""

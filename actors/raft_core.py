@@ -59,7 +59,6 @@ ROLES = {
     StateType.StatePreCandidate: "candidate",
 }
 
-
 # Python 3.11 finds a member of an enumeration, and its name, by Python code, and these are asked
 # for with every message.
 TYPE_NAMES = {t: t.name for t in MessageType}
@@ -388,8 +387,7 @@ class RaftCore(Actor):
 
     def on_tracec(self, message: Any) -> None:
         """(question, numbers): what was done with an entry."""
-        question, numbers = message
-        self.emit("tracerc", (question, self.name, {}, self.flight.about(numbers)))
+        self.emit("tracerc", (message[0], self.name, {}, self.flight.about(message[1])))
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
