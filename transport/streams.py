@@ -274,12 +274,12 @@ class Outgoing:
     @property
     def ready(self) -> bool:
         """See above."""
-        return self._stream is not None and self._stream.ready
+        return not self._over and self._stream is not None and self._stream.ready
 
     def send(self, frames: Sequence[bytes], unsent_max: int = 2**63) -> bool:
         """Send one message; False when it cannot leave, or when too much waits already."""
         stream = self._stream
-        if stream is None or not stream.ready or stream.unsent > unsent_max:
+        if stream is None or not self.ready or stream.unsent > unsent_max:
             return False
         stream.put(frames)
         stream.flush()

@@ -1,0 +1,391 @@
+"""A node's doors against libzmq's sockets, and against those who misuse them."""
+
+import socket
+import time
+from contextlib import contextmanager
+
+import pytest
+import structlog
+import zmq
+from sampan.config import limits
+from sampan.hosts import ports
+from sampan.hosts.ports import ClientPort, PeerPort
+from sampan.transport import tcp
+from sampan.transport.polling import Poller
+from structlog.testing import capture_logs
+
+WAIT_S = 30.0
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01NULL" + bytes(16) + b"\0" + bytes(31)
+READY = b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
+
+
+class Opened:
+    """A port in a loop, and what it delivered."""
+
+    def __init__(self, port):
+        self.poller = Poller()
+        self.port = port
+        self.taken = []
+        port.open(self.poller, self.taken.append)
+
+    def run_until(self, condition):
+        give_up = time.monotonic() + WAIT_S
+        while not (found := condition()):
+            assert time.monotonic() < give_up
+            self.poller.wait(0.01)
+            self.port.tick()
+        return found
+
+    def of(self, channel):
+        return [message for name, message in self.taken if name == channel]
+
+    def close(self):
+        self.port.close()
+        self.poller.close()
+
+
+@pytest.fixture
+def client_port():
+    opened = Opened(ClientPort("127.0.0.1:0", structlog.get_logger()))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def peer_port():
+    opened = Opened(PeerPort("127.0.0.1:0", structlog.get_logger()))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def context():
+    context = zmq.Context()
+    yield context
+    context.destroy(linger=0)
+
+
+@contextmanager
+def dealer_of(context, address, routing_id=b""):
+    with context.socket(zmq.DEALER) as dealer:
+        dealer.linger = 0
+        if routing_id:
+            dealer.setsockopt(zmq.ROUTING_ID, routing_id)
+        dealer.connect(f"tcp://{address}")
+        yield dealer
+
+
+@contextmanager
+def raw_client(opened, said=GREETING + READY):
+    """A connection that speaks for itself; it has said this much."""
+    host, port = opened.port.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=WAIT_S) as connection:
+        connection.sendall(said)
+        yield connection
+
+
+def is_closed(connection):
+    """Whether the other end has closed it; what it said before is taken."""
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1 << 20)
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def ask(opened, connection, body=b"x"):
+    """Send one message by a raw connection; returns the client's id as the node has it."""
+    before = len(opened.of("clientc"))
+    connection.sendall(b"\x01\x01h\x00" + bytes((len(body),)) + body)
+    opened.run_until(lambda: len(opened.of("clientc")) > before)
+    return opened.of("clientc")[-1][0]
+
+
+# -- clients
+
+
+@pytest.mark.parametrize("routing_id", [b"", b"chosen"])
+def test_messages_both_ways_with_libzmq(client_port, context, routing_id):
+    opened = client_port
+    with dealer_of(context, opened.port.address, routing_id) as dealer:
+        for sent in ([b"header", b"body"], [b"", bytes(256), b""], [b"x", bytes(4 << 20)]):
+            dealer.send_multipart(sent)
+            opened.run_until(lambda: opened.taken)
+            ((who, *received),) = opened.of("clientc")
+            assert received == sent
+            assert {type(frame) for frame in received} == {bytes}
+            opened.taken.clear()
+            opened.port.replyc(("replyc", (who, *sent)))
+            opened.port.send()
+            opened.run_until(lambda: dealer.poll(0))
+            assert dealer.recv_multipart() == sent
+    opened.run_until(lambda: opened.of("gonec"))
+    assert opened.of("gonec") == [who]
+    opened.port.replyc(("replyc", (who, b"", b"late")))
+    assert opened.port.gone == 1
+
+
+def test_what_a_client_calls_itself_does_not_matter(client_port, context):
+    """Two with the same routing id are two; libzmq would refuse the second, or cut the first."""
+    opened, address = client_port, client_port.port.address
+    with dealer_of(context, address, b"same") as one, dealer_of(context, address, b"same") as two:
+        for dealer, body in ((one, b"1"), (two, b"2")):
+            dealer.send_multipart([b"", body])
+            opened.run_until(lambda n=int(body): len(opened.taken) == n)
+        ids = {body: who for who, _, body in opened.of("clientc")}
+        assert len(set(ids.values())) == 2
+        for body, who in ids.items():
+            opened.port.replyc(("replyc", (who, b"", b"to " + body)))
+        opened.port.send()
+        for dealer, body in ((one, b"1"), (two, b"2")):
+            opened.run_until(lambda dealer=dealer: dealer.poll(0))
+            assert dealer.recv_multipart() == [b"", b"to " + body]
+
+
+def test_libzmq_connects_again_by_itself(client_port, context):
+    opened = client_port
+    with dealer_of(context, opened.port.address) as dealer:
+        dealer.send_multipart([b"", b"before"])
+        opened.run_until(lambda: opened.of("clientc"))
+        address = opened.port.address
+        opened.port.close()
+        opened.port = ClientPort(address, structlog.get_logger())
+        opened.port.open(opened.poller, opened.taken.append)
+        dealer.send_multipart([b"", b"after"])
+        opened.run_until(lambda: opened.of("clientc")[-1][-1] == b"after")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        GREETING + b"\x04\x00",
+        GREETING + READY + b"\x08\x00",
+        GREETING + READY + b"\x02" + (limits.CLIENT_FRAME_BYTES_MAX + 1).to_bytes(8, "big"),
+        GREETING + READY + b"\x01\x00" * (limits.CLIENT_FRAMES_MAX + 1),
+    ],
+)
+def test_who_does_not_keep_to_the_protocol_is_cut_and_nobody_else(client_port, said):
+    opened = client_port
+    with raw_client(opened) as other, raw_client(opened, said) as connection:
+        opened.run_until(lambda: is_closed(connection))
+        ask(opened, other)
+
+
+def test_a_message_without_end_is_bounded(client_port):
+    frame = b"\x03" + (1 << 20).to_bytes(8, "big") + bytes(1 << 20)
+    opened = client_port
+    with raw_client(opened) as connection:
+        connection.setblocking(False)
+        sent = 0
+
+        def cut():
+            nonlocal sent
+            try:
+                sent += connection.send(frame[sent % len(frame) :])
+            except BlockingIOError:
+                return False
+            except ConnectionError:
+                return True
+            return False
+
+        opened.run_until(cut)
+    assert sent < 4 * limits.CLIENT_MESSAGE_BYTES_MAX, "more than the kernel holds"
+    assert opened.of("clientc") == []
+
+
+def test_who_does_not_shake_hands_in_time_is_cut(client_port, monkeypatch):
+    monkeypatch.setattr(ports, "HANDSHAKE_S", 0.1)
+    opened = client_port
+    with (
+        raw_client(opened, b"") as silent,
+        raw_client(opened, GREETING) as half,
+        raw_client(opened) as whole,
+    ):
+        client = ask(opened, whole)
+        opened.run_until(lambda: is_closed(silent) and is_closed(half))
+        assert ask(opened, whole) == client
+    assert opened.of("gonec") == [], "nobody waits for those"
+
+
+def half_open_settings(connection):
+    tcp_level = socket.IPPROTO_TCP
+    return {
+        "asks": connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+        "after_s": connection.getsockopt(tcp_level, socket.TCP_KEEPIDLE),
+        "times": connection.getsockopt(tcp_level, socket.TCP_KEEPCNT),
+        "gone_ms": connection.getsockopt(tcp_level, socket.TCP_USER_TIMEOUT),
+    }
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux alone tells all of it")
+def test_the_kernel_notices_who_is_gone_without_a_word():
+    """A client in half a minute, a peer in the time of an election, both ways."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = tcp.Address(socket.AF_INET, listener.getsockname())
+        for silence_s in (ports.PEER_SILENCE_S, ports.CLIENT_SILENCE_S):
+            dialled, accepted = tcp.dial(address, silence_s), tcp.accept(listener, silence_s)
+            with dialled, accepted:
+                for connection in (dialled, accepted):
+                    assert half_open_settings(connection) == {
+                        "asks": 1,
+                        "after_s": silence_s / 3,
+                        "times": 2,
+                        "gone_ms": silence_s * 1000,
+                    }
+
+
+# -- clients that do not read
+
+
+def leave_unread(opened, connection, size):
+    """Ask by a raw connection for a reply of this size; returns its stream."""
+    client = ask(opened, connection)
+    opened.port.replyc(("replyc", (client, b"", bytes(size))))
+    opened.port.send()
+    return opened.port._streams.get(client)
+
+
+UNREAD = 16 << 20
+"""More than the kernel's buffers hold."""
+
+
+def test_who_leaves_much_unread_asks_for_no_more(client_port):
+    opened = client_port
+    with raw_client(opened) as slow, raw_client(opened) as other:
+        stream = leave_unread(opened, slow, UNREAD)
+        slow.sendall(b"\x01\x01h\x00\x04more")
+        ask(opened, other)
+        ask(opened, other)
+        assert b"more" not in [message[-1] for message in opened.of("clientc")]
+        read = 0
+
+        def all_read():
+            nonlocal read
+            slow.setblocking(False)
+            try:
+                read += len(slow.recv(1 << 20))
+            except BlockingIOError:
+                return False
+            return read > UNREAD
+
+        opened.run_until(all_read)
+        opened.run_until(lambda: opened.of("clientc")[-1][-1] == b"more")
+        opened.run_until(lambda: not stream.unsent)
+
+
+def test_who_reads_nothing_is_cut_in_the_end(client_port, monkeypatch):
+    monkeypatch.setattr(ports.ClientPort, "silence_s", 3)
+    opened = client_port
+    with raw_client(opened) as slow, raw_client(opened) as other, capture_logs():
+        stream = leave_unread(opened, slow, UNREAD)
+        assert stream.unsent
+        stream.moved_at -= 4
+        opened.run_until(lambda: opened.of("gonec") == [stream.key])
+        ask(opened, other)
+
+
+def test_who_reads_nothing_is_cut_soon_when_all_leave_much_unread(client_port, monkeypatch):
+    monkeypatch.setattr(limits, "CLIENTS_UNREAD_BYTES_MAX", UNREAD)
+    opened = client_port
+    with raw_client(opened) as slow, raw_client(opened) as slower, capture_logs():
+        first, second = (leave_unread(opened, each, UNREAD) for each in (slower, slow))
+        for stream in (first, second):
+            stream.moved_at -= 2 * ports.CROWDED_S
+        first.moved_at -= 1
+        opened.run_until(lambda: opened.of("gonec"))
+        assert opened.of("gonec") == [first.key], "there is room for the other one now"
+
+
+def test_who_would_get_more_than_its_window_is_cut(client_port, monkeypatch):
+    monkeypatch.setattr(limits, "REPLY_WINDOW_BYTES", UNREAD // 2)
+    opened = client_port
+    with raw_client(opened) as slow:
+        stream = leave_unread(opened, slow, UNREAD)
+        opened.port.replyc(("replyc", (stream.key, b"", b"small replies pass")))
+        assert stream.open
+        opened.port.replyc(("replyc", (stream.key, b"", bytes(UNREAD))))
+        assert not stream.open
+        assert opened.of("gonec") == [stream.key]
+
+
+# -- descriptors
+
+
+def test_a_reserve_of_descriptors_is_kept(client_port, monkeypatch):
+    opened, port = client_port, client_port.port
+    with raw_client(opened) as first, capture_logs() as logs:
+        client = ask(opened, first)
+        port._log = structlog.get_logger()
+        free = tcp.lowest_free(first)
+        monkeypatch.setattr(port, "_descriptor_max", free + 4)
+        others = [raw_client(opened) for _ in range(8)]
+        connections = [other.__enter__() for other in others]
+        opened.run_until(lambda: logs)
+        for _ in range(10):
+            opened.port.tick()
+            opened.poller.wait(0.01)
+        assert ask(opened, first) == client, "who was there is served"
+        assert len(logs) == 1
+        assert "out of descriptors" in logs[0]["event"]
+        assert len(port._streams) < 9
+        monkeypatch.setattr(port, "_descriptor_max", free + 100)
+        opened.run_until(lambda: len(port._streams) == 9)
+        ask(opened, connections[-1])
+        for other in others:
+            other.__exit__(None, None, None)
+
+
+# -- peers
+
+
+def test_peers_send_on_links_and_receive_on_the_port(peer_port, context):
+    opened, port = peer_port, peer_port.port
+    with context.socket(zmq.ROUTER) as router, dealer_of(context, port.address) as dealer:
+        router.linger = 0
+        router.bind("tcp://127.0.0.1:0")
+        endpoint = router.get(zmq.LAST_ENDPOINT).decode().removeprefix("tcp://")
+        dealer.send_multipart([b"header", bytes(300)])
+        opened.run_until(lambda: opened.taken)
+        assert opened.taken == [("peerc", [b"header", bytes(300)])]
+        assert port.linkc(("linkc", (7, [b"nobody"]))), "a peer that was removed is not told of"
+        port.linksc(("linksc", {2: endpoint}))
+        assert not port.linkc(("linkc", (2, [b"early"])))
+        opened.run_until(lambda: port.linkc(("linkc", (2, [b"header", b"body"]))))
+        opened.run_until(lambda: router.poll(0))
+        assert router.recv_multipart()[1:] == [b"header", b"body"]
+        router.unbind(f"tcp://{endpoint}")
+        router.close(linger=0)
+        with capture_logs():
+            opened.run_until(lambda: not port.linkc(("linkc", (2, [b"lost"]))))
+            with context.socket(zmq.ROUTER) as again:
+                again.linger = 0
+                again.bind(f"tcp://{endpoint}")
+                opened.run_until(lambda: port.linkc(("linkc", (2, [b"header", b"again"]))))
+                opened.run_until(lambda: again.poll(0))
+                assert again.recv_multipart()[-1] == b"again"
+        port.linksc(("linksc", {}))
+
+
+def test_a_peer_that_takes_nothing_is_given_up(peer_port, monkeypatch):
+    """A process that was stopped: its kernel takes what fits into its buffers, and no more."""
+    opened, port = peer_port, peer_port.port
+    with socket.create_server(("127.0.0.1", 0)) as listener, capture_logs() as logs:
+        port._log = structlog.get_logger()
+        host, number = listener.getsockname()
+        port.linksc(("linksc", {2: f"{host}:{number}"}))
+        peer, _ = listener.accept()
+        with peer:
+            peer.sendall(GREETING + READY.replace(b"DEALER", b"ROUTER"))
+            send = ("linkc", (2, [b"header", bytes(limits.PEER_FRAME_BYTES_MAX)]))
+            opened.run_until(lambda: port.linkc(send))
+            opened.run_until(lambda: not port.linkc(send))
+            stream = port._links[2]._connection._stream
+            assert stream.unsent > limits.PEER_QUEUE_BYTES
+            stream.moved_at -= ports.PEER_SILENCE_S + 1
+            opened.run_until(lambda: logs)
+            assert "nothing was taken for 3 s" in logs[0]["why"]
+        listener.settimeout(WAIT_S)
+        opened.run_until(lambda: port._links[2]._connection._stream is not stream)
