@@ -60,7 +60,7 @@ class Door:
 
     def __init__(self, endpoint: str, log: Any) -> None:
         """Raises BindError."""
-        self._listeners = tcp.listen(endpoint, self.what)
+        self._listeners = tcp.listen(endpoint)
         self._log = log
         self._poller: Poller
         self._deliver: Deliver

@@ -27,6 +27,7 @@ from typing import Any
 from ..actors import channels
 from ..config import addresses, logging
 from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
+from ..transport import tcp
 from . import process, startup
 from .processors import Share, available, share
 from .systemd import notify
@@ -115,18 +116,12 @@ class NodeSupervisor:
         """Find out before anything starts whether the addresses are free, and take them until the
         probes are closed, so that two of them are not the same; raises ConfigError."""
         for address in self._config.bound(self.member):
-            host, port = addresses.parse(address)
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
             try:
-                probe = probes.enter_context(socket.socket(family, socket.SOCK_STREAM))
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-                probe.listen()  # what is only bound does not keep others from the address
-            except OSError as error:
-                raise ConfigError(
-                    f"{self.member.name}: cannot bind {address}: {error.strerror}; "
-                    f"{_BIND_HINTS.get(error.errno or 0, _BIND_OTHER)}"
-                ) from error
+                for probe in tcp.listen(address):
+                    probes.enter_context(probe)
+            except tcp.BindError as error:
+                hint = _BIND_HINTS.get(error.number, _BIND_OTHER)
+                raise ConfigError(f"{self.member.name}: {error}; {hint}") from error
 
     def start_first(self) -> None:
         """`start` where nobody is there yet who could wait for better times; raises ConfigError."""

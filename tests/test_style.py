@@ -92,8 +92,7 @@ def test_only_two_files_make_sockets():
     allowed = {
         "transport/sockets.py",
         "transport/tcp.py",
-        "hosts/supervisor.py",  # asks the kernel whether a port is free
-        "bench/ports.py",  # likewise
+        "bench/ports.py",  # asks the kernel whether a port is free
     }
     assert makers - {name for name in makers if name.startswith("bench/")} <= allowed
 

@@ -26,8 +26,12 @@ RESERVED_DESCRIPTORS_MAX = 1_088
 """Kept for files where there are many: what both databases may open, and the pipes."""
 
 
-class BindError(OSError):
-    """An address that could not be bound, in one sentence."""
+class BindError(Exception):
+    """An address that could not be bound, in one sentence; `number` is the system's."""
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(text)
+        self.number = number
 
 
 class Address(NamedTuple):
@@ -48,7 +52,7 @@ def resolve(endpoint: str, flags: int = 0) -> list[Address]:
     return list(dict.fromkeys(Address(info[0], info[4]) for info in found))
 
 
-def listen(endpoint: str, what: str) -> list[socket.socket]:
+def listen(endpoint: str) -> list[socket.socket]:
     """Bind all addresses of an endpoint that this machine has, to one port; raises BindError."""
     bound: list[socket.socket] = []
     tried: Any = endpoint
@@ -67,7 +71,7 @@ def listen(endpoint: str, what: str) -> list[socket.socket]:
             each.close()
         where = endpoint if str(tried) == endpoint else f"{endpoint} ({tried})"
         reason = error.strerror or error
-        raise BindError(f"cannot bind the {what} address {where}: {reason}") from error
+        raise BindError(f"cannot bind {where}: {reason}", error.errno or 0) from error
     return bound
 
 

@@ -265,7 +265,7 @@ def test_all_addresses_of_a_name_are_bound(monkeypatch):
     both = [("127.0.0.1", 0), ("127.0.0.2", 0)]
     known = [tcp.Address(socket.AF_INET, address) for address in both]
     monkeypatch.setattr(tcp, "resolve", lambda *_: known)
-    listeners = tcp.listen("name:0", "client")
+    listeners = tcp.listen("name:0")
     port = listeners[0].getsockname()[1]
     assert [listener.getsockname() for listener in listeners] == [(h, port) for h, _ in both]
     for host, _ in both:
@@ -278,19 +278,18 @@ def test_an_address_that_this_machine_does_not_have_is_passed_over(monkeypatch):
     known = [("192.0.2.1", 0), ("127.0.0.1", 0)]  # the first is for documentation
     found = [tcp.Address(socket.AF_INET, address) for address in known]
     monkeypatch.setattr(tcp, "resolve", lambda *_: found)
-    (listener,) = tcp.listen("name:0", "client")
+    (listener,) = tcp.listen("name:0")
     assert listener.getsockname()[0] == "127.0.0.1"
     listener.close()
     found.pop()
-    with pytest.raises(tcp.BindError, match=r"client address name:0 \(192.0.2.1:0\): Cannot"):
-        tcp.listen("name:0", "client")
+    with pytest.raises(tcp.BindError, match=r"cannot bind name:0 \(192.0.2.1:0\): Cannot"):
+        tcp.listen("name:0")
 
 
 def test_a_taken_address_is_an_error(listener):
-    with pytest.raises(
-        tcp.BindError, match=f"peer address {address_of(listener)}: Address already"
-    ):
-        tcp.listen(address_of(listener), "peer")
+    address = address_of(listener)
+    with pytest.raises(tcp.BindError, match=f"cannot bind {address}: Address already in use"):
+        tcp.listen(address)
 
 
 class Sink:
