@@ -13,7 +13,7 @@ from sampan.client import Client
 from ..ports import free_port
 
 BIN = Path(sys.executable).parent
-START_S = 60.0
+START_S = 180.0
 
 
 @contextmanager

@@ -271,7 +271,7 @@ def test_a_client_says_so_when_it_was_forked(node):
         asyncio.run(main())
         """
     subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=60, env=os.environ
+        [sys.executable, "-c", textwrap.dedent(script)], check=True, timeout=180, env=os.environ
     )
 
 

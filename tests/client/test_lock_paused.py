@@ -17,7 +17,7 @@ from sampan.client import Client
 
 WORKERS = 4
 ROUNDS = 3
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 class Worker:

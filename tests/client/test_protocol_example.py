@@ -19,7 +19,7 @@ def run(endpoint: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     return ran.stdout
 

@@ -17,7 +17,7 @@ def python(script):
     """Run a program, and fail when it hangs or warns of something that is not closed."""
     warn = ["-X", "dev", "-W", "ignore:unclosed client:ResourceWarning"]
     command = [sys.executable, *warn, "-c", textwrap.dedent(script)]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=180)
 
 
 def test_a_loop_that_ends_before_its_client_is_closed_ends(node):

@@ -13,7 +13,7 @@ from sampan.config import limits
 
 from .real_node import real_node
 
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def run_etcd(directory: Path, *flags: str) -> Iterator[str]:
         )
     try:
         endpoint = client.removeprefix("http://")
-        health = [ETCDCTL, "--endpoints", endpoint, "--command-timeout=60s", "endpoint", "health"]
+        health = [ETCDCTL, "--endpoints", endpoint, "--command-timeout=180s", "endpoint", "health"]
         asked = subprocess.run(health, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert asked.returncode == 0, f"{asked.stdout}etcd: {process.poll()=}\n{log.read_text()}"
         yield endpoint

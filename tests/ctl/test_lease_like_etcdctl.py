@@ -164,7 +164,7 @@ class Keeping:
         subprocess.run([*self.base, "revoke", self.lease], capture_output=True, check=True)
         rest = self.process.stdout.read().splitlines()
         self.process.stdout.close()
-        assert self.process.wait(timeout=60) == 0
+        assert self.process.wait(timeout=180) == 0
         return (first + rest[-1]).replace(self.lease.encode(), b"LEASE")
 
 

@@ -11,7 +11,7 @@ from . import test_like_etcdctl as like_etcdctl
 from .conftest import ETCDCTL, SAMPANCTL
 from .test_like_etcdctl import IDENTITY, etcdctl, parse, sampanctl
 
-WAIT_S = 60
+WAIT_S = 180
 LINES_OF_A_KEY = {"simple": 2, "json": 1}
 
 

@@ -17,7 +17,7 @@ from ..client.real_node import real_node
 from .conftest import ETCDCTL, SAMPANCTL
 from .test_like_etcdctl import etcdctl, parse, sampanctl
 
-WAIT_S = 60
+WAIT_S = 180
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def ask(endpoint, path, body):
     """(answer, error text) of the gateway."""
     request = urllib.request.Request(f"http://{endpoint}{path}", json.dumps(body).encode())
     try:
-        with urllib.request.urlopen(request, timeout=60) as answered:
+        with urllib.request.urlopen(request, timeout=180) as answered:
             return json.load(answered), ""
     except urllib.error.HTTPError as error:
         return None, json.load(error)["message"]

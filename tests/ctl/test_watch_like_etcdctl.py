@@ -26,7 +26,7 @@ put a/2 the-end
 LAST, END = b"\nlast\n", b"\nthe-end\n"
 RAN = b'"last"\n'
 JSON_END = b'"Created":false}\n'
-WAIT_S = 60
+WAIT_S = 180
 
 WATCHED = [
     ("watch a --rev 2 --hex", b"".join(b"\\x%02x" % each for each in b"last") + b"\n"),

@@ -22,7 +22,7 @@ from sampan.transport import codec, sockets
 
 from ..ports import free_port
 
-WAIT_S = 60.0
+WAIT_S = 180.0
 ROUNDS = int(os.environ.get("TEST_ROUNDS", "1"))
 """Repetitions of the tests that kill, for long runs."""
 COMMAND = (sys.executable, "-m", "sampan")

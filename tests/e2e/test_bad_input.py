@@ -23,12 +23,13 @@ from sampan.raft import (
 from sampan.transport import codec, errors, sockets
 from sampan.transport.raft_messages import encode_message
 
-from .cluster import wait_for
+from .cluster import WAIT_S, wait_for
 from .load import Load
 
 ROUNDS = 300
 """Random messages a socket."""
 AGAIN_S = 10.0
+WAIT_MS = int(WAIT_S * 1000)
 
 
 def garbage(rng):
@@ -108,7 +109,7 @@ def test_hostile_clients(busy_cluster):
         dealer.send_multipart([codec.pack((1, 10**6, "read")), codec.pack([("range", b"k")])])
         answers = {}
         while 10**6 not in answers:
-            assert dealer.poll(30_000), f"{len(answers)} answers and then none"
+            assert dealer.poll(WAIT_MS), f"{len(answers)} answers and then none"
             header, body = dealer.recv_multipart()
             answers[codec.unpack(header)[1]] = result = codec.unpack(body, array_max=10**6)
             assert_typed(result)
@@ -134,7 +135,7 @@ def test_requests_at_the_limits(busy_cluster):
     accepts the connection goes, and only that one."""
     cluster = busy_cluster
     key, fits = b"load", bytes(limits.REQUEST_BYTES_MAX - 100)
-    with Client([cluster.endpoints[0]]) as client:
+    with Client([cluster.endpoints[0]], timeout_s=WAIT_S) as client:
         client.put(b"big", fits)
         with pytest.raises(RequestTooLargeError, match="etcdserver: request is too large"):
             client.put(b"big", bytes(limits.REQUEST_BYTES_MAX + 1))
@@ -144,18 +145,18 @@ def test_requests_at_the_limits(busy_cluster):
         for size in (limits.BODY_BYTES_MAX + 1, limits.CLIENT_FRAME_BYTES_MAX):
             body = codec.pack([("put", key, bytes(size - 30))]).ljust(size, b"\0")
             dealer.send_multipart([codec.pack((1, size, "write")), body])
-            assert dealer.poll(30_000)
+            assert dealer.poll(WAIT_MS)
             header, reply = dealer.recv_multipart()
             assert codec.unpack(header)[1] == size
             assert codec.unpack(reply) == too_large
         many = [("put", key, b"")] * (limits.BODY_REQUESTS_MAX + 1)
         dealer.send_multipart([codec.pack((1, 5, "write")), codec.pack(many)])
-        assert dealer.poll(30_000)
+        assert dealer.poll(WAIT_MS)
         assert codec.unpack(dealer.recv_multipart()[1])[0] == errors.INVALID_ARGUMENT
         dealer.send_multipart(
             [codec.pack((1, 6, "write")), bytes(limits.CLIENT_FRAME_BYTES_MAX + 1)]
         )
-        with Client([cluster.endpoints[0]]) as client:
+        with Client([cluster.endpoints[0]], timeout_s=WAIT_S) as client:
             assert client.get(b"big").count == 1
 
 

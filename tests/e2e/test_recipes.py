@@ -7,7 +7,7 @@ from sampan.client import errors
 from sampan.client.recipes import Election, Lock, stm
 
 TTL_S = 60
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from sampan.gateway.backend import Backend
 from sampan.gateway.grpc import Unary
 from sampan.gateway.services import methods
 
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 class FakeCall:

@@ -89,7 +89,7 @@ class Client(Wire):
 
     def __init__(self, port, hello=HELLO):
         super().__init__()
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=180)
         self.rest = b""
         self.socket.sendall(hello)
 

@@ -15,11 +15,11 @@ def same(data):
 
 
 def unary(channel, method, data=b"", **options):
-    return channel.unary_unary(method, same, same)(data, timeout=60, **options)
+    return channel.unary_unary(method, same, same)(data, timeout=180, **options)
 
 
 def stream(channel, method, messages):
-    return channel.stream_stream(method, same, same)(iter(messages), timeout=60)
+    return channel.stream_stream(method, same, same)(iter(messages), timeout=180)
 
 
 def test_messages_of_any_size(channel):

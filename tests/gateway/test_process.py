@@ -18,7 +18,7 @@ from sampan.gateway import messages as pb
 from ..ports import free_port
 
 BIN = Path(sys.executable).parent
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 
 class Node:

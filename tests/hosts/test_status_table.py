@@ -17,7 +17,7 @@ from sampan.hosts.statuses import Seen, Statuses
 from sampan.transport.codec import pack, unpack
 
 STATUS = {"role": "leader", "term": 3, "commit": 9, "applied": 9, "leader": 1, "requests": 5}
-WAIT_MS = 10_000
+WAIT_MS = 180_000
 
 
 @pytest.fixture
