@@ -177,8 +177,8 @@ HTTP_WINDOW_BYTES, HTTP_CONNECTION_WINDOW_BYTES = 1 * MIB, 8 * MIB
 """What a client may send on a stream and on a connection before it hears more: most requests need
 no word, and at 10 ms of distance 100 MB/s are possible."""
 
-HTTP_UNFINISHED_BYTES_MAX = 256 * MIB
-"""Request messages of all connections of which a part is missing: 128 of the largest at once."""
+HTTP_UNFINISHED_BYTES_MAX = 128 * MIB
+"""Request messages of all connections of which a part is missing: 64 of the largest at once."""
 
 HTTP_QUEUE_BYTES_MAX = 64 * KIB
 """What one stream of answers may leave unread before it is asked to wait."""

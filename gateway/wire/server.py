@@ -47,11 +47,18 @@ class Gateway:
         return int(server.sockets[0].getsockname()[1])
 
     async def aclose(self) -> None:
-        """Stop listening, and say good-bye to all connections."""
+        """Stop listening, say good-bye to all connections and see them go."""
         for server in self._servers:
             server.close()
         for door in list(self._doors):
             door.close()
+        lost = [door.lost for door in self._doors]
+        if lost:
+            await asyncio.wait(lost, timeout=limits.HTTP_LINGER_S)
+        for door in list(self._doors):
+            door.abort()
+        if lost:
+            await asyncio.wait(lost)
         for server in self._servers:
             await server.wait_closed()
 
@@ -65,6 +72,8 @@ class Door(asyncio.Protocol):
         self._first = b""
         self._link: Http1Link | Http2Link | None = None
         self._transport: asyncio.Transport
+        self.lost: asyncio.Future[None] = shared.loop.create_future()
+        """Done when the connection is gone."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
@@ -134,6 +143,7 @@ class Door(asyncio.Protocol):
         """The client is gone."""
         self._hello.cancel()
         self._doors.discard(self)
+        self.lost.set_result(None)
         if self._link is not None:
             self._link.connection_lost()
 
@@ -143,3 +153,7 @@ class Door(asyncio.Protocol):
             self._link.close()
         else:
             self._transport.close()
+
+    def abort(self) -> None:
+        """It has had its time."""
+        self._transport.abort()

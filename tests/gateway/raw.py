@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from collections import deque
 from typing import NamedTuple
 
 import hpack
@@ -91,6 +92,7 @@ class Client(Wire):
         super().__init__()
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=180)
         self.rest = b""
+        self.got = deque()
         self.socket.sendall(hello)
 
     def __enter__(self):
@@ -105,24 +107,20 @@ class Client(Wire):
     def frames(self):
         """All frames from now on, until the connection ends."""
         while True:
-            found, self.rest = split(self.rest)
-            yield from found
-            data = self.socket.recv(65536)
+            while self.got:
+                yield self.got.popleft()
+            data = self.socket.recv(1 << 20)
             if not data:
                 return
-            self.rest += data
+            found, self.rest = split(self.rest + data)
+            self.got += found
 
     def next(self, *kinds):
         """The next frame of these kinds."""
-        while True:
-            found, _ = split(self.rest)
-            for got in found:
-                self.rest = self.rest[FRAME.size + len(got.payload) :]
-                if got.kind in kinds:
-                    return got
-            data = self.socket.recv(65536)
-            assert data, "the connection has ended"
-            self.rest += data
+        for got in self.frames():
+            if got.kind in kinds:
+                return got
+        raise AssertionError("the connection has ended")
 
     def answer(self, stream_id):
         """Header lists and body of one answer; the others are not looked at."""
