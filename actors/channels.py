@@ -81,7 +81,7 @@ CHANNELS: dict[str, Channel] = {
     "snapreadyc": Channel((APPLIER,), (RAFT_CORE, TRANSPORT), "a snapshot was made"),
     "snapsendc": Channel((RAFT_CORE,), (TRANSPORT,), "a snapshot to stream to a peer"),
     "reportc": Channel(
-        (TRANSPORT,), (RAFT_CORE,), "peer unreachable or started, snapshot sent or failed"
+        (TRANSPORT,), (RAFT_CORE,), "peer unreachable, gone or started, snapshot sent or failed"
     ),
     "refusec": Channel((RAFT_CORE,), (TRANSPORT,), "a peer that must not be heard"),
     "proposec": Channel((APPLIER,), (RAFT_CORE,), "own entries: leases, alarms, upkeep"),
@@ -103,6 +103,9 @@ CHANNELS: dict[str, Channel] = {
     "peerc": Channel((HOST,), (TRANSPORT,), "a message from the peer socket", Loss.DROP),
     "linkc": Channel((TRANSPORT,), (HOST,), "a message for the link to a peer", Loss.DROP),
     "linkfullc": Channel((HOST,), (TRANSPORT,), "a link that took no more"),
+    "brokenc": Channel(
+        (HOST,), (TRANSPORT,), "a peer whose connection broke and that refuses more"
+    ),
     "linksc": Channel((TRANSPORT,), (HOST,), "the peers to be linked to"),
     "jobc": Channel(
         (WAL_WRITER, APPLIER, NODE), (HOST,), "a job for a thread: sync, flush, a password"

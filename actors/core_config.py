@@ -4,13 +4,31 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..config import limits
-from ..raft import ConfChangeV2, Config, Entry, EntryType, Message, MessageType, Status
+from ..raft import (
+    ConfChangeV2,
+    Config,
+    Entry,
+    EntryType,
+    Message,
+    MessageType,
+    StateType,
+    Status,
+)
 from ..transport.codec import CodecError, pack
 from .entries import FORCE
 from .log_tail import LogTail
 
 TERMLESS = (MessageType.MsgProp, MessageType.MsgReadIndex)
 """What peers send without a term: what their clients asked."""
+
+
+ROLES = {
+    StateType.StateFollower: "follower",
+    StateType.StateCandidate: "candidate",
+    StateType.StateLeader: "leader",
+    StateType.StatePreCandidate: "candidate",
+}
+"""As clients are told."""
 
 
 class CoreSettings(NamedTuple):

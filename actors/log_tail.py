@@ -4,7 +4,7 @@ etcd's MemoryStorage with a bound in bytes. Entries enter when they are handed t
 leave when the log is compacted, here and on disk at the same index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..raft import (
     ConfState,
@@ -14,8 +14,16 @@ from ..raft import (
     ErrUnavailable,
     HardState,
     Snapshot,
+    Status,
 )
 from .actor import Impossible
+
+
+def needed_after(status: Status, heard: Iterable[int]) -> int:
+    """The index after which a leader's followers need the log, one that is sent a snapshot from
+    there on. One that has fallen silent needs nothing, or it would for ever."""
+    found = [status.progress[peer] for peer in heard if peer in status.progress]
+    return min((p.pending_snapshot or p.match for p in found), default=2**63)
 
 
 class LogTail:

@@ -55,7 +55,9 @@ class PeerMemory:
         return pack([(peer, *known) for peer, known in self._known.items()])
 
     def acknowledged(self, peer: int, index: int) -> None:
-        """`peer` has all that is committed up to `index` in its log, durably."""
+        """`peer` has all that is committed up to `index` in its log, durably, since the start of it
+        that this member knows. (What is heard of it otherwise may be of a later one, whose log
+        ended before that when it started.)"""
         known = self._known.get(peer, _Known())
         if index > known.acknowledged:
             self._known[peer] = known._replace(acknowledged=index)

@@ -14,7 +14,6 @@ from ..config import limits
 from ..raft import (
     ConfChangeV2,
     Entry,
-    EntryType,
     HardState,
     Message,
     MessageType,
@@ -26,7 +25,6 @@ from ..raft import (
     Snapshot,
     SnapshotMetadata,
     SnapshotStatus,
-    StateType,
     confchange,
 )
 from ..transport import codec
@@ -40,6 +38,7 @@ from ..transport.raft_messages import (
 from . import channels
 from .actor import Actor, Impossible
 from .core_config import (
+    ROLES,
     CoreSettings,
     check_envelope,
     forced,
@@ -48,20 +47,16 @@ from .core_config import (
     tell_of_other_members,
 )
 from .entries import check_forwarded
-from .log_tail import LogTail
+from .leadership import Leadership
+from .log_tail import LogTail, needed_after
 from .peer_memory import Life, PeerMemory, refusal
 from .reconfiguration import FORCED, conf_changes
-
-ROLES = {
-    StateType.StateFollower: "follower",
-    StateType.StateCandidate: "candidate",
-    StateType.StateLeader: "leader",
-    StateType.StatePreCandidate: "candidate",
-}
+from .recovery import recover
 
 # Python 3.11 finds a member of an enumeration, and its name, by Python code, and these are asked
 # for with every message.
 TYPE_NAMES = {t: t.name for t in MessageType}
+APP_RESP = MessageType.MsgAppResp
 APP, SNAP, HEARTBEAT = MessageType.MsgApp, MessageType.MsgSnap, MessageType.MsgHeartbeat
 PROP = MessageType.MsgProp
 STORAGE_APPEND, STORAGE_APPLY = MessageType.MsgStorageAppend, MessageType.MsgStorageApply
@@ -98,7 +93,8 @@ class RaftCore(Actor):
         self._resetting = 0  # number of the write that makes the log begin behind a snapshot
         self._held: deque[tuple[Message, bool]] = deque()  # appends behind these two
         self._snapshot_asked = False
-        self._eager = False
+        self._leadership = Leadership(settings, log)
+        self._campaigns, self._slow_disk = self._leadership.campaigns, self._leadership.slow_disk
         self._commit = 0
         self._spared = 0  # bytes of entries that spare followers were not sent
         self._spared_from = 0  # index of the first
@@ -136,39 +132,21 @@ class RaftCore(Actor):
     def _try_start(self) -> None:
         if self._disk is None or self._state is None:
             return
-        (term, vote, commit), start, raw = self._disk
-        applied, applied_term, conf_state, members, installed, *_ = self._state
-        entries = [Entry(t, i, EntryType(k), d) for t, i, k, d in raw]
-        last = entries[-1].index if entries else start[0]
-        at = applied - start[0]  # position after the entry that the state ends with
-        contradicts = 0 < at <= len(entries) and entries[at - 1].term != applied_term
-        if applied > last or contradicts:
-            # Killed between installing a snapshot's state and resetting the log behind it. What a
-            # longer log holds there was never committed.
-            if installed != (applied, applied_term):
-                raise Impossible(
-                    f"the state ends at {applied} of term {applied_term} but the log at {last}: "
-                    "what was durable in the log is gone. Was the log database replaced by an "
-                    "older copy? Restore the whole data directory as it was last"
-                )
-            start, entries, last = (applied, applied_term), [], applied
+        applied, _, conf_state, members, *_ = self._state
+        found = recover(self._disk, self._state)
+        hard, last = found.hard_state, found.last
+        if found.is_reset:
             self._seq += 1
             self._resetting = self._seq
-            self.emit("readyc", ("append", self._seq, (), None, start, True, (), True))
+            self.emit("readyc", ("append", self._seq, (), None, found.start, True, (), True))
             self._appends.append(_Append(self._seq, self.now, []))
-        if applied < start[0]:
-            raise Impossible(
-                f"the log starts after {start[0]} but the state ends at {applied}: entries between "
-                "are gone. Was the state database replaced by an older copy?"
-            )
-        if term < applied_term:  # the vote belongs to the term that the snapshot has overtaken
-            term, vote = applied_term, 0
+        entries = found.entries
         if self._settings.force_new_cluster and last:
-            entries.append(self._drop_others(term, vote, last))
-            last = commit = last + 1
-        hard = HardState(term, vote, max(commit, min(applied, last)))
+            entries.append(self._drop_others(hard, last))
+            last += 1
+            hard = HardState(hard.term, hard.vote, last)
         self._commit = hard.commit
-        self._tail = LogTail(hard, conf_state_from_tuple(conf_state), start, entries)
+        self._tail = LogTail(hard, conf_state_from_tuple(conf_state), found.start, entries)
         self._node = RawNode(raft_config(self._settings, self._tail, applied, self._rand))
         if last == 0 and self._settings.bootstrap:
             self._bootstrap()
@@ -180,23 +158,20 @@ class RaftCore(Actor):
             self._meet(peer, life)
         tell_of_other_members(self._log, members, self._settings.bootstrap)
 
-    def _drop_others(self, term: int, vote: int, last: int) -> Entry:
-        entry = forced(self._settings.member_id, term, last)
+    def _drop_others(self, hard: HardState, last: int) -> Entry:
+        entry = forced(self._settings.member_id, hard.term, last)
         self._log.warning("all other members are dropped", index=entry.index)
         self._seq += 1
         written = [(entry.term, entry.index, int(entry.type), entry.data)]
-        hard = (term, vote, entry.index)
-        self.emit("readyc", ("append", self._seq, written, hard, None, True, (), True))
+        state = (hard.term, hard.vote, entry.index)
+        self.emit("readyc", ("append", self._seq, written, state, None, True, (), True))
         self._appends.append(_Append(self._seq, self.now, []))
         return entry
 
     def _bootstrap(self) -> None:
         node, members = self._running, self._settings.bootstrap
         node.bootstrap([Peer(m, codec.pack((name, peer))) for m, name, peer in members])
-        # Everyone's log is the same, so whoever asks first may lead: the member with the lowest id
-        # asks until it is heard, instead of waiting for an election timeout first (etcd's initial
-        # election tick advance). With PreVote the questions disturb nobody.
-        self._eager = self._settings.member_id == min(m[0] for m in members)
+        self._campaigns.eager = self._settings.member_id == min(m[0] for m in members)
 
     @property
     def _running(self) -> RawNode:
@@ -247,6 +222,8 @@ class RaftCore(Actor):
         peer, frames, snapshot = message
         if self._node is None or peer in self._refused:
             return  # still starting: the peer sends again
+        if self._campaigns.is_dead(peer, self.now):
+            return
         self._heard_at[peer] = self.now
         for frame in frames:
             try:
@@ -261,6 +238,8 @@ class RaftCore(Actor):
                     continue
                 self.flight.note_received(m, peer)
                 self._node.step(m)
+                if m.type is APP_RESP and not m.reject:
+                    self._slow_disk.acknowledged(peer, m.index, self.now)
                 if not m.term:  # as was checked
                     self._asked.add(peer)
                 name = TYPE_NAMES[m.type]
@@ -279,6 +258,8 @@ class RaftCore(Actor):
         """("durable", seq), ("applied", index) or ("installed", index)."""
         what, upto = message
         if what == "durable":
+            if self._appends and self._appends[0].seq <= upto:
+                self._slow_disk.wrote(self._appends[0].sent_at, self.now)
             while self._appends and self._appends[0].seq <= upto:
                 self._step_all(self._appends.popleft().responses)
             if 0 < self._resetting <= upto:
@@ -310,7 +291,8 @@ class RaftCore(Actor):
         self._choose_spares = True
 
     def on_reportc(self, message: Any) -> None:
-        """("unreachable", peer), ("started", peer, its life), ("snapshot", peer, ok)."""
+        """("unreachable", peer), ("gone", peer), ("started", peer, its life),
+        ("snapshot", peer, ok)."""
         if self._node is None:
             if message[0] == "started":
                 self._lives[message[1]] = Life(*message[2])
@@ -318,6 +300,10 @@ class RaftCore(Actor):
             self._meet(message[1], Life(*message[2]))
         elif message[0] == "unreachable":
             self._node.report_unreachable(message[1])
+        elif message[0] == "gone":
+            if self._soft[1:] == (message[1], "follower"):
+                self._leadership.leader_gone(self._node, message[1], self.now)
+                self._wake_to_campaign()
         else:
             ok = message[2]
             status = SnapshotStatus.SnapshotFinish if ok else SnapshotStatus.SnapshotFailure
@@ -367,27 +353,12 @@ class RaftCore(Actor):
             return
         index = tail.compactable(applied, bounds.keep_entries, bounds.keep_bytes)
         if tail.bytes < self._held_bytes_max and len(tail) < bounds.held_entries_max:
-            index = min(index, self._needed_after())
+            since = self.now - self._election_s
+            heard = [peer for peer, at in self._heard_at.items() if at > since]
+            index = min(index, needed_after(self._running.status(), heard))
         if index > tail.start_index:
             tail.compact(index)
             self.emit("readyc", ("compact", index, tail.start_term))
-
-    def _needed_after(self) -> int:
-        """The index after which a leader's followers need the log, one that is sent a snapshot
-        from there on. One that has fallen silent needs nothing, or it would for ever."""
-        progress = self._running.status().progress
-        return min(
-            (
-                progress[peer].pending_snapshot or progress[peer].match
-                for peer, at in self._heard_at.items()
-                if peer in progress and self.now - at < self._election_s
-            ),
-            default=self._tail.last_index(),
-        )
-
-    def on_tracec(self, message: Any) -> None:
-        """(question, numbers): what was done with an entry."""
-        self.emit("tracerc", (message[0], self.name, {}, self.flight.about(message[1])))
 
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
@@ -425,13 +396,21 @@ class RaftCore(Actor):
             self._log.warning("ticks skipped", ticks=late - limits.TICKS_CAUGHT_UP_MAX)
         self._next_tick += late * self._settings.heartbeat_s
         self._remember_acknowledged()
+        if self._soft[2] == "leader":
+            oldest = self._appends[0].sent_at if self._appends else None
+            self._leadership.hand_over_if_slow(self._node, oldest, self.now)
         if self._stalled():
             return  # a node whose disk is silent neither leads nor campaigns
+        self._leadership.be_modest(self._node, self.now)
         for _ in range(min(late, limits.TICKS_CAUGHT_UP_MAX)):
             self._node.tick()
-        if self._eager:
-            self._eager = self._soft[1] == 0
+        if self._campaigns.eager:
             self._node.campaign()
+
+    def _wake_to_campaign(self) -> None:
+        due = self._campaigns.due_at
+        if due is not None:
+            self.wake_at = due if self.wake_at is None else min(due, self.wake_at)
 
     def _stalled(self) -> bool:
         """Whether the WAL writer has been silent for more than an election timeout."""
@@ -485,14 +464,20 @@ class RaftCore(Actor):
             ROLES[status.soft_state.raft_state],
         )
         if soft != self._soft:
+            if soft[1] or 0 < self._soft[0] < soft[0]:  # a leader, or an election
+                self._campaigns.settled()
             self._soft = soft
             self.emit("softstatec", soft)
             self._choose_spares = True
+            if soft[2] != "leader":
+                self._slow_disk.forget()
             self._log.info("raft state", term=soft[0], leader=soft[1], role=soft[2])
 
     def _send(self, m: Message) -> None:
         if (m.type is HEARTBEAT or m.type is APP) and self._stalled():
             return  # either would keep its followers from electing another leader
+        if m.type is APP and m.entries:
+            self._slow_disk.sent(m.to, m.entries[-1].index, self.now)
         if m.type is SNAP and m.snapshot is not None:
             name = m.snapshot.data.decode()
             self.emit("snapsendc", (m.to, name, encode_message(m)))
@@ -511,7 +496,11 @@ class RaftCore(Actor):
         self._awaits = {peer: i for peer, i in self._awaits.items() if i > self._commit}
 
     def on_wake(self) -> None:
-        """No append came along to tell the followers of the commit index: tell them now."""
+        """No append came along to tell the followers of the commit index: tell them now. Or ask for
+        votes, since the leader is gone."""
+        if self._campaigns.must_ask(self.now) and not self._stalled():
+            self._running.campaign()
+        self._wake_to_campaign()
         if self._commit < self._spared_from:  # who was sent it does not answer
             self._choose_spares = True
         self._send_held()

@@ -256,6 +256,11 @@ class Transport(Actor):
         if peer in self._links:
             self._report_unreachable(peer)
 
+    def on_brokenc(self, peer: int) -> None:
+        """Its connection broke and it refuses another: its process is gone."""
+        if peer in self._links:
+            self.emit("reportc", ("gone", peer))
+
     def _report_unreachable(self, peer: int) -> None:
         link = self._links[peer]
         link.failures += 1

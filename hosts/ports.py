@@ -243,9 +243,21 @@ class ClientPort(Door):
 class Link:
     """The way to one peer: a connection after the other."""
 
-    def __init__(self, poller: Poller, names: Names, peer: int, endpoint: str, log: Any) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        names: Names,
+        peer: int,
+        endpoint: str,
+        log: Any,
+        *,
+        on_gone: Callable[[int], object],
+    ) -> None:
+        """`on_gone` is told of a peer whose connection broke and that refuses the next one."""
         self.endpoint = endpoint
         self._poller, self._names, self._peer, self._log = poller, names, peer, log
+        self._on_gone = on_gone
+        self._was_ready = False
         self._wait_s = RECONNECT_S
         self._again_at = math.inf
         self._told = ""
@@ -280,15 +292,24 @@ class Link:
         """See OutgoingOwner."""
         self._wait_s = RECONNECT_S
         self._told = ""
+        self._was_ready = True
 
     def on_messages(self, _connection: Outgoing, messages: list[Message]) -> None:
         """Peers answer on links of their own: what comes here means nothing."""
 
-    def on_lost(self, _connection: Outgoing, why: str) -> None:
-        """See OutgoingOwner; the log has each reason once."""
+    def on_lost(self, connection: Outgoing, why: str) -> None:
+        """See OutgoingOwner; the log has each reason once. After a connection that stood the next
+        is tried at once: a peer that was killed refuses it, and others may act on that."""
         if why != self._told:
             self._told = why
             self._log.info("peer not connected", peer=self._peer, why=why)
+        if connection.ready:
+            self._connection = self._connect()
+            self._connection.tick()
+            return
+        if self._was_ready and connection.refused:
+            self._was_ready = False
+            self._on_gone(self._peer)
         self._again_at = time.monotonic() + self._wait_s
         self._wait_s = min(2 * self._wait_s, RECONNECT_S_MAX)
 
@@ -321,7 +342,12 @@ class PeerPort(Door):
                 del self._links[peer]
         for peer, endpoint in wanted.items():
             if peer not in self._links:
-                self._links[peer] = Link(self._poller, self._names, peer, endpoint, self._log)
+                self._links[peer] = Link(
+                    self._poller, self._names, peer, endpoint, self._log, on_gone=self._gone
+                )
+
+    def _gone(self, peer: int) -> None:
+        self._deliver(("brokenc", peer))
 
     def linkc(self, item: tuple[str, tuple[int, list[bytes]]]) -> bool:
         """Send to a peer; False when it is away or its queue is full, and the message is gone."""

@@ -5,6 +5,7 @@ attempt to have one, from the endpoint's name to the connection's end. Neither e
 tell their owner what happens. Whoever wants another connection after the end makes it.
 """
 
+import errno
 import os
 import select
 import socket
@@ -248,6 +249,7 @@ class Outgoing:
 
     Attributes:
         ready: messages may be sent.
+        refused: nobody listens at any of its addresses.
     """
 
     def __init__(
@@ -267,6 +269,7 @@ class Outgoing:
         self._deadline = time.monotonic() + CONNECT_S
         self._trying: dict[tcp.Address, socket.socket] = {}
         self._failed: list[str] = []
+        self._refusals = 0
         self._stream: Stream | None = None
         self._over = False
         self._dial()
@@ -275,6 +278,11 @@ class Outgoing:
     def ready(self) -> bool:
         """See above."""
         return not self._over and self._stream is not None and self._stream.ready
+
+    @property
+    def refused(self) -> bool:
+        """See above."""
+        return 0 < self._refusals == len(self._failed) + len(self._trying)
 
     def send(self, frames: Sequence[bytes], unsent_max: int = 2**63) -> bool:
         """Send one message; False when it cannot leave, or when too much waits already."""
@@ -317,6 +325,7 @@ class Outgoing:
             try:
                 connecting = tcp.dial(address, self._silence_s)
             except OSError as error:
+                self._refusals += error.errno == errno.ECONNREFUSED
                 self._failed.append(f"{address}: {_reason(error)}")
                 continue
             self._trying[address] = connecting
@@ -328,6 +337,7 @@ class Outgoing:
         number = tcp.outcome(connecting)
         if number:
             connecting.close()
+            self._refusals += number == errno.ECONNREFUSED
             self._failed.append(f"{address}: {os.strerror(number)}")
             if not self._trying:
                 self._give_up("")

@@ -104,6 +104,15 @@ def test_what_a_member_claims_says_nothing_of_the_start_before(log):
     assert starts(core, Life(1, 20, 0, 0)).on("refusec") == []
 
 
+def test_a_start_that_is_known_is_not_judged_again(leading):
+    """It has acknowledged more since than its log held when it started."""
+    starts(leading, Life(2, 20, 3, 5))
+    play(leading, turn(leading, ("propc", (7, b"x"))))
+    play(leading, acknowledge(leading, 3, 6))
+    tick(leading, leading.now + LOG_MARK_S)
+    assert starts(leading, Life(2, 20, 3, 5)).on("refusec") == []
+
+
 def test_an_idle_core_notes_nothing(leading):
     tick(leading, leading.now + LOG_MARK_S)
     for n in range(2, 5):

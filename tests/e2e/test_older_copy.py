@@ -53,7 +53,7 @@ def test_a_member_put_back_from_an_older_copy_is_refused(make_cluster, tmp_path)
 
 
 def test_members_that_are_killed_again_and_again_are_heard(make_cluster):
-    cluster = make_cluster(separate=True).start()
+    cluster = make_cluster(separate=True, corrupt_check_ms=200).start()
     for n in range(ROUNDS):
         for name in cluster.names:
             cluster.kill_node(name)
