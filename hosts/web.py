@@ -11,17 +11,21 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from .. import __version__
 from ..client import AsyncClient
 from ..config import addresses
 from ..config.model import ConfigError
 from ..gateway.http import HttpRequest, HttpResponse
+from ..gateway.http_api import VERSIONS
 from ..gateway.wire.server import Gateway
 from ..web.pages import Pages
 
 WAITING_MAX = 64
 """Requests that are being answered at a time: far more than probes and scrapers make. Others are
 told to come again."""
+
+
+POLICY = "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+"""What the page may load: nothing from elsewhere."""
 
 
 class WebServer:
@@ -71,7 +75,7 @@ class WebServer:
 
     async def _serve(self) -> None:
         async with AsyncClient([self._node]) as client:
-            self._pages = Pages(client, __version__, self._pids)
+            self._pages = Pages(client, VERSIONS.decode(), self._pids)
             server = Gateway((), self._take, self._log)
             await server.listen(self._host, self._port)
             self._bound.set()
@@ -80,9 +84,13 @@ class WebServer:
             finally:
                 for task in self._answers:
                     task.cancel()
+                await self._pages.live.aclose()
                 await server.aclose()
 
     def _take(self, request: HttpRequest, response: HttpResponse) -> None:
+        if (request.method, request.path) == ("GET", "/live"):
+            self._show(response)
+            return
         if len(self._answers) >= WAITING_MAX:
             response.send(503, (), b"too many requests at a time\n")
             return
@@ -91,6 +99,19 @@ class WebServer:
         task.add_done_callback(self._answers.discard)
         response.on_gone = partial(_cancel, task)
 
+    def _show(self, response: HttpResponse) -> None:
+        """Tell the page what is going on, until it is closed. Who does not read misses tellings."""
+
+        def send(telling: bytes) -> None:
+            if response.writable:
+                response.write(telling)
+
+        if not self._pages.live.look(send):
+            response.send(503, (), b"too many look already\n")
+            return
+        response.on_gone = partial(self._pages.live.leave, send)
+        response.start(200, [("content-type", "text/event-stream"), ("cache-control", "no-store")])
+
     async def _answer(self, request: HttpRequest, response: HttpResponse) -> None:
         verdict = await self._pages.answer(request.method, request.path, request.query)
         body = verdict.body.encode()
@@ -98,6 +119,7 @@ class WebServer:
             ("content-type", verdict.content_type),
             ("x-content-type-options", "nosniff"),
             ("cache-control", "no-store"),
+            ("content-security-policy", POLICY),
         )
         response.send(verdict.status, headers, b"" if request.method == "HEAD" else body)
 

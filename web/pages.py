@@ -2,31 +2,33 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from ..client import AsyncClient, SampanError
 from . import metrics
 from .health import LIVEZ, READYZ, Check, Verdict, checked, health
+from .live import Live
 from .process import taken_by
 
-ETCD_VERSION = "3.6.0"
-"""Whose API this is: what etcd's clients look for."""
-
 _ALLOWED = ("GET", "HEAD")
-_INDEX = "/metrics\n/health\n/livez\n/readyz\n/version\n"
 _TEXT = "text/plain; charset=utf-8"
+_JSON = "application/json"
 
 
 class Pages:
     """The pages of one node."""
 
     def __init__(
-        self, client: AsyncClient, version: str, pids: Callable[[], Iterable[int]]
+        self, client: AsyncClient, versions: str, pids: Callable[[], Iterable[int]]
     ) -> None:
-        """`client` has the node as its only endpoint; `pids` are the node's processes."""
+        """`client` has the node as its only endpoint; `versions` is the JSON of `/version`; `pids`
+        are the node's processes."""
         self._client = client
-        self._version = version
+        self._versions = versions
         self._pids = pids
+        self.live = Live(client)
         self._checks: Mapping[str, Mapping[str, Check]] = {"livez": LIVEZ, "readyz": READYZ}
 
     async def answer(self, method: str, path: str, query: str) -> Verdict:
@@ -39,9 +41,11 @@ class Pages:
         if path == "/health":
             return await health(self._client, asked)
         if path == "/version":
-            return self._versions()
+            return Verdict(200, _JSON, self._versions)
+        if path == "/trace":
+            return await self._trace(asked.get("revision", ["0"])[0])
         if path == "/":
-            return Verdict(200, _TEXT, _INDEX)
+            return Verdict(200, "text/html; charset=utf-8", _page())
         kind, _, name = path.removeprefix("/").partition("/")
         checks = self._checks.get(kind, {})
         if name:
@@ -58,9 +62,15 @@ class Pages:
         text = metrics.exposition(measured, taken_by(self._pids()))
         return Verdict(200, metrics.CONTENT_TYPE, text.decode())
 
-    def _versions(self) -> Verdict:
-        told = {
-            "etcdserver": ETCD_VERSION, "etcdcluster": ETCD_VERSION, "storage": ETCD_VERSION,
-            "sampan": self._version,
-        }  # fmt: skip
-        return Verdict(200, "application/json", json.dumps(told))
+    async def _trace(self, revision: str) -> Verdict:
+        if not revision.isdecimal() or len(revision) > 19:
+            return Verdict(400, _JSON, json.dumps({"error": "a revision is a number"}))
+        try:
+            return Verdict(200, _JSON, json.dumps(await self.live.trace(int(revision))))
+        except SampanError as error:
+            return Verdict(404, _JSON, json.dumps({"error": error.text}))
+
+
+@cache
+def _page() -> str:
+    return Path(__file__).with_name("page.html").read_text(encoding="utf-8")

@@ -89,6 +89,16 @@ def test_a_healthy_node_and_one_without_its_majority(cluster):
         syncs = [s for s in samples if s.name == "etcd_disk_wal_fsync_duration_seconds_count"]
         assert syncs[0].value > 0
 
+    with urllib.request.urlopen(f"http://{at['n2']}/live", timeout=30) as stream:
+        telling = json.loads(stream.readline().removeprefix(b"data: "))
+    assert {n["name"]: n["measured"]["status"]["name"] for n in telling["nodes"].values()} == {
+        name: name for name in cluster.names
+    }
+    trace = json.loads(get(at["n3"], "/trace")[1])
+    assert {"clientc", "fsync", "recvc", "applied"} <= {step["name"] for step in trace["steps"]}
+    assert get(at["n3"], "/trace?revision=1")[0] == 404
+    assert "<title>" in get(at["n1"], "/")[1]
+
     survivor, *others = cluster.names
     for name in others:
         cluster.kill_node(name)

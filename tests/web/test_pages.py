@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 from sampan.client import NotAppliedError
@@ -27,7 +28,7 @@ class FakeClient:
 
 
 def ask(client, path, query="", method="GET"):
-    pages = Pages(client, "9.9", tuple)
+    pages = Pages(client, "{}", tuple)
     return asyncio.run(pages.answer(method, path, query))
 
 
@@ -85,3 +86,16 @@ def test_what_is_not_there(path):
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_nothing_is_taken(method):
     assert ask(FakeClient(), "/health", method=method).status == 405
+
+
+@pytest.mark.parametrize("revision", ["x", "-1", "1.5", "9" * 40])
+def test_a_revision_is_a_number(revision):
+    assert ask(FakeClient(), "/trace", f"revision={revision}").status == 400
+
+
+def test_the_page_loads_nothing_from_elsewhere():
+    page = ask(FakeClient(), "/")
+    assert page.status == 200
+    assert "http://" not in page.body.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in page.body
+    assert not re.search(r"innerHTML|document\.write|\beval\(", page.body), "names come from others"
