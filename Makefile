@@ -6,6 +6,9 @@ BIN    := $(VENV)/bin
 MYPY_PACKAGES := -m sampan -m sampan.__main__ $(addprefix -p sampan.,\
     actors bench client config ctl gateway hosts raft security storage transport web)
 
+# What users write: not a part of any package.
+USER_SCRIPT := tests/client/user_types.py
+
 .PHONY: run test check bench mutants clean
 
 $(BIN)/.installed: pyproject.toml
@@ -22,6 +25,8 @@ check: $(BIN)/.installed
 	@# mypy names a package after its folder; the link gives it the right name in any checkout.
 	@mkdir -p $(VENV)/mypy && ln -sfn "$(CURDIR)" $(VENV)/mypy/sampan
 	cd $(VENV)/mypy && ../bin/mypy --config-file sampan/pyproject.toml $(MYPY_PACKAGES)
+	cd $(VENV)/mypy && ../bin/mypy --config-file sampan/pyproject.toml sampan/$(USER_SCRIPT)
+	$(BIN)/basedpyright --level error
 
 test: check
 	$(BIN)/pytest --numprocesses 3 --dist worksteal
