@@ -20,9 +20,10 @@ from ..transport import codec, errors
 from ..transport.auth import READS as AUTH_READS
 from . import channels, reconfiguration
 from .actor import Actor, Impossible
+from .asked import NOBODY
 from .backups import Backups
 from .divergence import Divergence
-from .entries import NOBODY, PUBLISH, own_entry
+from .entries import PUBLISH, own_entry
 from .flight import Origin, Origins
 from .inspector import QUESTIONS, Inspector, inspect
 from .lessor import READS, Lessor

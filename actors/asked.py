@@ -8,6 +8,11 @@ from ..security.rules import Who
 from ..transport.codec import pack, unpack_local
 from ..transport.errors import WireError
 
+NOBODY = 0
+"""In place of the member whose clients wait for an entry's results."""
+OWN = "own"
+"""The kind of a message that the node asks for itself."""
+
 
 class Asked(NamedTuple):
     """One client message that waits for its reply."""
@@ -61,7 +66,8 @@ def take_late(waiting: list[Asked] | deque[Asked], now: float) -> list[Asked]:
 
 def entry_of(member_id: int, batch_id: int, asked: list[Asked]) -> bytes:
     """The entry of the messages (entries.py), with no more than there is to say."""
-    payload: tuple[Any, ...] = (member_id, batch_id, [a.body for a in asked])
+    origin = NOBODY if asked[0].kind == OWN else member_id
+    payload: tuple[Any, ...] = (origin, batch_id, [a.body for a in asked])
     known = any(a.who is not None for a in asked)
     if any(a.stamp is not None for a in asked):
         payload = (*payload, [_whole_stamp(a) for a in asked])

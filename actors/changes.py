@@ -17,7 +17,7 @@ from ..storage.members import ID, LEARNER, NAME, Changed, MemberTuple
 from ..transport import errors
 from ..transport.codec import pack
 from ..transport.errors import WireError
-from .asked import Asked
+from .asked import OWN, Asked
 
 READY_SHARE = 0.9
 """How much of the leader's log a learner must have to be promoted (etcd: readyPercent)."""
@@ -251,7 +251,11 @@ class MemberChanges:
                 error = judge(request[1], self.members, known, self._settings)
                 if error is not None:
                     refused[position] = error
-        left = self._doors.refuse(asked, decoded, refused) if refused else (asked, decoded)
+        if errors.MIXED_VERSIONS in refused.values():
+            self._doors.fail(asked, errors.MIXED_VERSIONS)  # not even this could everybody read
+            left = None
+        else:
+            left = self._doors.refuse(asked, decoded, refused) if refused else (asked, decoded)
         if left is not None:
             self._batch, self._decoded = self._doors.propose(*left), left[1]
             self._again_at = now + RETRY_S
@@ -303,7 +307,7 @@ class MemberChanges:
         for m in self.members:
             if m[LEARNER] and rules.is_auto_promoted(m):
                 request = ("member_change", (("promote", m[ID]),))
-                nobody = Asked(b"", 0, "write", pack([request]), {}, now + AUTO_PROMOTE_EVERY_S)
+                nobody = Asked(b"", 0, OWN, pack([request]), {}, now + AUTO_PROMOTE_EVERY_S)
                 self._waiting.append((nobody, (request,)))
 
 

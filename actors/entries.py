@@ -31,6 +31,7 @@ from ..storage.members import steps_of
 from ..transport import errors, requests
 from ..transport.codec import CodecError, pack, unpack
 from ..transport.requests import is_u64
+from .asked import NOBODY
 
 PUBLISH = "publish"
 """A member announces its client endpoints and its data dir."""
@@ -40,9 +41,6 @@ CLAIM = "claim"
 """A member claims the hash it had there."""
 FORCE = "force"
 """All other members are gone for good, and this one goes on alone."""
-
-NOBODY = 0
-"""In place of the member whose clients wait for an entry's results."""
 
 
 def own_entry(request: tuple[Any, ...]) -> bytes:
@@ -176,9 +174,18 @@ def _check_alarm(request: tuple[Any, ...]) -> errors.WireError | None:
     return errors.malformed(f"{request[0]} takes member, kind")
 
 
+def _check_promotion(request: tuple[Any, ...]) -> errors.WireError | None:
+    """All that a node asks for itself: that a learner which is in sync votes."""
+    refusal = requests.check_member_change(request)
+    if refusal is None and any(change[0] != "promote" for change in request[1]):
+        return errors.malformed("a node promotes, and nothing else")
+    return refusal
+
+
 _OWN_CHECKS: dict[str, requests.Check] = {
     "lease_expire": _check_expire,
     "alarm_raise": _check_alarm,
     "alarm_disarm": _check_alarm,
     "compact": requests.check_compact,
+    "member_change": _check_promotion,
 }

@@ -313,8 +313,17 @@ class Node(Actor):
     def _refuse_changes(
         self, asked: Asked, decoded: Any, refused: dict[int, WireError]
     ) -> tuple[Asked, Any] | None:
-        """Positions are those in `decoded`, where what was refused before is missing."""
+        """Positions are those in `decoded`, where what was refused before is missing. A message
+        that may have been applied already must not be told now that it was not: its refusal goes
+        through the log, too, where its first answer is remembered."""
         self._writes.release(asked)
+        if asked.stamp is not None:
+            judged = tuple(
+                ("refused", *refused[i]) if i in refused else each for i, each in enumerate(decoded)
+            )
+            left = asked._replace(body=pack(judged))
+            self._writes.pending_bytes += left.size
+            return left, judged
         positions = [i for i in range(len(decoded) + len(asked.refused)) if i not in asked.refused]
         asked.refused.update({positions[i]: error for i, error in refused.items()})
         good = [request for i, request in enumerate(decoded) if i not in refused]

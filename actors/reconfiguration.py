@@ -15,6 +15,7 @@ from ..storage.members import find
 from ..storage.sessions import Stamp
 from ..storage.state_store import StateStore
 from ..transport.codec import unpack
+from .asked import NOBODY
 from .entries import FORCE
 
 REMOVED = (
@@ -43,7 +44,8 @@ def plan(state: StateStore, kind: int, data: bytes) -> Plan:
         return kind, data, None
     if payload[0] == FORCE:
         return kind, data, ((FORCED, payload[1]),)
-    asked = _executed(state, *payload[2:])
+    own = payload[0] == NOBODY
+    asked = unpack(payload[2][0]) if own else _executed(state, *payload[2:])
     steps = [(int(k), member) for k, member in state.members.plan(asked)]
     # As many as the entry has, or the core would leave or enter a joint configuration otherwise
     # than whoever proposed it meant. The id 0 is a step that does nothing.

@@ -99,7 +99,8 @@ class Writes:
         self._batches[batch_id] = Batch(asked, size, self.term)
         self._doors.flight.note_at("clientc", batch_id, asked[0].began)
         self._doors.flight.note("propc", batch_id, batch_id)
-        self._doors.propose((batch_id, entry_of(self._member_id, batch_id, asked), *steps))
+        entry = entry_of(self._member_id, batch_id, asked)
+        self._doors.propose((batch_id, entry, *filter(None, steps)))
         return batch_id
 
     def change_members(self, asked: Asked, steps: Steps) -> int:
@@ -112,7 +113,8 @@ class Writes:
         """Propose it again; False when it was answered."""
         batch = self._batches.get(batch_id)
         if batch is not None:
-            self._doors.propose((batch_id, entry_of(self._member_id, batch_id, batch.asked), steps))
+            entry = entry_of(self._member_id, batch_id, batch.asked)
+            self._doors.propose((batch_id, entry, *filter(None, (steps,))))
         return batch is not None
 
     def on_drop(self, batch_id: int) -> bool:

@@ -61,9 +61,9 @@ def _changed(answer: Answer) -> MemberChangeResponse:
     """Of `[0, revision, [member id, …], [member, …]]`."""
     reply, result = answer
     try:
-        _, revision, ids, members = result
+        _, _, ids, members = result
         found = sorted(map(member_of, members))
-        return MemberChangeResponse(header(reply, revision), list(ids), found)
+        return MemberChangeResponse(header(reply, 0), list(ids), found)
     except (TypeError, ValueError) as error:
         raise _malformed(result) from error
 
@@ -77,12 +77,12 @@ def _added(answer: Answer) -> MemberAddResponse:
 
 
 def _listed(answer: Answer) -> MemberListResponse:
-    """Of `[0, revision, [member, …]]`, or without a revision when it was read as it is."""
+    """Of `[0, revision, [member, …]]`, or without a revision when it was read as it is. There is
+    none in the header, as in etcd's: the members are no part of the key-value history."""
     reply, result = answer
     try:
-        _, *revision, members = result
-        found = sorted(map(member_of, members))
-        return MemberListResponse(header(reply, revision[0] if revision else 0), found)
+        members = result[-1]
+        return MemberListResponse(header(reply, 0), sorted(map(member_of, members)))
     except (TypeError, ValueError) as error:
         raise _malformed(result) from error
 

@@ -7,6 +7,7 @@ from ..client.alarm_calls import AlarmResponse
 from ..client.types import (
     DeleteResponse,
     KeyValue,
+    Member,
     MemberListResponse,
     PutResponse,
     RangeResponse,
@@ -15,6 +16,7 @@ from ..client.types import (
 )
 
 if TYPE_CHECKING:
+    from ..client.member_calls import MemberAddResponse
     from ..client.watch import WatchResponse
 
 _VARINT, _BYTES = 0, 2
@@ -99,15 +101,23 @@ def txn_response(response: TxnResponse) -> bytes:
     return encoded
 
 
+def _member(member: Member) -> bytes:
+    urls = b"".join(_message(3, url.encode()) for url in member.peer_urls)
+    urls += b"".join(_message(4, url.encode()) for url in member.client_urls)
+    body = _number(1, member.id) + _data(2, member.name.encode()) + urls
+    return body + _number(5, member.is_learner)
+
+
 def member_list_response(response: MemberListResponse) -> bytes:
-    """etcdserverpb.MemberListResponse."""
-    encoded = _header(response.header)
-    for member in response.members:
-        urls = b"".join(_message(3, url.encode()) for url in member.peer_urls)
-        urls += b"".join(_message(4, url.encode()) for url in member.client_urls)
-        body = _number(1, member.id) + _data(2, member.name.encode()) + urls
-        encoded += _message(2, body + _number(5, member.is_learner))
-    return encoded
+    """etcdserverpb.MemberListResponse, and those of remove, update and promote."""
+    members = [_message(2, _member(member)) for member in response.members]
+    return _header(response.header) + b"".join(members)
+
+
+def member_add_response(response: "MemberAddResponse") -> bytes:
+    """etcdserverpb.MemberAddResponse."""
+    members = [_message(3, _member(member)) for member in response.members]
+    return _header(response.header) + _message(2, _member(response.member)) + b"".join(members)
 
 
 def watch_response(response: "WatchResponse") -> bytes:

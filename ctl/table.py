@@ -3,7 +3,20 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import alarm, check, commands, elect, gofmt, lease, lock, mirror, snapshot, txn, watch
+from . import (
+    alarm,
+    check,
+    commands,
+    elect,
+    gofmt,
+    lease,
+    lock,
+    member,
+    mirror,
+    snapshot,
+    txn,
+    watch,
+)
 from .commands import Run
 from .flags import Flag, bool_flag, list_flag, string_flag
 
@@ -168,7 +181,31 @@ COMMANDS = (
         mirror.FLAGS,
         mirror.run,
     ),
-    Command(("member",), "Ask about members", "member <subcommand>"),
+    Command(("member",), "Ask about members, and change them", "member <subcommand>"),
+    Command(
+        ("member", "add"),
+        "Add a member, before it is started",
+        "member add <memberName> [options]",
+        member.ADD_FLAGS,
+        member.add,
+    ),
+    Command(("member", "remove"), "Remove a member", "member remove <memberID>", run=member.remove),
+    Command(
+        ("member", "update"),
+        "Tell the others where a member is reached",
+        "member update <memberID> [options]",
+        member.UPDATE_FLAGS,
+        member.update,
+    ),
+    Command(
+        ("member", "promote"), "Let a learner vote", "member promote <memberID>", run=member.promote
+    ),
+    Command(
+        ("move-leader",),
+        "Let another member lead",
+        "move-leader <transferee-member-id>",
+        run=member.move_leader,
+    ),
     Command(("member", "list"), "List the members", "member list", run=commands.member_list),
     Command(("snapshot",), "Back up and restore", "snapshot <subcommand>"),
     Command(

@@ -39,7 +39,7 @@ class Who(NamedTuple):
 
 
 EVERY_USER = frozenset(
-    ("session_open", "lease_grant", "alarm_list", "status", "metrics", "member_list",
+    ("session_open", "refused", "lease_grant", "alarm_list", "status", "metrics", "member_list",
      "cancel", "progress", "ack")
 )  # fmt: skip
 

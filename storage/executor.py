@@ -87,6 +87,8 @@ class Executor:
             result = (0, versions.revision, self._alarms.disarm(*(*request[1:], 0, 0)[:2]))
         elif name == "compact":
             result = self._compact(request[1])
+        elif name == "refused":
+            result = errors.WireError(*request[1:])
         elif name == "member_change":
             result = self._members.change(versions.revision, request[1])
         elif name == "session_open":

@@ -319,6 +319,14 @@ def _is_peer(address: str) -> bool:
         return False
 
 
+def check_refused(request: tuple[Any, ...]) -> WireError | None:
+    """`("refused", code, text, outcome)`: what a node would not let in, of a message that may be in
+    the log already, where its first answer counts."""
+    if list(map(type, request[1:])) == [int, str, str]:
+        return None
+    return errors.malformed("refused takes code, text, outcome")
+
+
 def changes_members(decoded: tuple[Any, ...]) -> bool:
     """Whether a checked message changes members: it then goes another way into the log."""
     return any(request[0] == "member_change" for request in decoded)
@@ -388,7 +396,7 @@ WRITE_CHECKS: dict[str, Check] = {
     "member_change": check_member_change,
     **auth.WRITES,
 }
-LOGGED_CHECKS = WRITE_CHECKS | auth.LOGGED
+LOGGED_CHECKS = WRITE_CHECKS | auth.LOGGED | {"refused": check_refused}
 """Of writes as they are in the log: nodes have completed them, and left nothing secret in them."""
 INSPECT_CHECKS: dict[str, Check] = {
     "compacted": check_compact,

@@ -3,6 +3,7 @@
 import pytest
 from sampan.actors.actor import Impossible
 from sampan.actors.applier import STOP_AFTER_REMOVAL_S, Applier
+from sampan.actors.asked import NOBODY
 from sampan.actors.compactor import Periodic
 from sampan.actors.divergence import Divergence
 from sampan.actors.entries import FORCE, member_change
@@ -718,3 +719,27 @@ def test_the_core_hears_what_was_applied_before_what_is_durable(applier):
         ("advancec", ("applied", 59)),
         ("durablec", 59),
     ]
+
+
+def test_what_a_node_asks_for_itself_changes_the_members_too(applier):
+    change(applier, new_member(1, ME, "n1", "127.0.0.1:1"), [ME])
+    change(applier, changing(2, add(7, "127.0.0.1:7", 1, 1)), [ME])
+    promotion = ("member_change", (("promote", 7),))
+    steps, out = change(applier, changing(3, promotion, origin=NOBODY), [ME, 7])
+    assert steps == ((ADD, 7),)
+    assert results(out, "write") == []
+    assert out.on("membersc")[0][0][1] == (7, "", ("127.0.0.1:7",), (), False, 0)
+
+
+def test_a_change_that_was_applied_is_not_refused_when_it_comes_again(applier):
+    """It is judged before it goes into the log, and the second time by what the first has made."""
+    change(applier, new_member(1, ME, "n1", "127.0.0.1:1"), [ME])
+    out = turn(applier, committed(entry(2, [("session_open", 5)])))
+    ((_, ((opened,),)),) = results(out, "write")
+    stamp = (opened[2], 1, 1)
+    _, first = change(applier, changing(3, add(7, "127.0.0.1:7"), stamp=stamp), [ME, 7])
+    refused = ("refused", *errors.MEMBERS_NOT_STARTED)
+    again = turn(applier, committed(stamped(4, (stamp, [refused]))))
+    assert results(again, "write") == results(first, "write")
+    other = turn(applier, committed(stamped(5, ((opened[2], 2, 1), [refused]))))
+    assert results(other, "write") == [(9, [(tuple(errors.MEMBERS_NOT_STARTED),)])]

@@ -285,10 +285,14 @@ class Cluster:
             if any(s is None or not s["leader"] for s in found):
                 return None
             leaders = {(s["term"], s["leader"]) for s in found}
-            name = f"n{found[0]['leader']}"
+            name = self.name_of(found[0]["leader"])
             return name if len(leaders) == 1 and name in names else None
 
         return wait_for(agreed, f"a leader among {names}")
+
+    def name_of(self, member_id):
+        """The name of a member."""
+        return f"n{member_id}"
 
     def followers(self):
         """Names of all members but the leader."""
