@@ -8,12 +8,13 @@ usage: sampan COMMAND [OPTIONS]
 
   up       start a local cluster and show its state
   node     start one node of a cluster
+  etcd     start one node as etcd is started, by its flags and variables
   bench    generate load, or compare with etcd
   version  print the version
 
 `sampan COMMAND --help` tells more. The shell client is `sampanctl`.
 """
-COMMANDS = ("up", "node", "bench", "version", "help")
+COMMANDS = ("up", "node", "etcd", "bench", "version", "help")
 
 INTERRUPTED = 130
 """As shells have it: 128 and the number of the signal."""
@@ -54,6 +55,10 @@ def _run(arguments: list[str]) -> int:
         from .hosts import command as commands
 
         return commands.main(arguments)
+    if command == "etcd":
+        from .hosts import etcd_command
+
+        return etcd_command.main(arguments[1:])
     if command == "bench":
         from .bench.main import main as bench
 

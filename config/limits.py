@@ -11,6 +11,9 @@ MIB = 1024 * KIB
 INTEGER_MAX = 2**63 - 1
 """What the configuration takes for a number: what travels and is stored in 64 bits."""
 
+ID_MAX = 2**64 - 1
+"""The largest id of a member or a cluster: etcd's have all 64 bits."""
+
 # -- one client request, message and connection
 
 REQUEST_BYTES_MAX = 3 * MIB // 2

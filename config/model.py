@@ -58,6 +58,9 @@ class ClusterConfig:
 
     cluster: str
     members: tuple[Member, ...]
+    cluster_id: int = 0
+    """What its members know it by; 0 makes 63 bits of the name's hash, or, without a name, is what
+    the members of an existing cluster say."""
     data_dir: str = "sampan-data"
     """Each member keeps its data in data_dir/NAME."""
     placement: str = "processes"
@@ -112,15 +115,10 @@ class ClusterConfig:
     peer_listen: str = ""
     """HOST:PORT to bind instead of the advertised peer address, for `sampan node`."""
     gateway_listen: str = ""
-    """HOST:PORT to bind instead of the advertised gateway address, for `sampan node`."""
+    """HOST:PORT, or several with commas, to bind instead of the advertised gateway address, for
+    `sampan node`."""
     http_listen: str = ""
     """HOST:PORT to bind instead of the member's `http` address, for `sampan node`."""
-
-    @property
-    def cluster_id(self) -> int:
-        """63 bits of the name's hash, never zero."""
-        digest = hashlib.sha256(self.cluster.encode()).digest()
-        return int.from_bytes(digest[:8], "big") >> 1 | 1
 
     @property
     def log_limits(self) -> limits.LogLimits:
@@ -170,11 +168,12 @@ class ClusterConfig:
             return member.client, member.peer
         return self.client_listen or member.client, self.peer_listen or member.peer
 
-    def gateway_address(self, member: Member) -> str:
-        """What the member's gateway binds; empty when it has none."""
+    def gateway_addresses(self, member: Member) -> tuple[str, ...]:
+        """What the member's gateway binds; none when there is no gateway."""
         if not self.gateway or not member.gateway:
-            return ""
-        return (self.gateway_listen if member.name == self.node else "") or member.gateway
+            return ()
+        listen = self.gateway_listen if member.name == self.node else ""
+        return tuple((listen or member.gateway).split(","))
 
     def http_address(self, member: Member) -> str:
         """The HTTP address that the member binds, empty for none."""
@@ -182,8 +181,8 @@ class ClusterConfig:
 
     def bound(self, member: Member) -> tuple[str, ...]:
         """All addresses that the member binds."""
-        also = self.gateway_address(member), self.http_address(member)
-        return tuple(filter(None, (*self.listen(member), *also)))
+        doors = (*self.gateway_addresses(member), self.http_address(member))
+        return tuple(filter(None, (*self.listen(member), *doors)))
 
     def to_json(self) -> str:
         """The whole configuration, for a child process."""
@@ -286,6 +285,7 @@ def build(
     scalars = {key: value for key, value in values.items() if key != "members"}
     for key, value in scalars.items():
         _check_value(value, known[key].type, label(key))
+    scalars["cluster_id"] = scalars.get("cluster_id") or _id_of(scalars["cluster"])
     config = ClusterConfig(members=_members(values["members"], where), **scalars)
     _check(config, label)
     _check_members(config, where)
@@ -293,10 +293,19 @@ def build(
     return config
 
 
+def _id_of(cluster: str) -> int:
+    digest = hashlib.sha256(cluster.encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1 | 1 if cluster else 0
+
+
 def _check_value(value: Any, wanted: Any, label: str) -> None:
     """What holds for every key, named by the label."""
     if type(value) is not wanted:
         raise ConfigError(f"{label} must be {wanted.__name__}, got {_shorten.repr(value)}")
+    if type(value) is int and label.endswith("id"):
+        if not 0 <= value <= limits.ID_MAX:
+            raise ConfigError(f"{label} must be a number from 0 to 2^64 - 1")
+        return
     if type(value) is int and abs(value) > limits.INTEGER_MAX:
         raise ConfigError(f"{label} must be a number within 2^63 - 1 on either side of 0")
     if type(value) is str:
@@ -322,8 +331,7 @@ def _members(raw: Any, where: str) -> tuple[Member, ...]:
                 "and nothing else"
             )
         for key, value in item.items():
-            if key != "id" or type(value) is not int:  # of these, any of 64 bits
-                _check_value(value, wanted[key], f"{where}: member {number}: {key}")
+            _check_value(value, wanted[key], f"{where}: member {number}: {key}")
         members.append(Member(**item))
     return tuple(members)
 
@@ -340,8 +348,8 @@ def _check(config: ClusterConfig, label: _Label) -> None:
     def refuse(key: str, why: str) -> None:
         raise ConfigError(f"{label(key)} {why}")
 
-    if not config.cluster:
-        refuse("cluster", "must not be empty")
+    if not config.cluster and config.initial_cluster_state != "existing":
+        refuse("cluster", "must not be empty, but for a member of an existing cluster")
     if config.placement not in PLACEMENTS:
         refuse("placement", f"must be one of {', '.join(PLACEMENTS)}, got {config.placement!r}")
     if config.log_level not in LOG_LEVELS:
@@ -373,13 +381,16 @@ def _check(config: ClusterConfig, label: _Label) -> None:
             refuse(key, "must not be negative; 0 is no bound")
 
 
+_SIGNS_IN_NAMES = str.maketrans("", "", "-_.")
+
+
 def _check_members(config: ClusterConfig, where: str) -> None:
     for number, member in enumerate(config.members, 1):
         label = f"{where}: member {number}"
-        if not 0 <= member.id < 2**64:
-            raise ConfigError(f"{label}: id must be between 1 and 2^64 - 1")
-        if not member.name or not member.name.replace("-", "").replace("_", "").isalnum():
-            raise ConfigError(f"{label}: name must be letters, digits, - and _: it names a folder")
+        if member.name.startswith(".") or not member.name.translate(_SIGNS_IN_NAMES).isalnum():
+            raise ConfigError(
+                f"{label}: name must be letters, digits, -, _ and dots within: it names a folder"
+            )
     for key in ("id", "name"):
         seen = [value for member in config.members if (value := getattr(member, key))]
         if len(set(seen)) != len(seen):
@@ -391,7 +402,9 @@ def _check_addresses(config: ClusterConfig, where: str, label: _Label) -> None:
     for number, member in enumerate(config.members, 1):
         for key in ("client", "peer", "gateway", "http"):
             address = getattr(member, key)
-            if key in ("gateway", "http") and not address:
+            # Where others take clients is theirs to tell: `sampan etcd` does not know it.
+            optional = key in ("gateway", "http") or (key == "client" and config.node)
+            if not address and optional and (key != "client" or member.name != config.node):
                 continue
             parsed = _parsed(address, f"{where}: member {number}: {key}")
             if parsed in taken:
@@ -401,8 +414,8 @@ def _check_addresses(config: ClusterConfig, where: str, label: _Label) -> None:
                 )
             taken.add(parsed)
     for key in ("client_listen", "peer_listen", "gateway_listen", "http_listen"):
-        if getattr(config, key):
-            _parsed(getattr(config, key), label(key))
+        for address in filter(None, getattr(config, key).split(",")):
+            _parsed(address, label(key))
     for member in config.members:
         bound = [_parsed(address, where) for address in config.bound(member)]
         if len(set(bound)) < len(bound):

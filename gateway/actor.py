@@ -28,8 +28,8 @@ ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 class Settings(NamedTuple):
     """What the gateway is told."""
 
-    listen: str
-    """HOST:PORT to bind."""
+    listen: tuple[str, ...]
+    """Each HOST:PORT to bind."""
     node: str
     """HOST:PORT that its own node has bound for clients."""
     timeout_s: float
@@ -70,8 +70,9 @@ async def _serve(settings: Settings, log: Any) -> None:
             return
         served = methods(backend)
         gateway = Gateway(served, HttpApi(backend, served).serve, log)
-        await gateway.listen(*addresses.parse(settings.listen))
-        log.info("serves etcd's clients", address=settings.listen)
+        for address in settings.listen:
+            await gateway.listen(*addresses.parse(address))
+        log.info("ready to serve client requests", addresses=settings.listen)  # etcd's words
         await _until_stopped(settings, stop)
         await gateway.aclose()
     finally:

@@ -126,13 +126,19 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     try:
         where, config = _configure(arguments)
-        return _run(where, config, arguments.command)
+        return run(where, config, arguments.command)
     except (ConfigError, DataDirError) as error:
         print(f"sampan: {error}", file=sys.stderr)
         return 1
 
 
-def _run(where: str, config: ClusterConfig, command: str) -> int:
+def run(where: str, config: ClusterConfig, command: str, notes: Sequence[str] = ()) -> int:
+    """Run the nodes of a configuration, which comes from `where`, to their end; `notes` are for
+    the log. Returns the exit code.
+
+    Raises:
+        ConfigError, DataDirError: they cannot start.
+    """
     if command == "node":
         if not config.node:
             raise ConfigError("which member is this? set node in the file, or --name")
@@ -144,6 +150,8 @@ def _run(where: str, config: ClusterConfig, command: str) -> int:
         log: Any = logging.setup(config.log_level, log_path, node="-", actor="supervisor")
         for name in model.unknown_in_environment():
             log.warning("unrecognized environment variable", variable=name)
+        for note in notes:
+            log.warning(note)
         supervisor = Supervisor(config, members, log_path, log)
         statuses = Statuses(supervisor.nodes)
         announcer = Announcer(statuses, where, log)

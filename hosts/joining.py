@@ -28,6 +28,7 @@ class Asker(NamedTuple):
     """Who asks."""
 
     cluster_id: int
+    """As configured; 0 when it is the cluster's to say."""
     name: str
     advertise: str
     """Its peer address as the others know it."""
@@ -39,6 +40,7 @@ class Asker(NamedTuple):
 class Joined(NamedTuple):
     """What a new member has to know before its log tells it."""
 
+    cluster_id: int
     member_id: int
     peers: tuple[tuple[int, str], ...]
     """(id, peer address) of the others."""
@@ -70,6 +72,7 @@ class _Joining:
         self._poller = poller
         self._tell: Tell | None = None  # the newest that knows this address, or of the leader
         self._unknown = 0  # how often the leader did not know it
+        self._cluster_id = asker.cluster_id
         self._foreign = 0  # another cluster that has answered
         port.open(poller, self._deliver)
         others = [each for each in self._configured if addresses.parse(each) != self._mine]
@@ -105,7 +108,8 @@ class _Joining:
             told = unpack_tell(frames)
         except (CodecError, TypeError, ValueError):
             return
-        if cluster_id != self._asker.cluster_id:
+        self._cluster_id = self._cluster_id or cluster_id
+        if cluster_id != self._cluster_id:
             self._foreign = cluster_id
             return
         known = self._member(told) is not None
@@ -120,7 +124,7 @@ class _Joining:
         asker = self._asker
         if self._foreign:
             return (
-                f"the peers are of cluster {self._foreign:x}, not {asker.cluster_id:x}: is "
+                f"the peers are of cluster {self._foreign:x}, not {self._cluster_id:x}: is "
                 "`cluster` the same in every file?"
             )
         if self._tell is None:
@@ -151,7 +155,8 @@ class _Joining:
                 f"knows its address as member {member[0]:x}: take id out of the file"
             )
         self._check_configured(told)
-        return Joined(member[0], tuple((m[0], m[2][0]) for m in told.members if m is not member))
+        others = tuple((m[0], m[2][0]) for m in told.members if m is not member)
+        return Joined(self._cluster_id, member[0], others)
 
     def _check_configured(self, told: Tell) -> None:
         """etcd's ValidateClusterAndAssignIDs: both must name the same members."""

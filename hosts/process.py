@@ -158,7 +158,7 @@ class Builder:
 
         config, member = self._config, self._member
         settings = actor.Settings(
-            listen=config.gateway_address(member),
+            listen=config.gateway_addresses(member),
             node=config.listen(member)[0],
             timeout_s=config.request_timeout_ms / 1000,
             parent_pid=self._told.parent_pid,
@@ -206,7 +206,7 @@ class Builder:
     def _advertised(self) -> tuple[str, ...]:
         """Where clients reach this member; etcd's, by the URL that they expect."""
         member = self._member
-        has_gateway = bool(self._config.gateway_address(member))
+        has_gateway = bool(self._config.gateway_addresses(member))
         return (member.client, f"http://{member.gateway}") if has_gateway else (member.client,)
 
     def _node(self) -> Actor:

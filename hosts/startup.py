@@ -20,10 +20,11 @@ def begin(config: ClusterConfig, member: Member, log: Any) -> tuple[ClusterConfi
     """The configuration and the member with their ids, and its open data dir. Raises ConfigError
     and DataDirError."""
     path = Path(config.data_dir) / member.name
-    kept = data_dir.member_id(path)
-    joined = None
+    kept = data_dir.identity(path)
+    joined, cluster_id = None, config.cluster_id
     if kept is not None:
-        mine = replace(member, id=member.id or kept)
+        cluster_id = cluster_id or kept[0]
+        mine = replace(member, id=member.id or kept[1])
     elif config.initial_cluster_state == "existing":
         asker = Asker(
             config.cluster_id, member.name, member.peer, config.listen(member)[1], member.id
@@ -31,8 +32,10 @@ def begin(config: ClusterConfig, member: Member, log: Any) -> tuple[ClusterConfi
         log.info("asking the members", peers=[m.peer for m in config.members])
         found = join(asker, [m.peer for m in config.members], log)
         mine, joined = replace(member, id=found.member_id), found.peers
+        cluster_id = found.cluster_id
     else:
         mine = _with_id(config, member)
+    config = replace(config, cluster_id=cluster_id)
     members = tuple(mine if m.name == mine.name else _with_id(config, m) for m in config.members)
     opened = DataDir.open(path, config.cluster_id, mine.id, joined)
     return replace(config, members=members), mine, opened

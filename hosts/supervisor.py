@@ -107,7 +107,8 @@ class NodeSupervisor:
         client, peer = self._config.listen(self.member)
         places = {"client": client, "peer": peer, "data_dir": str(self._data.path)}
         config, member = self._config, self.member
-        doors = {"gateway": config.gateway_address(member), "http": config.http_address(member)}
+        gateway = ",".join(config.gateway_addresses(member))
+        doors = {"gateway": gateway, "http": config.http_address(member)}
         return places | {door: address for door, address in doors.items() if address}
 
     # -- start
@@ -155,7 +156,7 @@ class NodeSupervisor:
         groups: list[tuple[str, ...]] = [channels.ACTORS]
         if not fused:
             groups = [(name,) for name in channels.ACTORS]
-        if self._config.gateway_address(self.member):
+        if self._config.gateway_addresses(self.member):
             groups.append((process.GATEWAY,))
         for hosted in groups:
             label = process.label(hosted)

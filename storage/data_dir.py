@@ -244,10 +244,12 @@ def _refuse_leftovers(path: Path) -> None:
         )
 
 
-def member_id(path: Path) -> int | None:
-    """The member whose data directory this is; None while it has none. Raises DataDirError."""
+def identity(path: Path) -> tuple[int, int] | None:
+    """(cluster's id, member's id) of a data directory; None while it has none. Raises
+    DataDirError."""
     try:
-        return _read_identity(path / "identity")["member_id"]
+        found = _read_identity(path / "identity")
+        return found["cluster_id"], found["member_id"]
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -119,8 +119,8 @@ def test_an_error_blames_where_the_value_came_from(wrong, words):
         (values(auth_token_ttl_s=0), "auth_token_ttl_s must be at least 1"),
         (values(client_keys_per_s=-1), "client_keys_per_s must not be negative"),
         (values(client_listen="nowhere"), "'nowhere' is not HOST:PORT"),
-        (member(id=-1), "member 1: id must be between 1"),
-        (member(id=2**64), "member 1: id must be between 1 and 2^64 - 1"),
+        (member(id=-1), "member 1: id must be a number from 0 to 2^64 - 1"),
+        (member(id=2**64), "member 1: id must be a number from 0 to 2^64 - 1"),
         (member(id="1"), "member 1: id must be"),
         (member(id=True), "member 1: id must be"),
         (member(id=2), "two members have the same id"),
@@ -304,10 +304,10 @@ def test_a_retention_that_is_none(mode, retention):
 def test_where_the_gateway_listens():
     config = build(member(gateway="h:9") | {"allow_insecure": True}, "file.toml")
     (one,) = [m for m in config.members if m.gateway]
-    assert config.gateway_address(one) == "h:9"
+    assert config.gateway_addresses(one) == ("h:9",)
     assert config.bound(one) == (one.client, one.peer, "h:9")
     off = dataclasses.replace(config, gateway=False)
-    assert off.gateway_address(one) == ""
+    assert off.gateway_addresses(one) == ()
     assert off.bound(one) == (one.client, one.peer)
     here = dataclasses.replace(config, node=one.name, gateway_listen="127.0.0.1:99")
-    assert here.gateway_address(one) == "127.0.0.1:99"
+    assert here.gateway_addresses(one) == ("127.0.0.1:99",)

@@ -1,0 +1,173 @@
+"""`sampan etcd`: etcd's flags, variables and files, and what becomes of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from sampan.config import model
+from sampan.config.model import ConfigError
+from sampan.hosts import etcd_command
+from sampan.hosts.etcd_command import UsageError, cluster_id, member_id, read, translate
+
+from ..ports import free_port
+
+WAIT_S = 60.0
+
+
+def built(*argv, environ=None):
+    given, notes = read(argv, environ or {})
+    return model.build(translate(given, notes), "flags"), notes
+
+
+def test_ids_are_etcds():
+    """As a real etcd had them."""
+    one = member_id(["http://127.0.0.1:14380"], "etcd-cluster")
+    assert one == 7026481039975517645
+    assert cluster_id([one]) == 15068982936956642583
+
+
+def test_the_order_of_members_and_urls_does_not_matter():
+    urls = ["http://b:1", "http://a:1"]
+    assert member_id(urls, "t") == member_id(urls[::-1], "t")
+    assert cluster_id([1, 2**64 - 1]) == cluster_id([2**64 - 1, 1])
+
+
+def test_defaults():
+    config, notes = built()
+    (own,) = config.members
+    assert (own.name, own.gateway, own.peer) == ("default", "localhost:2379", "localhost:2380")
+    assert (config.data_dir, config.cluster) == ("default.etcd", "etcd-cluster")
+    assert config.gateway_addresses(own) == ("localhost:2379",)
+    assert notes == []
+
+
+def test_three_members():
+    config, notes = built(
+        "--name", "b", "-data-dir=/d", "--initial-cluster-token", "t",
+        "--listen-client-urls", "http://0.0.0.0:7379,http://127.0.0.1:8379",
+        "--advertise-client-urls", "http://10.0.0.2:7379",
+        "--listen-peer-urls", "http://0.0.0.0:7380",
+        "--initial-cluster", "a=http://10.0.0.1:7380,b=http://10.0.0.2:7380,c=http://10.0.0.3:7380",
+        "--heartbeat-interval=50", "--election-timeout", "500", "--snapshot-count", "1",
+        "--quota-backend-bytes", "12345", "--auto-compaction-retention", "1h", "--log-level=warn",
+        "--pre-vote", "--max-txn-ops", "128",
+    )  # fmt: skip
+    own = config.member("b")
+    assert own.id == member_id(["http://10.0.0.2:7380"], "t")
+    assert config.cluster_id == cluster_id([m.id for m in config.members])
+    assert config.gateway_addresses(own) == ("0.0.0.0:7379", "127.0.0.1:8379")
+    assert config.listen(own)[1] == "0.0.0.0:7380"
+    assert own.client.startswith("10.0.0.2:")
+    assert config.listen(own)[0].startswith("0.0.0.0:")
+    assert (config.heartbeat_ms, config.election_ms, config.quota_bytes) == (50, 500, 12345)
+    assert (config.auto_compaction_retention, config.log_level) == ("1h", "warning")
+    assert notes == ["accepted, and without a meaning here: --max-txn-ops, --pre-vote"]
+    assert model.from_json(config.to_json()) == config
+
+
+def test_who_joins_takes_the_ids_that_the_cluster_has():
+    config, _ = built("--initial-cluster-state", "existing", "--data-dir", "/nowhere")
+    assert (config.cluster_id, config.members[0].id) == (0, 0)
+
+
+def test_variables_and_flags():
+    config, notes = built(
+        "--name", "flag", environ={"ETCD_NAME": "variable", "ETCD_DATA_DIR": "/v", "ETCD_NOPE": "1"}
+    )
+    assert (config.node, config.data_dir) == ("flag", "/v")
+    assert notes == ["unrecognized environment variable ETCD_NOPE"]
+
+
+def test_a_file_excludes_them(tmp_path):
+    path = tmp_path / "etcd.yaml"
+    path.write_text(
+        "name: file\nheartbeat-interval: 20\nlisten-client-urls: http://127.0.0.1:7379\n"
+        "advertise-client-urls: http://127.0.0.1:7379\nlog-outputs: [stderr]\nstrange: 1\n"
+        "client-transport-security:\n  cert-file:\n  auto-tls: false\n"
+    )
+    config, _ = built("--config-file", str(path), "--name", "flag", environ={"ETCD_NAME": "no"})
+    assert (config.node, config.heartbeat_ms) == ("file", 20)
+    path.write_text("client-transport-security: {cert-file: a.pem}")
+    with pytest.raises(ConfigError, match="--cert-file is not there yet"):
+        built("--config-file", str(path))
+    path.write_text("[")
+    with pytest.raises(ConfigError, match="is not YAML"):
+        built("--config-file", str(path))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        built("--config-file", str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--listen-client-urls", "http://h:1"], "--advertise-client-urls is required"),
+        (["--initial-cluster", "x=http://h:1"], "couldn't find local name 'default'"),
+        (["--initial-cluster", "http://h:1"], "is not NAME=URL"),
+        (["--listen-peer-urls", "https://h:1"], "needs certificates"),
+        (["--listen-peer-urls", "h:1"], "URL scheme must be http"),
+        (["--listen-peer-urls", "http://h"], "is not HOST:PORT"),
+        (["--trusted-ca-file", "ca.pem"], "not there yet"),
+        (["--heartbeat-interval", "x"], "not a number"),
+        (["--initial-cluster-state", "other"], "initial_cluster_state must be"),
+        (["--sampan-listen", "127.0.0.1"], "is not HOST:PORT"),
+    ],
+)
+def test_what_cannot_be(argv, words):
+    with pytest.raises(ConfigError) as caught:
+        built(*argv)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--nope"], "flag provided but not defined: -nope"),
+        (["--name"], "flag needs an argument: -name"),
+        (["start"], "'start' is not a valid flag"),
+    ],
+)
+def test_what_is_no_flag(argv, words, capsys):
+    with pytest.raises(UsageError, match=words):
+        read(argv, {})
+    assert etcd_command.main(argv) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_version(capsys):
+    assert etcd_command.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("etcd Version: 3.6.")
+
+
+def test_a_node(tmp_path):
+    ports = [free_port() for _ in range(2)]
+    client, peer = (f"http://127.0.0.1:{port}" for port in ports)
+    command = [
+        sys.executable, "-m", "sampan", "etcd", "--data-dir", str(tmp_path / "data"),
+        "--listen-client-urls", client, "--advertise-client-urls", client,
+        "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+        "--initial-cluster", f"default={peer}", "--logger", "zap",
+    ]  # fmt: skip
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stderr=out)
+    try:
+        give_up = time.monotonic() + WAIT_S
+        while "ready to serve client requests" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < give_up, log.read_text()
+            time.sleep(0.02)
+        asked = urllib.request.Request(f"{client}/v3/maintenance/status", b"{}")
+        with urllib.request.urlopen(asked, timeout=WAIT_S) as answer:
+            header = json.load(answer)["header"]
+        own = member_id([peer], "etcd-cluster")
+        assert header["member_id"] == str(own)
+        assert header["cluster_id"] == str(cluster_id([own]))
+        assert "without a meaning here: --logger" in log.read_text()
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(WAIT_S) == 0
