@@ -46,7 +46,7 @@ class Sender:
         self._waiting: dict[int, Stream] = {}  # have data and a window of their own
         self._prefix = b""
         self.answered = False
-        """Set with each answer, or part of one."""
+        """Set with each frame of an answer that leaves."""
 
     @property
     def unsent(self) -> int:
@@ -110,7 +110,6 @@ class Sender:
 
     def data(self, stream: Stream, data: bytes, *, ended: bool = False) -> None:
         """A piece of the body."""
-        self.answered = True
         stream.we_ended = ended
         size = len(data)
         if not stream.queue and (
@@ -200,6 +199,7 @@ class Sender:
             self._writable(stream)
 
     def _data_frame(self, stream: Stream, data: bytes | memoryview, *, ended: bool) -> None:
+        self.answered = True
         size = len(data)
         stream.window -= size
         self._window -= size

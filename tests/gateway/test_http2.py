@@ -408,6 +408,17 @@ def test_pings_after_answers_are_welcome():
     assert closed_with(connection) is None
 
 
+def test_pings_between_the_pieces_of_one_answer_are_welcome():
+    """Go's client measures the way at each piece of a large answer."""
+    connection, wire = connected(), Wire()
+    connection.respond(opened(connection, wire), HEAD, bytes(1_000_000), TRAILERS)
+    while of(DATA, sent(connection)):
+        connection.receive(frame(PING, 0, 0, bytes(8)), 0.0)
+        assert closed_with(connection) is None
+        for stream_id in (0, 1):
+            connection.receive(frame(WINDOW_UPDATE, 0, stream_id, LONG.pack(50_000)), 0.0)
+
+
 def test_a_ping_of_ours_is_not_answered_by_a_ping():
     connection = connected()
     connection.ping()
