@@ -58,6 +58,7 @@ class NodeSettings(NamedTuple):
     strict_reconfig_check: bool = True
     bcrypt_cost: int = 10
     auth_token_ttl_s: float = 300.0
+    own_token: str = ""
 
 
 class Node(Actor):
@@ -107,6 +108,7 @@ class Node(Actor):
         self._keeper = Gatekeeper(
             settings.bcrypt_cost,
             settings.auth_token_ttl_s,
+            settings.own_token,
             hold=self._hold,
             reply=lambda asked, answer: self._reply(asked, pack(answer)),
             start=lambda: self.emit("jobc", "password"),

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from ..config import addresses, limits
 from ..transport import errors as wire
+from ..transport.auth import KIND_AUTH
 from ..transport.errors import Outcome, WireError
 from ..transport.requests import (
     KIND_INSPECT,
@@ -41,6 +42,7 @@ from ._link import (
     is_message_error,
     wire_error,
 )
+from ._login import Login
 from ._routes import HOLD_S, PROBE_S, Routes
 from ._session import NOTHING, Opening, Session
 from ._sockets import Sockets
@@ -73,6 +75,9 @@ class Watches(Protocol):
     def on_push(self, link: Link, reply: Reply, responses: Any) -> None:
         """A message that nobody asked for."""
 
+    def on_wrong_password(self, error: errors.SampanError) -> None:
+        """No node can be used, because of the client's name or password."""
+
     def close(self, error: errors.SampanError) -> None:
         """The client is closed."""
 
@@ -94,7 +99,16 @@ class Dispatcher:
         watch_lanes: where its requests queue.
     """
 
-    def __init__(self, loop: Loop, endpoints: Iterable[str], *, exactly_once: bool = True) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        endpoints: Iterable[str],
+        *,
+        exactly_once: bool = True,
+        user: str = "",
+        password: str = "",
+        token: str = "",
+    ) -> None:
         self.endpoints = self.check_endpoints(endpoints)
         self.refusal: errors.SampanError | None = None
         self.forked = False
@@ -102,7 +116,8 @@ class Dispatcher:
         self.on_close: set[Callable[[], object]] = set()
         self._sockets = Sockets()
         weakref.finalize(self, self._sockets.close).atexit = False  # its loop may run until then
-        self.links = [Link(loop, self._sockets, each, self) for each in self.endpoints]
+        self._login = Login(loop, user, password, self._on_wrong_password) if user else None
+        self.links = [Link(loop, self._sockets, each, self, self._login) for each in self.endpoints]
         self.routes = Routes(loop, self.links, self._probe, self._on_change)
         self.history = History(self._verify, loop.time)
         self._pinned: dict[tuple[str, str], Lane] = {}
@@ -122,6 +137,11 @@ class Dispatcher:
         self._sweep_at = float("inf")
         self._sweeping: Any = None
         _in_this_process.add(self)
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether there are a name and a password for nodes that ask."""
+        return self._login is not None
 
     def start(self) -> None:
         """Begin to connect, in the loop's thread."""
@@ -243,14 +263,17 @@ class Dispatcher:
                     lane.put_back(calls)
                     break
 
+    def _on_wrong_password(self, error: errors.SampanError) -> None:
+        """What waits for a connection does not get one, unless another node knows better."""
+        if self.refusal is None and not any(link.ready for link in self.links):
+            for lane in self._all_lanes():
+                lane.fail(error)
+            if self.watches is not None:
+                self.watches.on_wrong_password(error)
+
     def _give_up(self, lane: Lane) -> None:
         """There is nobody to wait for."""
-        calls, _ = lane.take()
-        error = self.routes.unreachable("not sent", lane.link)
-        for call in calls:
-            call.future.set_exception(error.copy())
-        if lane.queue:
-            self._flush_soon()
+        lane.fail(self.routes.unreachable("not sent", lane.link))
 
     def _send(self, link: Link, lane: Lane, calls: list[Call], size: int) -> bool:
         expires, floor = max(map(deadline_of, calls)), self.history.newest
@@ -285,6 +308,9 @@ class Dispatcher:
         return session.id != 0 and not session.full
 
     def _opened(self, is_open: bool) -> None:
+        session = self._session
+        if session is not None and isinstance(session.error, errors.AuthenticationError):
+            self._writes.fail(session.error)
         if is_open:
             self._flush_soon()
         elif self.refusal is None:
@@ -412,7 +438,8 @@ class Dispatcher:
 
     def _failed(self, link: Link, lane: Lane, call: Call, error: WireError) -> None:
         exception = errors.from_wire(error)
-        if not _worth_retrying(lane.kind, error):
+        unknown_here = self.logs_in and isinstance(exception, errors.UnknownUserError)
+        if lane.kind == KIND_AUTH or not (unknown_here or errors.worth_retrying(lane.kind, error)):
             call.future.set_exception(exception)
             return
         if isinstance(call.future, Opening):
@@ -446,7 +473,8 @@ class Dispatcher:
             return message.attempt == 1
         if message.attempt == 1 and error.outcome == Outcome.NOT_APPLIED:
             return False
-        if not _worth_retrying(KIND_READ, error):
+        unknown_here = self.logs_in and isinstance(errors.from_wire(error), errors.UnknownUserError)
+        if not unknown_here and not errors.worth_retrying(KIND_READ, error):
             return False
         due = self._retry_at(link, error, message.attempt - 1)
         self._put_again(message, errors.from_wire(error), due)
@@ -542,14 +570,6 @@ def check_timeout(timeout_s: float) -> float:
 def closed_error() -> errors.ClientClosedError:
     """What calls on a closed client raise."""
     return errors.ClientClosedError(wire.UNAVAILABLE, "sampan: the client is closed")
-
-
-def _worth_retrying(kind: str, error: WireError) -> bool:
-    if error.text in (wire.TOO_MANY_REQUESTS.text, wire.NOT_FOR_LEARNER.text):
-        return True  # another node may take it
-    if error.code != wire.UNAVAILABLE:
-        return False
-    return error.outcome == Outcome.NOT_APPLIED or kind != KIND_WRITE
 
 
 _in_this_process: "weakref.WeakSet[Dispatcher]" = weakref.WeakSet()

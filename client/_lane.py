@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from ..transport import codec
 from ._link import Call, Link
+from .errors import SampanError
 
 MESSAGE_REQUESTS_MAX = 1_000
 MESSAGE_BYTES_MAX = 1 << 20
@@ -12,10 +13,12 @@ MESSAGE_BYTES_MAX = 1 << 20
 
 
 class Lane:
-    """Calls of one kind that wait to be sent; `link` pins them to one endpoint."""
+    """Calls of one kind that wait to be sent; `link` pins them to one endpoint, and a `token` says
+    who asks, where it is not who the connections are for."""
 
-    def __init__(self, kind: str, link: Link | None = None) -> None:
+    def __init__(self, kind: str, link: Link | None = None, token: str = "") -> None:
         self.kind = kind
+        self.token = token
         self.link = link
         self.queue: deque[Call] = deque()
         self.size = 0
@@ -45,6 +48,13 @@ class Lane:
         waiting = [c for c in self.queue if c.deadline > now and not c.future.done()]
         self.queue = deque(waiting)
         self.size = sum(call.size for call in waiting)
+
+    def fail(self, error: SampanError) -> None:
+        """End all that wait."""
+        while self.queue:
+            calls, _ = self.take()
+            for call in calls:
+                call.future.set_exception(error.copy())
 
     def put_back(self, calls: Sequence[Call]) -> None:
         """Calls that did not leave after all go first next time."""

@@ -48,6 +48,7 @@ _MONITOR_EVENTS = (
     | zmq.EVENT_DISCONNECTED
 )
 _MONITOR_EVENT = struct.Struct("=hi")
+_WHO_ARE_YOU = (errors.INVALID_AUTH_TOKEN.text, errors.USER_EMPTY.text)
 _TURNED_AWAY = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
 _WRONG_DOOR = (
     "connection lost before a word: is it the port for etcd's clients, 2379 by default? "
@@ -117,7 +118,7 @@ class Owner(Protocol):
     """Whom a link tells what happened."""
 
     def on_connected(self, link: "Link") -> None:
-        """The link can send."""
+        """The link can send, and the node knows who this client is."""
 
     def on_met(self, link: "Link") -> None:
         """The first reply on the connection has come; what is at its other end may be refused."""
@@ -140,6 +141,13 @@ class Owner(Protocol):
         """The link broke with these unanswered, for `error`."""
 
 
+class Credentials(Protocol):
+    """What exchanges a name and a password for a token."""
+
+    def begin(self, link: "Link") -> None:
+        """Have `link.admit` called, sooner or later."""
+
+
 class MalformedError(Exception):
     """A reply that the protocol does not allow."""
 
@@ -148,7 +156,9 @@ class Link:
     """A connection that keeps itself up, from `open` to `close`.
 
     Attributes:
-        ready: it is connected.
+        connected: there is somebody at the other end.
+        connection: stands for this connection, and no other.
+        ready: it is connected, and logged in where that is wanted.
         cluster_id: of whoever answers on it, 0 before the first reply.
         member_id: who answered last on it, 0 before the first reply.
         leader_id: the leader that it knew then, 0 for none.
@@ -159,9 +169,20 @@ class Link:
         foreign: the node at its end was of another cluster.
     """
 
-    def __init__(self, loop: Loop, sockets: Sockets, endpoint: str, owner: Owner) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        sockets: Sockets,
+        endpoint: str,
+        owner: Owner,
+        credentials: Credentials | None = None,
+    ) -> None:
         self.endpoint = endpoint
-        self.ready = False
+        self.connected = self.ready = False
+        self.connection = object()
+        self._credentials = credentials
+        self._token = ""
+        self._token_since = 0  # messages up to this one were sent with another
         self.trouble = ""
         self.foreign = False
         self.cluster_id = 0
@@ -217,7 +238,9 @@ class Link:
         if self._socket is not None:
             self._sockets.close_one(self._socket)
         self._socket = self._monitor = None
-        self.ready = False
+        self.connected = self.ready = False
+        self.connection = object()
+        self._token = ""
         unanswered = list(self.inflight.values())
         self.inflight.clear()
         self.inflight_bytes = 0
@@ -238,6 +261,9 @@ class Link:
         header = (PROTOCOL_VERSION, message_id, kind, timeout_ms, self.received_bytes)
         if session is not None:
             header += session.stamp(message.sequence)
+        token = message.lane.token or self._token
+        if token:
+            header += (token,) if session is not None else (0, 0, 0, token)
         body = codec.pack(list(map(_request_of, message.calls)))
         try:
             zmq_sockets.send(self._socket, (codec.pack(header), body))
@@ -287,7 +313,7 @@ class Link:
         if reply.cluster_id != self.cluster_id:
             self.cluster_id = reply.cluster_id
             self._owner.on_met(self)
-            if not self.ready:
+            if not self.connected:
                 return
             self.trouble, self.foreign = "", False
         if message_id == PUSH_ID:
@@ -298,6 +324,8 @@ class Link:
         if message is None:
             return  # its callers were answered by their deadline
         results = _unpack_results(frames[1])
+        if is_message_error(results) and results[1] in _WHO_ARE_YOU:
+            self._log_in_again(message_id)
         self._owner.on_reply(self, message, reply, results)
         if self.inflight.pop(message_id, None) is not None:  # it may have ended the client
             self.inflight_bytes -= message.size
@@ -319,10 +347,25 @@ class Link:
                 self._lost(ConnectionLostError, _WRONG_DOOR if turned_away else "connection lost")
 
     def _connected(self) -> None:
-        if not self.ready:
-            self.ready = True
+        if not self.connected:
+            self.connected = True
             _log.info("connected to %s", self.endpoint)
-            self._owner.on_connected(self)
+            if self._credentials is None:
+                self.admit("")
+            else:
+                self._credentials.begin(self)
+
+    def admit(self, token: str) -> None:
+        """The node knows who this client is by this token, or asks nobody."""
+        self._token, self._token_since = token, self._last_id
+        self.ready = True
+        self._owner.on_connected(self)
+
+    def _log_in_again(self, message_id: int) -> None:
+        """The node has forgotten the token of a message."""
+        if self._credentials is not None and self.ready and message_id > self._token_since:
+            self.ready = False
+            self._credentials.begin(self)
 
     def refuse(self, why: str) -> None:
         """Close the connection, since its other end is none of this client's."""

@@ -18,6 +18,7 @@ from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from ._scan import Scan, ScanOptions
 from .alarm_calls import AsyncAlarmCalls
+from .auth_calls import AsyncAuthCalls
 from .lease_calls import AsyncLeaseCalls
 from .maintenance_calls import AsyncMaintenanceCalls
 from .member_calls import AsyncMemberCalls
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 
 class AsyncClient(
+    AsyncAuthCalls,
     AsyncLeaseCalls,
     AsyncAlarmCalls,
     AsyncMaintenanceCalls,
@@ -65,6 +67,9 @@ class AsyncClient(
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         exactly_once: bool = True,
+        user: str = "",
+        password: str = "",
+        token: str = "",
     ) -> None:
         """Connects at the first call.
 
@@ -73,6 +78,9 @@ class AsyncClient(
             timeout_s: each call's time, unless the call brings its own.
             exactly_once: number the writes, so that they can be sent again while it is not known
                 what became of them. Costs one more entry in the log at the client's first write.
+            user: who asks, where users are asked who they are.
+            password: this user's.
+            token: what a node gave for a name and a password, in place of these.
 
         Raises:
             ValueError: no endpoint, one that is not `host:port`, or no timeout.
@@ -81,7 +89,12 @@ class AsyncClient(
         self._thread = 0
         self._endpoints = Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
-        self._exactly_once = exactly_once
+        self._options: Any = {
+            "exactly_once": exactly_once,
+            "user": user,
+            "password": password,
+            "token": token,
+        }
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -137,7 +150,7 @@ class AsyncClient(
             if self._closed:
                 raise closed_error()
             self._loop, self._thread = asyncio.get_running_loop(), get_ident()
-            dispatcher = Dispatcher(self._loop, self._endpoints, exactly_once=self._exactly_once)
+            dispatcher = Dispatcher(self._loop, self._endpoints, **self._options)
             self._dispatcher = dispatcher
             dispatcher.start()
         elif dispatcher.refusal is not None:

@@ -33,6 +33,11 @@
     │   ├── LearnerError               a learner answers serializable reads and status only
     │   ├── NotTheLeaderError
     │   ├── BadTransfereeError
+    │   ├── AuthenticationError        the node does not know who asks
+    │   │   ├── WrongPasswordError
+    │   │   └── UnknownUserError       no token, or none that it knows
+    │   ├── PermissionDeniedError
+    │   ├── AuthError                  users and roles cannot be changed like this
     │   ├── UnsupportedError           an unknown protocol version or message kind
     │   └── InvalidRequestError
     │       ├── EmptyKeyError
@@ -61,6 +66,7 @@ from typing import Self
 
 from ..transport import errors as wire
 from ..transport.errors import Outcome, WireError
+from ..transport.requests import KIND_WRITE
 from .types import ResponseHeader
 
 
@@ -234,6 +240,26 @@ class BadTransfereeError(NotAppliedError):
     """Leadership can go to members that vote only."""
 
 
+class AuthenticationError(NotAppliedError):
+    """The node does not know who asks."""
+
+
+class WrongPasswordError(AuthenticationError):
+    """The name or the password is wrong."""
+
+
+class UnknownUserError(AuthenticationError):
+    """The node asks who this is: the client has no name and password, or an unknown token."""
+
+
+class PermissionDeniedError(NotAppliedError):
+    """The user may not do this."""
+
+
+class AuthError(NotAppliedError):
+    """Users and roles cannot be changed like this, or are not there."""
+
+
 class UnsupportedError(NotAppliedError):
     """The node does not know this protocol version, kind of message, or request."""
 
@@ -339,6 +365,28 @@ _CLASSES: dict[tuple[str, str], type[SampanError]] = {
         (wire.NOT_LEADER, NotTheLeaderError),
         (wire.BAD_TRANSFEREE, BadTransfereeError),
         (wire.TOO_MANY_REQUESTS, TooManyRequestsError),
+        (wire.AUTH_FAILED, WrongPasswordError),
+        (wire.USER_EMPTY, UnknownUserError),
+        (wire.INVALID_AUTH_TOKEN, UnknownUserError),
+        (wire.PERMISSION_DENIED, PermissionDeniedError),
+        *(
+            (error, AuthError)
+            for error in (
+                wire.ROOT_USER_NOT_EXIST,
+                wire.ROOT_ROLE_NOT_EXIST,
+                wire.USER_EXISTS,
+                wire.USER_NOT_FOUND,
+                wire.ROLE_EXISTS,
+                wire.ROLE_NOT_FOUND,
+                wire.ROLE_EMPTY,
+                wire.ROLE_NOT_GRANTED,
+                wire.PERMISSION_NOT_GRANTED,
+                wire.AUTH_NOT_ENABLED,
+                wire.INVALID_AUTH_MGMT,
+                wire.AUTH_OLD_REVISION,
+                wire.PASSWORD_TOO_LONG,
+            )
+        ),
         (wire.NO_LEADER, NoLeaderError),
         (wire.STOPPED, ServerStoppedError),
         (wire.LEADER_CHANGED, LeaderChangedError),
@@ -363,3 +411,20 @@ def from_wire(error: WireError) -> SampanError:
     if cls is None and error.outcome == Outcome.NOT_APPLIED:
         cls = _CLASSES_BY_CODE.get(error.code, NotAppliedError)
     return (cls or UnknownOutcomeError)(error.code, error.text)
+
+
+_NEVER_MIND = (
+    wire.TOO_MANY_REQUESTS.text,
+    wire.NOT_FOR_LEARNER.text,  # another node may take it
+    wire.AUTH_OLD_REVISION.text,
+)
+"""Not applied, and soon it may be."""
+
+
+def worth_retrying(kind: str, error: WireError) -> bool:
+    """Whether a request of this kind is sent again by itself, here or to another node."""
+    if error.text in _NEVER_MIND:
+        return True
+    if error.code != wire.UNAVAILABLE:
+        return False
+    return error.outcome == Outcome.NOT_APPLIED or kind != KIND_WRITE

@@ -17,6 +17,7 @@ from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout
 from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
 from .alarm_calls import AlarmCalls
+from .auth_calls import AuthCalls
 from .lease_calls import LeaseCalls
 from .maintenance_calls import MaintenanceCalls
 from .member_calls import MemberCalls
@@ -42,7 +43,9 @@ LATE_S = 1.0
 Kept busy by something else, that thread may not even have looked."""
 
 
-class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, MemberCalls, SnapshotCalls, TraceCalls):
+class Client(
+    AuthCalls, LeaseCalls, AlarmCalls, MaintenanceCalls, MemberCalls, SnapshotCalls, TraceCalls
+):
     """A client of one cluster for any number of threads.
 
     One thread in the background holds the connections. Calls that threads make at the same time
@@ -64,6 +67,9 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, MemberCalls, SnapshotCall
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         exactly_once: bool = True,
+        user: str = "",
+        password: str = "",
+        token: str = "",
     ) -> None:
         """Begins to connect.
 
@@ -72,15 +78,23 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, MemberCalls, SnapshotCall
             timeout_s: each call's time, unless the call brings its own.
             exactly_once: number the writes, so that they can be sent again while it is not known
                 what became of them. Costs one more entry in the log at the client's first write.
+            user: who asks, where users are asked who they are.
+            password: this user's.
+            token: what a node gave for a name and a password, in place of these.
 
         Raises:
             ValueError: no endpoint, one that is not `host:port`, or no timeout.
         """
         self._endpoints = Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
-        self._exactly_once = exactly_once
+        self._options: Any = {
+            "exactly_once": exactly_once,
+            "user": user,
+            "password": password,
+            "token": token,
+        }
         self._loop = PollLoop()
-        self._dispatcher = Dispatcher(self._loop, self._endpoints, exactly_once=exactly_once)
+        self._dispatcher = Dispatcher(self._loop, self._endpoints, **self._options)
         self._loop.call_soon(self._dispatcher.start)
         self._loop.start(self._dispatcher.fail)
         self._closed = False
@@ -165,7 +179,7 @@ class Client(LeaseCalls, AlarmCalls, MaintenanceCalls, MemberCalls, SnapshotCall
         second = self._second
         if second is None:
             endpoints, timeout_s = self._dispatcher.endpoints, self._timeout_s
-            made = Client(endpoints, timeout_s=timeout_s, exactly_once=self._exactly_once)
+            made = Client(endpoints, timeout_s=timeout_s, **self._options)
             second = self.__dict__.setdefault("_second", made)
             if second is not made or self._closed:
                 made._end()

@@ -43,8 +43,22 @@ RESUME_BYTES = PAUSE_BYTES // 2
 """Unread events of one watch at which it pauses, and at which it goes on."""
 EVENT_BYTES = 500
 """What an event costs in memory beyond its key and value."""
-RESUMED = {error.text: error for error in (wire.NO_LEADER, wire.WATCH_SILENT, wire.WATCH_DROPPED)}
+RESUMED = {
+    error.text: error
+    for error in (
+        wire.NO_LEADER, wire.WATCH_SILENT, wire.WATCH_DROPPED, wire.INVALID_AUTH_TOKEN
+    )
+}  # fmt: skip
 """Reasons for which a node ends a watch that goes on elsewhere."""
+
+
+_HOPELESS = (
+    errors.InvalidRequestError,
+    errors.UnsupportedError,
+    errors.PermissionDeniedError,
+    errors.WrongPasswordError,
+)
+"""What a node refuses a watch for that no other one would take, either."""
 
 
 class State(Enum):
@@ -250,7 +264,10 @@ class Engine:
         """The node did not take the watch, or did not answer, or it cannot travel."""
         if not isinstance(error, errors.SampanError):
             error = errors.InvalidRequestError(wire.INVALID_ARGUMENT, f"sampan: no watch: {error}")
-        if isinstance(error, errors.InvalidRequestError | errors.UnsupportedError):
+        hopeless = isinstance(error, _HOPELESS)
+        if isinstance(error, errors.UnknownUserError):
+            hopeless = not self._dispatcher.logs_in
+        if hopeless:
             if watch.lane is not None:
                 del watch.lane.watches[watch.id]
             self._fail(watch, error)
@@ -310,6 +327,12 @@ class Engine:
         watches = [w for w in lane.watches.values() if w.lane is lane]
         lane.forget()
         self._move(lane, watches)
+
+    def on_wrong_password(self, error: errors.SampanError) -> None:
+        """There is no node to go to."""
+        waiting, self._waiting = self._waiting, set()
+        for watch in waiting:
+            self._fail(watch, error.copy())
 
     def close(self, error: errors.SampanError) -> None:
         """The client is closed."""

@@ -62,6 +62,8 @@ class Orders(NamedTuple):
     log_path: str
     processor: int | None
     """To run on; None for any."""
+    own_token: str
+    """By which the node knows the supervisor and its pages."""
 
 
 def main(*orders: Any) -> None:
@@ -229,6 +231,7 @@ class Builder:
             bcrypt_cost=config.bcrypt_cost,
             auth_token_ttl_s=config.auth_token_ttl_s,
             strict_reconfig_check=config.strict_reconfig_check,
+            own_token=self._told.own_token,
         )
         return Node(settings, self._log)
 

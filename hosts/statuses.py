@@ -70,7 +70,8 @@ class Statuses:
         if name not in self._dealers:
             self._dealers[name] = sockets.client_dealer(self._ctx, node.client_here)
         self._asked += 1
-        header, body = pack((1, self._asked, "maintenance")), pack([("status",)])
+        fields = (1, self._asked, "maintenance", 0, 0, 0, 0, 0, node.own_token)
+        header, body = pack(fields), pack([("status",)])
         try:
             self._dealers[name].send_multipart((header, body), zmq.DONTWAIT)
         except zmq.Again:

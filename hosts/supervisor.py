@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import resource
+import secrets
 import select
 import shutil
 import signal
@@ -89,6 +90,8 @@ class NodeSupervisor:
         self.failed = ""
         """Why this node was given up, empty while it was not."""
         self.restarts = 0
+        self.own_token = secrets.token_urlsafe()
+        """By which its node knows the supervisor and its pages, whoever else is asked."""
 
     @property
     def members(self) -> int:
@@ -172,6 +175,7 @@ class NodeSupervisor:
                     os.getpid(),
                     self._log_path,
                     self._processors.of(label),
+                    self.own_token,
                 ),
                 name=f"{self.member.name}:{label}",
                 daemon=True,
@@ -338,7 +342,7 @@ class Supervisor:
             self._close()
             raise
         self._web = [
-            WebServer(at, node.member.client, node.pids, log)
+            WebServer(at, node.member.client, node.own_token, node.pids, log)
             for node in self.nodes
             if (at := config.http_address(node.member))
         ]

@@ -32,11 +32,13 @@ class WebServer:
     """Serves from `start` to `stop`."""
 
     def __init__(
-        self, listen_at: str, node: str, pids: Callable[[], Iterable[int]], log: Any
+        self, listen_at: str, node: str, token: str, pids: Callable[[], Iterable[int]], log: Any
     ) -> None:
-        """`listen_at` and `node`: HOST:PORT to bind, and at which the node takes clients."""
+        """`listen_at` and `node`: HOST:PORT to bind, and at which the node takes clients and knows
+        this one by `token`."""
         self._host, self._port = addresses.parse(listen_at)
         self._node = node
+        self._token = token
         self._pids = pids
         self._log = log
         self._loop = asyncio.new_event_loop()
@@ -74,7 +76,7 @@ class WebServer:
             self._bound.set()
 
     async def _serve(self) -> None:
-        async with AsyncClient([self._node]) as client:
+        async with AsyncClient([self._node], token=self._token) as client:
             self._pages = Pages(client, VERSIONS.decode(), self._pids)
             server = Gateway((), self._take, self._log)
             await server.listen(self._host, self._port)

@@ -38,6 +38,11 @@ class Who(NamedTuple):
     auth_revision: int
 
 
+ITSELF = ""
+"""The name, of no user, under which a node's own pages and its supervisor ask it how it is."""
+HEALTH_KEY = b"health"
+"""What they read, whatever is there: etcd's health checks do."""
+
 EVERY_USER = frozenset(
     ("session_open", "refused", "lease_grant", "alarm_list", "status", "metrics", "member_list",
      "cancel", "progress", "ack")
@@ -53,6 +58,9 @@ def refusal(
         return None
     if who is None:
         return errors.USER_EMPTY
+    if who.user == ITSELF:
+        healthy = name == "range" and _range_of(request) == (HEALTH_KEY, b"")
+        return None if healthy or name in EVERY_USER else errors.PERMISSION_DENIED
     rights = auth.rights(who.user)
     allowed = _ON_KEYS.get(name)
     if allowed is not None:

@@ -128,6 +128,17 @@ def test_before_the_state_is_known_nobody_with_a_token_is_turned_away_for_good(l
     assert refused(out) == [errors.NO_LEADER.text] * 2
 
 
+def test_the_supervisor_is_known_by_its_own_token(log, auth):
+    node = Node(SETTINGS._replace(own_token="mine"), log)
+    turn(node, tell(auth), now=100.0)
+    out = turn(node, ask("maintenance", [("member_list",)], token="mine"), now=1e6)
+    assert replies(out)[0][2] == ((0, ()),)
+    out = turn(node, ask("maintenance", [("move_leader", 2)], token="mine"))
+    assert refused(out) == [errors.PERMISSION_DENIED.text]
+    out = turn(node, ask("maintenance", [("member_list",)], token=""))
+    assert refused(out) == [errors.USER_EMPTY.text]
+
+
 def test_a_token_is_good_as_long_as_it_is_shown(node):
     for now in (100.0 + TTL_S - 1, 100.0 + 2 * TTL_S - 3):
         out = turn(node, ask("maintenance", [("member_list",)], token="u"), now=now)

@@ -11,7 +11,7 @@ from sampan.storage.members import NO_CONF_STATE
 @pytest.fixture
 def core(tmp_path, log):
     config = build(local_cluster(1, 2379) | {"data_dir": str(tmp_path)}, "here")
-    told = process.Orders("", "n1", channels.ACTORS, "", 1, 1, 1, "", None)
+    told = process.Orders("", "n1", channels.ACTORS, "", 1, 1, 1, "", None, "")
     return process.Builder(config, told, log)._raft_core()
 
 

@@ -6,7 +6,7 @@ from itertools import combinations_with_replacement
 import pytest
 from sampan.security.auth import Auth, User
 from sampan.security.ranges import KeySet
-from sampan.security.rules import Who, may_put_all, may_watch, refusal
+from sampan.security.rules import ITSELF, Who, may_put_all, may_watch, refusal
 from sampan.transport import errors, requests, watches
 
 from . import model
@@ -239,3 +239,14 @@ def test_a_range_without_keys_gives_nothing():
     assert not KeySet([(b"c", b"b")]).has(b"b")
     assert not KeySet([(b"c", b"b")]).covers(b"c", b"b")
     assert not KeySet([]).covers(b"a", b"a")
+
+
+def test_the_node_itself_may_ask_how_it_is():
+    auth = make([(model.READWRITE, b"\x00", b"\x00")])
+    for request in (("status",), ("metrics",), ("alarm_list",), ("range", b"health"),
+                    ("range", b"health", b"", 1, 0, 1)):  # fmt: skip
+        assert decide(auth, request, ITSELF) is None
+    for request in (("range", b"health", b"i"), ("range", b"a"), put(b"health"), ("user_list",),
+                    ("txn", (), (), ()), ("hash_kv", 0)):  # fmt: skip
+        assert decide(auth, request, ITSELF) == "denied"
+    assert auth.change(("user_add", ITSELF, b"")) is not None, "nobody can have its name"
