@@ -1,8 +1,10 @@
 """Connections over TCP: against libzmq, against nobody, and against a DNS that says nothing."""
 
 import socket
+import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 import zmq
@@ -190,6 +192,21 @@ def test_somebody_is_there_who_says_nothing(world, listener, monkeypatch):
     link, owner = world.connect(address_of(listener))
     world.run_until(lambda: owner.lost)
     assert owner.lost == [f"{link.endpoint}: no handshake"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others refuse what comes beyond the queue")
+def test_somebody_is_there_whose_kernel_says_nothing(world, monkeypatch):
+    """A listener whose queue is full: what comes beyond vanishes, as in a silent network."""
+    monkeypatch.setattr(streams, "CONNECT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as queue:
+        for _ in range(8):
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        address = address_of(full)
+        _, owner = world.connect(address)
+        world.run_until(lambda: owner.lost)
+    assert owner.lost == [f"{address}: timed out"]
 
 
 class Told(Names):
