@@ -300,9 +300,11 @@ class Host:
             self._log.warning("slow apply", took_s=round(took_s, 3))
 
     def _on_soft_state(self, item: Item) -> None:
-        """What a leader does all its clients wait for, so its turn comes soon."""
+        """What a leader does all its clients wait for, and what moves messages everybody, so their
+        turn comes soon."""
         _, (_, _, role) = item
-        slices.ask(threading.get_native_id(), slices.SHORT_NS if role == "leader" else 0)
+        soon = role == "leader" or self._ports
+        slices.ask(threading.get_native_id(), slices.SHORT_NS if soon else 0)
 
     def _link(self, peer_port: PeerPort, item: Item) -> None:
         if not peer_port.linkc(item):
