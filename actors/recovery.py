@@ -25,7 +25,7 @@ class Recovered(NamedTuple):
 def recover(disk: Any, state: Any) -> Recovered:
     """From what came on logc and statec. Raises Impossible when something is gone."""
     (term, vote, commit), start, raw = disk
-    applied, applied_term, _, _, installed = state
+    applied, applied_term, _, _, installed, *_ = state
     entries = [Entry(t, i, EntryType(k), d) for t, i, k, d in raw]
     last = entries[-1].index if entries else start[0]
     at = applied - start[0]  # position after the entry that the state ends with

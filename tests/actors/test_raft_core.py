@@ -22,7 +22,7 @@ from .helpers import Emitted, take, tick, turn, wake
 HEARTBEAT_S, ELECTION_TICKS = 0.1, 10
 ELECTION_S = HEARTBEAT_S * ELECTION_TICKS
 NEW_LOG = ((0, 0, 0), (0, 0), ())
-NEW_STATE = (0, 0, ((), (), (), (), False), (), None)
+NEW_STATE = (0, 0, ((), (), (), (), False), (), None, "what others read")
 ONE, THREE = ((1,), (), (), (), False), ((1, 2, 3), (), (), (), False)
 NORMAL = 0
 PUT = pack((2, 1, [pack([("put", b"k", b"v")])]))
