@@ -2,19 +2,22 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 USAGE = """\
 usage: sampan COMMAND [OPTIONS]
 
-  up       start a local cluster and show its state
-  node     start one node of a cluster
-  etcd     start one node as etcd is started, by its flags and variables
-  bench    generate load, or compare with etcd
-  version  print the version
+  up          start a local cluster and show its state
+  node        start one node of a cluster
+  etcd        start one node as etcd is started, by its flags and variables
+  bench       generate load, or compare with etcd
+  completion  print what a shell needs to complete commands: bash, zsh or fish
+  docs        print a guide, or which ones there are
+  version     print the version
 
 `sampan COMMAND --help` tells more. The shell client is `sampanctl`.
 """
-COMMANDS = ("up", "node", "etcd", "bench", "version", "help")
+COMMANDS = ("up", "node", "etcd", "bench", "completion", "docs", "version", "help")
 
 INTERRUPTED = 130
 """As shells have it: 128 and the number of the signal."""
@@ -63,6 +66,10 @@ def _run(arguments: list[str]) -> int:
         from .bench.main import main as bench
 
         return bench(arguments[1:])
+    if command == "completion":
+        return _completion(arguments[1:])
+    if command == "docs":
+        return _docs(arguments[1:])
     if command in ("version", "--version", "-V"):
         from . import __version__
 
@@ -70,6 +77,36 @@ def _run(arguments: list[str]) -> int:
     if command in ("help", "--help", "-h", ""):
         return _say(USAGE)
     return _unknown(command)
+
+
+def _completion(arguments: list[str]) -> int:
+    """`completion bash|zsh|fish`."""
+    from .bench.main import parser as bench
+    from .config.completion import SHELLS, script, words_of
+    from .hosts.command import parser as hosts
+
+    if len(arguments) != 1 or arguments[0] not in SHELLS:
+        print(f"sampan: completion needs one shell: {', '.join(SHELLS)}", file=sys.stderr)
+        return EXIT_USAGE
+    words = {**words_of(hosts()), **words_of(bench(), ("bench",)), (): COMMANDS}
+    words |= {("completion",): SHELLS, ("docs",): sorted(_guides())}
+    return _say(script(arguments[0], "sampan", words))
+
+
+def _guides() -> dict[str, Path]:
+    """The guides that came with the package, by name."""
+    return {path.stem: path for path in Path(__file__).parent.joinpath("docs").glob("*.md")}
+
+
+def _docs(arguments: list[str]) -> int:
+    """`docs [NAME]`: the guides are installed with the program that they belong to."""
+    guides = _guides()
+    if not arguments:
+        return _say("".join(f"{name:<14} {path}\n" for name, path in sorted(guides.items())))
+    if len(arguments) > 1 or arguments[0] not in guides:
+        print(f"sampan: docs has {', '.join(sorted(guides))}", file=sys.stderr)
+        return EXIT_USAGE
+    return _say(guides[arguments[0]].read_text(encoding="utf-8"))
 
 
 def _unknown(word: str) -> int:

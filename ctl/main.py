@@ -12,7 +12,7 @@ from .flags import HELP, Flag, FlagSet, UsageError, from_environment
 from .gofmt import backquote, quote
 from .help import help_text
 from .printers import Unsupported
-from .table import COMMANDS, FOREIGN, GLOBAL_FLAGS, ROOT, Command
+from .table import COMMANDS, FOREIGN, GLOBAL_FLAGS, OURS_ALONE, ROOT, Command
 
 _TREE = {command.path: command for command in COMMANDS} | {(): ROOT}
 
@@ -45,7 +45,7 @@ def _whole_name(command: Command, word: str) -> str:
     other (cobra's `findNext` with EnablePrefixMatching); else the word."""
     own = {path[-1] for path in _TREE if path and path[:-1] == command.path}
     names = own | FOREIGN.get(command.path, frozenset())
-    found = [name for name in names if name.startswith(word)]
+    found = [name for name in names - OURS_ALONE if name.startswith(word)]
     return found[0] if len(found) == 1 and word not in names else word
 
 

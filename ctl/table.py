@@ -7,6 +7,7 @@ from . import (
     alarm,
     check,
     commands,
+    completion,
     elect,
     gofmt,
     lease,
@@ -252,8 +253,18 @@ COMMANDS = (
         "ETCD_WATCH_EVENT_TYPE, ETCD_WATCH_KEY and ETCD_WATCH_VALUE in its environment.\n"
         "With -i lines of standard input are watch commands, or the word progress.",
     ),
+    Command(
+        ("completion",),
+        "Print what a shell needs to complete commands",
+        "completion bash|zsh|fish",
+        run=completion.run,
+        description="For this shell: source <(sampanctl completion bash)",
+    ),
     Command(("version",), "Print the version", "version", run=commands.version),
 )
+
+OURS_ALONE = frozenset(("completion",))
+"""Names that etcdctl does not have: what is short for one of its commands stays so."""
 
 FOREIGN = {
     (): frozenset(("auth", "help", "move-leader", "role", "user")),

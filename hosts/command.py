@@ -36,9 +36,10 @@ LOOK_S = 0.5
 """Between two looks at the nodes: how fresh the table is, and how late "ready" is told."""
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sampan", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Of `sampan up` and `sampan node`."""
+    main_parser = argparse.ArgumentParser(prog="sampan", allow_abbrev=False)
+    commands = main_parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser(
         "up",
         allow_abbrev=False,
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
             "--allow-insecure", action="store_true", default=None,
             help="bind addresses that other machines reach, without keys",
         )  # fmt: skip
-    return parser
+    return main_parser
 
 
 _MORE = "Flags go before SAMPAN_... variables, those before the file: docs/configuration.md."
@@ -123,7 +124,7 @@ def _configure(arguments: argparse.Namespace) -> tuple[str, ClusterConfig]:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code: 1 with one sentence when it cannot start."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     try:
         where, config = _configure(arguments)
         return run(where, config, arguments.command)
