@@ -56,7 +56,8 @@ class Http2Link:
     def pause_writing(self) -> None:
         """The socket takes no more: neither do we, or what we answer would have no bound."""
         self._full = True
-        self._transport.pause_reading()
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """It does again."""

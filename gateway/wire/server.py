@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 from ...config import limits
 from ..grpc import Method
@@ -77,7 +77,7 @@ class Door(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self._transport = transport
         self._hello = self._shared.loop.call_later(limits.HTTP_HELLO_S, transport.abort)
         if len(self._doors) >= limits.HTTP_CONNECTIONS_MAX:

@@ -13,9 +13,9 @@ from .calls import Services
 
 
 @contextmanager
-def echo_server(*certificate):
+def echo_server(loop="asyncio", *certificate):
     server = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("echo_server.py"), "0", *certificate],
+        [sys.executable, Path(__file__).with_name("echo_server.py"), loop, *certificate],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -25,15 +25,21 @@ def echo_server(*certificate):
         server.terminate()
 
 
+@pytest.fixture(scope="session", params=["asyncio", "uvloop"])
+def loop(request):
+    """Which loop it runs on: the gateway takes uvloop's where that is installed."""
+    return request.param
+
+
 @pytest.fixture(scope="session")
-def port():
+def port(loop):
     """Where it listens, in plaintext."""
-    with echo_server() as server:
+    with echo_server(loop) as server:
         yield server.port
 
 
 @pytest.fixture(scope="session")
-def tls_port(tmp_path_factory):
+def tls_port(loop, tmp_path_factory):
     """Where one listens with TLS, and a certificate of its own."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl, for a certificate")
@@ -43,7 +49,7 @@ def tls_port(tmp_path_factory):
          "/CN=localhost", "-keyout", key, "-out", certificate],
         check=True, capture_output=True,
     )  # fmt: skip
-    with echo_server(certificate, key) as server:
+    with echo_server(loop, certificate, key) as server:
         yield server.port
 
 

@@ -1,9 +1,10 @@
 """A gateway with services that only answer, for programs that speak HTTP to it.
 
-python echo_server.py PORT [CERTIFICATE KEY]
+python echo_server.py LOOP [CERTIFICATE KEY]: on asyncio's loop, or uvloop's; it prints its port.
 """
 
 import asyncio
+import importlib
 import ssl
 import sys
 
@@ -93,15 +94,16 @@ class Log:
         print(event, values, file=sys.stderr)
 
 
-async def main(port, *certificate):
+async def main(*certificate):
     tls = None
     if certificate:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(*certificate)
     gateway = Gateway(METHODS, app, Log())
-    print(await gateway.listen("127.0.0.1", int(port), tls), flush=True)
+    print(await gateway.listen("127.0.0.1", 0, tls), flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    with asyncio.Runner(loop_factory=importlib.import_module(sys.argv[1]).new_event_loop) as runner:
+        runner.run(main(*sys.argv[2:]))

@@ -22,8 +22,8 @@ MIB = limits.MIB
 
 
 @pytest.fixture
-def server():
-    with echo_server() as server:
+def server(loop):
+    with echo_server(loop) as server:
         yield server
 
 

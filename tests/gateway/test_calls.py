@@ -30,6 +30,9 @@ class Transport:
 
     pause_reading = resume_reading = abort
 
+    def is_closing(self):
+        return False
+
 
 class Log:
     def __init__(self):
