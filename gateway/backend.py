@@ -15,7 +15,7 @@ from ..client._dispatch import Dispatcher
 from ..client._link import Reply
 from ..client.watch_engine import Engine, engine_of
 from ..transport import errors as wire
-from ..transport.requests import KIND_WRITE
+from ..transport.requests import KIND_MAINTENANCE, KIND_WRITE
 from .grpc import Call, Code, Unary
 
 Request = tuple[Any, ...]
@@ -46,6 +46,7 @@ class Backend:
         self.timeout_s = timeout_s
         self.dispatcher = Dispatcher(loop, [endpoint])
         self._lanes = self.dispatcher.lanes
+        self._alone = self.dispatcher.pinned_lane(endpoint, KIND_MAINTENANCE)
         self._tasks: set[asyncio.Task[bytes]] = set()
         self.dispatcher.start()
 
@@ -58,6 +59,12 @@ class Backend:
         answer = Answer(call, kind, encode)
         call.on_cancelled = answer.cancel
         self.dispatcher.queue(self._lanes[kind], answer, request, ops.size(request), self.timeout_s)
+
+    def ask_alone(self, call: Call, request: Request, encode: Encode) -> None:
+        """As `ask`, for a maintenance request that must be alone in its message."""
+        answer = Answer(call, KIND_MAINTENANCE, encode)
+        call.on_cancelled = answer.cancel
+        self.dispatcher.queue(self._alone, answer, request, ops.size(request), self.timeout_s)
 
     def future(self, kind: str, request: Request) -> "asyncio.Future[tuple[Reply, Any]]":
         """The same for calls that take several requests: who answered, and the result.

@@ -21,6 +21,7 @@ class Maintenance:
     """The service."""
 
     def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._ask = backend.ask
 
     def methods(self) -> list[Method]:
@@ -30,6 +31,8 @@ class Maintenance:
             unary(SERVICE + "Alarm", pb.AlarmRequest.FromString, self._alarm),
             unary(SERVICE + "Hash", pb.HashRequest.FromString, self._hash),
             unary(SERVICE + "HashKV", pb.HashKVRequest.FromString, self._hash_kv),
+            unary(SERVICE + "Defragment", pb.DefragmentRequest.FromString, self._defragment),
+            unary(SERVICE + "MoveLeader", pb.MoveLeaderRequest.FromString, self._move_leader),
         ]
 
     def _status(self, call: Call, _request: Any) -> None:
@@ -49,6 +52,12 @@ class Maintenance:
 
     def _hash_kv(self, call: Call, request: Any) -> None:
         self._ask(call, KIND_INSPECT, ("hash_kv", max(0, request.revision)), _hash_kv)
+
+    def _defragment(self, call: Call, _request: Any) -> None:
+        self._ask(call, KIND_INSPECT, ("defragment",), _bare)
+
+    def _move_leader(self, call: Call, request: Any) -> None:
+        self._backend.ask_alone(call, ("move_leader", request.targetID), _bare)
 
 
 def _status(reply: Reply, result: Any) -> bytes:
@@ -98,3 +107,7 @@ def _hash_kv(reply: Reply, result: Any) -> bytes:
     fill(response.header, reply, revision)
     encoded: bytes = response.SerializeToString()
     return encoded
+
+
+def _bare(_reply: Reply, _result: Any) -> bytes:
+    return b""  # without a header, as etcd's
