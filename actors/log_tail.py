@@ -26,6 +26,11 @@ def needed_after(status: Status, heard: Iterable[int]) -> int:
     return min((p.pending_snapshot or p.match for p in found), default=2**63)
 
 
+def is_sending(status: Status, heard: Iterable[int]) -> bool:
+    """Whether a follower that answers is taking a snapshot."""
+    return any(status.progress[p].pending_snapshot for p in heard if p in status.progress)
+
+
 class LogTail:
     """Implements the core's Storage.
 

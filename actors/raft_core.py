@@ -48,10 +48,11 @@ from .core_config import (
 )
 from .entries import check_forwarded
 from .leadership import Leadership
-from .log_tail import LogTail, needed_after
+from .log_tail import LogTail, is_sending, needed_after
 from .peer_memory import Life, PeerMemory, refusal
 from .reconfiguration import FORCED, conf_changes
 from .recovery import recover
+from .throttle import Throttle
 
 # Python 3.11 finds a member of an enumeration, and its name, by Python code, and these are asked
 # for with every message.
@@ -95,6 +96,7 @@ class RaftCore(Actor):
         self._snapshot_asked = False
         self._leadership = Leadership(settings, log)
         self._campaigns, self._slow_disk = self._leadership.campaigns, self._leadership.slow_disk
+        self._throttle = Throttle(settings.log_limits)
         self._commit = 0
         self._spared = 0  # bytes of entries that spare followers were not sent
         self._spared_from = 0  # index of the first
@@ -188,6 +190,9 @@ class RaftCore(Actor):
         self._asked_here_at = self.now
         if self._node is None:
             self.emit("dropc", batch_id)
+            return
+        if not self._throttle.admits(len(payload), self._tail, self.now):
+            self.emit("dropc", batch_id)  # the node holds it back
             return
         try:
             if steps:
@@ -353,9 +358,7 @@ class RaftCore(Actor):
             return
         index = tail.compactable(applied, bounds.keep_entries, bounds.keep_bytes)
         if tail.bytes < self._held_bytes_max and len(tail) < bounds.held_entries_max:
-            since = self.now - self._election_s
-            heard = [peer for peer, at in self._heard_at.items() if at > since]
-            index = min(index, needed_after(self._running.status(), heard))
+            index = min(index, needed_after(self._running.status(), self._heard()))
         if index > tail.start_index:
             tail.compact(index)
             self.emit("readyc", ("compact", index, tail.start_term))
@@ -396,7 +399,9 @@ class RaftCore(Actor):
             self._log.warning("ticks skipped", ticks=late - limits.TICKS_CAUGHT_UP_MAX)
         self._next_tick += late * self._settings.heartbeat_s
         self._remember_acknowledged()
+        self._throttle.is_on = False
         if self._soft[2] == "leader":
+            self._throttle.is_on = is_sending(self._running.status(), self._heard())
             oldest = self._appends[0].sent_at if self._appends else None
             self._leadership.hand_over_if_slow(self._node, oldest, self.now)
         if self._stalled():
@@ -406,6 +411,10 @@ class RaftCore(Actor):
             self._node.tick()
         if self._campaigns.eager:
             self._node.campaign()
+
+    def _heard(self) -> list[int]:
+        """The peers that are not silent."""
+        return [p for p, at in self._heard_at.items() if self.now - at < self._election_s]
 
     def _wake_to_campaign(self) -> None:
         due = self._campaigns.due_at

@@ -581,6 +581,37 @@ def test_the_log_is_kept_from_a_snapshot_that_travels(sending):
     assert begins_after(sending) == 205
 
 
+def test_writes_become_slower_so_that_the_log_lasts_for_a_snapshot(sending):
+    """However long it takes; they never stop, and are as fast as ever afterwards."""
+    heard = message(MessageType.MsgHeartbeatResp, from_=3, term=3)
+    confirms = message(MessageType.MsgHeartbeatResp, from_=2, term=3)
+
+    def puts_in_a_second():
+        admitted = 0
+        for _ in range(10):
+            alive = [("recvc", (3, [heard], "")), ("recvc", (2, [confirms], ""))]
+            play(sending, turn(sending, *alive))
+            play(sending, tick(sending, sending.now + HEARTBEAT_S))
+            for _ in range(5):
+                out = turn(sending, ("propc", (7, b"x")))
+                admitted += not out.on("dropc")
+                play(sending, out)
+            last = sending._tail.last_index()
+            play(sending, acknowledge(sending, 2, last))
+            play(sending, wake(sending))
+            turn(sending, ("durablec", last))
+        return admitted
+
+    rates = [puts_in_a_second() for _ in range(60)]
+    assert begins_after(sending) == 205, "what the follower needs is there"
+    assert rates[0] > 5 * rates[-1]
+    assert sum(rates[-20:]) > 0
+    turn(sending, ("reportc", ("snapshot", 3, True)))
+    play(sending, acknowledge(sending, 3, sending._tail.last_index()))
+    puts_in_a_second()  # the clock has to tick first
+    assert puts_in_a_second() == 50
+
+
 def test_the_log_is_kept_until_the_follower_has_taken_its_snapshot(sending):
     turn(sending, ("reportc", ("snapshot", 3, True)))
     assert turn(sending, ("durablec", 305)).on("readyc") == []
