@@ -303,7 +303,7 @@ class Link:
         if why != self._told:
             self._told = why
             self._log.info("peer not connected", peer=self._peer, why=why)
-        if connection.ready:
+        if connection.was_ready:
             self._connection = self._connect()
             self._connection.tick()
             return

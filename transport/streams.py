@@ -249,6 +249,7 @@ class Outgoing:
 
     Attributes:
         ready: messages may be sent.
+        was_ready: they could, at some time.
         refused: nobody listens at any of its addresses.
     """
 
@@ -270,6 +271,7 @@ class Outgoing:
         self._trying: dict[tcp.Address, socket.socket] = {}
         self._failed: list[str] = []
         self._refusals = 0
+        self.was_ready = False
         self._stream: Stream | None = None
         self._over = False
         self._dial()
@@ -361,6 +363,7 @@ class Outgoing:
 
     def on_ready(self, _stream: Stream) -> None:
         """See StreamOwner."""
+        self.was_ready = True
         self._owner.on_ready(self)
 
     def on_messages(self, _stream: Stream, messages: list[Message]) -> None:

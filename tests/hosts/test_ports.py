@@ -389,3 +389,19 @@ def test_a_peer_that_takes_nothing_is_given_up(peer_port, monkeypatch):
             assert "nothing was taken for 3 s" in logs[0]["why"]
         listener.settimeout(WAIT_S)
         opened.run_until(lambda: port._links[2]._connection._stream is not stream)
+
+
+def test_a_peer_that_was_killed_is_known_to_be_gone_at_once(peer_port, monkeypatch):
+    """Its kernel closes the connection and refuses the next, which is not waited with."""
+    monkeypatch.setattr(ports, "RECONNECT_S", 1e6)
+    opened, port = peer_port, peer_port.port
+    with socket.create_server(("127.0.0.1", 0)) as listener, capture_logs():
+        host, number = listener.getsockname()
+        port.linksc(("linksc", {2: f"{host}:{number}"}))
+        peer, _ = listener.accept()
+        peer.sendall(GREETING + READY.replace(b"DEALER", b"ROUTER"))
+        opened.run_until(lambda: port.linkc(("linkc", (2, [b"x"]))))
+        listener.close()
+        peer.close()
+        opened.run_until(lambda: opened.of("brokenc"))
+    assert opened.of("brokenc") == [2]
