@@ -16,6 +16,7 @@ from ..config import addresses, limits
 from ..storage.snapshot_store import SnapshotStore
 from ..transport.codec import CodecError, pack, unpack, unpack_header
 from ..transport.introductions import (
+    OLDER_VERSION,
     PEER_VERSION,
     Tell,
     pack_ask,
@@ -92,6 +93,7 @@ class Link:
         self.incarnation = 0  # the data dir this peer announced through the log
         self.frames: list[bytes] = []  # raft messages of this turn
         self.sent = self.acked = 0  # bytes from here; acked is what the peer last reported
+        self.version = PEER_VERSION  # of the headers that the peer reads
         self.peer_epoch = 0
         self.met = 0  # the epoch in which it was heard, and had heard this start of this member
         self.refused = (0, "")  # the epoch in which it must not be heard, and why
@@ -245,9 +247,9 @@ class Transport(Actor):
         link.sends(size, self.now)
         self.counts["sent"] += 1
         s = self._settings
-        header = (PEER_VERSION, s.cluster_id, s.member_id, peer, s.incarnation, s.epoch,
-                  link.sent, link.peer_epoch, link.received, kind,
-                  s.start, *self._log_end)  # fmt: skip
+        start = (s.start, *self._log_end) if link.version == PEER_VERSION else ()
+        header = (link.version, s.cluster_id, s.member_id, peer, s.incarnation, s.epoch,
+                  link.sent, link.peer_epoch, link.received, kind, *start)  # fmt: skip
         self.emit("linkc", (peer, [pack(header), *frames]))
         return True
 
@@ -284,24 +286,24 @@ class Transport(Actor):
             return
         s = self._settings
         link = self._links.get(peer)
-        if version != PEER_VERSION:
-            self._refuse(peer, f"it speaks version {version}, this node version {PEER_VERSION}")
-        elif kind in ("ask", "tell"):
+        why = self._stranger(version, cluster_id, to)
+        if kind in ("ask", "tell") and version == PEER_VERSION:
             self._introduce(kind, (peer, cluster_id, to), message[1:])
-        elif cluster_id != s.cluster_id:
-            ids = f"{cluster_id:x}, not {s.cluster_id:x}"
-            self._refuse(peer, f"another cluster, {ids}: is `cluster` the same in every file?")
-        elif to != s.member_id:
-            self._refuse(peer, f"it takes this member, {s.member_id}, for {to}")
-        elif link is None:
-            self._refuse(peer, "not a member")
+        elif why or link is None:
+            self._refuse(peer, why or "not a member")
         elif link.incarnation not in (0, incarnation):
             self._refuse_amnesiac(peer, epoch)
+        elif version == OLDER_VERSION:
+            if self._knows_this_start(peer, link, epoch, my_epoch):
+                link.received = sent
+                link.acknowledges(received, self.now)
+                self._take(peer, kind, list(message[1:]))
         elif len(start) != 3:
             self.counts["malformed"] += 1
         elif link.refused[0] == epoch:
             self._refuse_rolled_back(peer)
         else:
+            link.version = version
             self._heard(peer, link)
             if kind == "hello":
                 if epoch != link.peer_epoch:
@@ -318,6 +320,30 @@ class Transport(Actor):
             link.received = sent
             link.acknowledges(received, self.now)
             self._take(peer, kind, list(message[1:]))
+
+    def _stranger(self, version: int, cluster_id: int, to: int) -> str:
+        """Why a header cannot be a member's; empty when it can."""
+        s = self._settings
+        if version not in (OLDER_VERSION, PEER_VERSION):
+            return f"it speaks version {version}, this node version {PEER_VERSION}"
+        if cluster_id != s.cluster_id:
+            ids = f"{cluster_id:x}, not {s.cluster_id:x}"
+            return f"another cluster, {ids}: is `cluster` the same in every file?"
+        return "" if to == s.member_id else f"it takes this member, {s.member_id}, for {to}"
+
+    def _knows_this_start(self, peer: int, link: Link, epoch: int, my_epoch: int) -> bool:
+        """Whether a peer of the older version has heard this start of this member. It cannot say
+        hello, so it is answered with an empty message, by whose header it does then."""
+        link.version = OLDER_VERSION
+        self._heard(peer, link)
+        if epoch != link.peer_epoch:
+            link.peer_epoch, link.met, link.format = epoch, 0, 0
+            self._sender.lost(peer)
+        if my_epoch != self._settings.epoch:
+            self._transmit(peer, "raft", [])
+            return False
+        link.met = epoch
+        return True
 
     def _heard(self, peer: int, link: Link) -> None:
         if self.now - link.heard_at > LOST_S:

@@ -13,6 +13,9 @@ from .requests import is_u64
 
 PEER_VERSION = 2
 """Of the header between peers."""
+OLDER_VERSION = 1
+"""Whose header ends with the kind: who speaks it is spoken to in it, so that a cluster can be
+upgraded member by member."""
 FORMAT = 1
 """What this version can read of others' entries and snapshots: 1, changes of members. Those that
 do not tell, which are older, cannot."""

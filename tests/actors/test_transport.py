@@ -127,7 +127,7 @@ def test_an_away_peer_is_reported_but_not_for_every_message(transport):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"version": 1}, {"cluster": 78}, {"to": OTHER}, {"from": 99}, {"from": ME}]
+    "wrong", [{"version": 3}, {"cluster": 78}, {"to": OTHER}, {"from": 99}, {"from": ME}]
 )
 def test_who_is_not_a_peer_is_refused_and_counted(transport, wrong):
     assert turn(transport, peer("raft", b"m", **wrong)).on("recvc") == []
@@ -330,3 +330,30 @@ def test_a_refusal_says_why(transport, log, fields, why):
     turn(transport, peer(**fields))
     ((_, told),) = [entry for entry in log.events if entry[0] == "peer refused"]
     assert why in told["why"]
+
+
+def older(*frames, epoch=9, my_epoch=0, sent=0):
+    """A message of the version before."""
+    return "peerc", (
+        pack((1, CLUSTER, PEER, ME, THEIRS, epoch, sent, my_epoch, 0, "raft")),
+        *frames,
+    )
+
+
+def test_a_peer_of_the_older_version_is_spoken_to_in_it(started):
+    turn(started, ("logendc", (3, 70)), now=100.0)
+    out = turn(started, older(b"vote"))
+    assert out.on("recvc") == [], "it has not heard this start yet"
+    ((_, (header, *frames)),) = out.on("linkc")
+    version, *_, kind = unpack(header)
+    assert (version, kind, frames, len(unpack(header))) == (1, "raft", [], 10)
+    my_epoch = unpack(header)[5]
+    out = turn(started, older(b"vote", my_epoch=my_epoch, sent=4))
+    assert out.on("recvc") == [(PEER, [b"vote"], "")]
+    ((_, (header, *_)),) = turn(started, ("sendc", (PEER, b"m"))).on("linkc")
+    assert unpack(header)[0] == 1
+    greeted = [to for to, kind, _ in sent(tick(started, 101.0)) if kind == "hello"]
+    assert PEER not in greeted
+    turn(started, peer("hello", my_epoch=0, epoch=10), now=102.0)
+    ((_, (header, *_)),) = turn(started, ("sendc", (PEER, b"m"))).on("linkc")
+    assert unpack(header)[0] == 2, "it was upgraded"
