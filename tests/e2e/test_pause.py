@@ -103,6 +103,37 @@ def test_leader_whose_disk_is_silent_steps_down(make_cluster):
     cluster.stop()
 
 
+@pytest.mark.parametrize("placement", ["processes"])
+def test_leader_whose_disk_is_slow_hands_over(make_cluster):
+    """Its WAL writer runs for a moment between long stops, so that it is never silent for long."""
+    cluster = make_cluster().start()
+    old = cluster.wait_leader()
+    others = [name for name in cluster.names if name != old]
+    stop = threading.Event()
+
+    def pulses():
+        while not stop.is_set():
+            cluster.signal_actor(old, "wal_writer", signal.SIGSTOP)
+            stop.wait(0.8)
+            cluster.signal_actor(old, "wal_writer", signal.SIGCONT)
+            stop.wait(0.05)
+
+    slow = threading.Thread(target=pulses)
+    with Load(cluster.endpoints) as load:
+        load.wait_more()
+        slow.start()
+        try:
+            wait_for(lambda: cluster.leader(others), "another leader")
+            load.wait_more()
+        finally:
+            stop.set()
+            slow.join()
+        load.wait_more()
+    load.verify()
+    cluster.wait_equal()
+    cluster.stop()
+
+
 def test_minority_acknowledges_nothing(make_cluster):
     """One of three goes on alone, then all come back."""
     cluster = make_cluster().start()
