@@ -24,7 +24,7 @@ from .changes import ChangeSettings, MemberChanges, facts, steps_of
 from .client_limits import client_limits
 from .entries import PUBLISH
 from .gatekeeper import Gatekeeper
-from .questions import Question, Questions
+from .questions import Desk
 from .reads import Reads
 from .traffic import Traffic
 from .transfers import Transfers
@@ -98,8 +98,7 @@ class Node(Actor):
             self._windows.overflows,
         )
         self._reads = Reads(settings.incarnation, read_doors)
-        self._questions = Questions("statusc")
-        self._traces = Questions("tracec")
+        self._desk = self._make_desk()
         self._publish_at = 0.0
         self._propose_at = 0.0  # not before: raft has just refused a batch
         self._stopping = False
@@ -133,6 +132,17 @@ class Node(Actor):
             self._keeper.may_create,
         )
 
+    def _make_desk(self) -> Desk:
+        doors = questions.Doors(
+            self._new_id,
+            lambda message: self.emit("statusc", message),
+            lambda message: self.emit("tracec", message),
+            self._own,
+            self._reply,
+            self.flight,
+        )
+        return Desk(doors)
+
     def _make_changes(self) -> MemberChanges:
         settings = self._settings
         change_settings = ChangeSettings(
@@ -142,7 +152,7 @@ class Node(Actor):
             settings.strict_reconfig_check,
         )
         doors = changes.Doors(
-            ask=lambda: self._ask_actors(Asked(b"", 0, "", b"", {}, math.inf), questions.FACTS),
+            ask=lambda: self._desk.ask(Asked(b"", 0, "", b"", {}, math.inf), questions.FACTS),
             propose=lambda asked, decoded: self._writes.change_members(asked, steps_of(decoded)),
             again=self._propose_again,
             transfer=self._transfer,
@@ -519,7 +529,7 @@ class Node(Actor):
         self._reads.expire(self.now, has_leader=bool(self._leader))
         self._changes.on_timer(self.now)
         self._transfers.settle(self._leader, self.now)
-        for asked in (*self._questions.take_late(self.now), *self._traces.take_late(self.now)):
+        for asked in self._desk.take_late(self.now):
             self._fail(asked, errors.READ_TIMEOUT)
 
     def stop(self) -> None:
@@ -548,41 +558,21 @@ class Node(Actor):
         elif decoded[0][:1] == ("move_leader",):
             self._transfers.take(asked, decoded[0], self._members, leads=self._role == "leader")
             self._transfers.settle(self._leader, self.now)
-        elif (numbers := questions.traced(decoded)) is not None:
-            number = self._new_id()
-            self._traces.begin(number, asked, numbers)
-            self.emit("tracec", (number, numbers))
-        elif questions.are_for_actors(decoded):
-            self._ask_actors(asked, decoded)
         else:
-            self._answer(Question(asked, decoded, {}))
-
-    def _ask_actors(self, asked: Asked, decoded: Any) -> None:
-        number = self._new_id()
-        self._questions.begin(number, asked, decoded)
-        self.emit("statusc", number)
+            self._desk.ask(asked, decoded)
 
     def on_statusrc(self, message: Any) -> None:
-        """(question, actor, {name: value}, what it has measured): reply when all have answered."""
-        question = self._questions.take(message)
-        if question is None:
-            return
-        if question.requests is questions.FACTS:
-            self._changes.on_facts(facts(question.status), self.now)
-        else:
-            self._answer(question)
+        """(question, actor, {name: value}, what it has measured)."""
+        told = self._desk.on_status(message)
+        if told is not None:
+            self._changes.on_facts(facts(told.status), self.now)
 
     def on_tracerc(self, message: Any) -> None:
-        """(question, actor, nothing, steps): reply when all have answered."""
-        question = self._traces.take(message)
-        if question is not None:
-            body = questions.trace(question, self.flight, self.flight.clock())
-            self._reply(question.asked, body)
+        """(question, actor, nothing, steps)."""
+        self._desk.on_trace(message)
 
-    def _answer(self, question: Question) -> None:
-        measured = self.measured() | self._traffic.told()
-        body = questions.answer(question, self._status(), measured, self._members)
-        self._reply(question.asked, body)
+    def _own(self) -> tuple[dict[str, Any], dict[str, Any], Any]:
+        return self._status(), self.measured() | self._traffic.told(), self._members
 
     def _status(self) -> dict[str, Any]:
         return {

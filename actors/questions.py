@@ -3,6 +3,7 @@
 The first two are put to every actor (statusc) and answered when all have said something.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..transport import errors
@@ -10,9 +11,10 @@ from ..transport.codec import pack
 from ..transport.requests import is_u64
 from . import channels
 from .asked import Asked
-from .flight import Flight
+from .flight import Flight, Step
 
 STATUS, METRICS, MEMBER_LIST = ("status",), ("metrics",), ("member_list",)
+_EXPECTED = "expected status, metrics, member_list, move_leader, or one trace"
 FACTS = ("facts",)
 """What the node itself wants to know of the actors, in place of a client's requests."""
 
@@ -61,16 +63,78 @@ class Questions:
         return [self._open.pop(number).asked for number in late]
 
 
-def are_for_actors(requests: Any) -> bool:
-    """Whether the actors have to be asked."""
-    return any(request in (STATUS, METRICS) for request in requests)
+class Doors(NamedTuple):
+    """What the node does for its desk."""
+
+    new_id: Callable[[], int]
+    ask_status: Callable[[Any], None]
+    ask_trace: Callable[[Any], None]
+    """Both put a question to the actors."""
+    own: Callable[[], tuple[dict[str, Any], dict[str, Any], Any]]
+    """The node's (status, measures, members)."""
+    reply: Callable[[Asked, bytes], None]
+    flight: Flight
 
 
-def answer(
-    question: Question, own: dict[str, Any], measured: dict[str, Any], members: Any
+class Desk:
+    """Takes messages that ask about the node, and answers them when the actors have told."""
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._statuses = Questions("statusc")
+        self._traces = Questions("tracec")
+
+    def ask(self, asked: Asked, requests: Any) -> None:
+        """A client's message, or FACTS."""
+        if requests is FACTS or any(request in (STATUS, METRICS) for request in requests):
+            number = self._doors.new_id()
+            self._statuses.begin(number, asked, requests)
+            self._doors.ask_status(number)
+        else:
+            self._trace_or_answer(Question(asked, requests, {}))
+
+    def on_status(self, message: Any) -> Question | None:
+        """An actor's answer to statusc; returns FACTS that are complete."""
+        question = self._statuses.take(message)
+        if question is not None and question.requests is FACTS:
+            return question
+        if question is not None:
+            self._trace_or_answer(question)
+        return None
+
+    def _trace_or_answer(self, question: Question) -> None:
+        numbers = _traced(question.requests)
+        if numbers is None:
+            self._answer(question)
+            return
+        number = self._doors.new_id()
+        self._traces.begin(number, question.asked, (question, numbers))
+        self._doors.ask_trace((number, numbers))
+
+    def on_trace(self, message: Any) -> None:
+        """An actor's answer to tracec."""
+        told = self._traces.take(message)
+        if told is not None:
+            question, numbers = told.requests
+            flight = self._doors.flight
+            self._answer(question, (flight.clock(), _steps(told, flight.about(numbers))))
+
+    def _answer(self, question: Question, trace: tuple[float, Any] | None = None) -> None:
+        self._doors.reply(question.asked, _answer(question, self._doors.own(), trace))
+
+    def take_late(self, now: float) -> list[Asked]:
+        """Those whose time is up."""
+        return self._statuses.take_late(now) + self._traces.take_late(now)
+
+
+def _answer(
+    question: Question,
+    own: tuple[dict[str, Any], dict[str, Any], Any],
+    trace: tuple[float, Any] | None,
 ) -> bytes:
-    """The packed results; `own` and `measured` are the node's part."""
-    status = own | question.status
+    """The packed results; `trace` is (now, steps) of the first request for one."""
+    own_status, measured, members = own
+    status = own_status | question.status
     actors = {channels.NODE: measured}
     actors |= {actor: values for actor, (_, values) in question.answers.items()}
     results: list[Any] = []
@@ -81,23 +145,30 @@ def answer(
             results.append((0, {"status": status, "actors": actors}))
         elif request == MEMBER_LIST:
             results.append((0, [m[:5] for m in members]))
+        elif trace is not None and _numbers(request) is not None:
+            results.append((0, *trace))
+            trace = None  # there is one in a message
         else:
-            results.append(errors.malformed("expected status, metrics, member_list or move_leader"))
+            results.append(errors.malformed(_EXPECTED))
     return pack(results)
 
 
-def traced(requests: Any) -> tuple[int, int] | None:
-    """(index, batch) of the entry whose way a message asks for; None when it asks for none."""
-    (request, *more) = requests
-    if more or request[:1] != ("trace",) or len(request) != 3:
+def _traced(requests: Any) -> tuple[int, int] | None:
+    """(index, batch) of the first entry whose way a message asks for; None when it asks for
+    none."""
+    return next((found for r in requests if (found := _numbers(r)) is not None), None)
+
+
+def _numbers(request: Any) -> tuple[int, int] | None:
+    if type(request) is not tuple or request[:1] != ("trace",) or len(request) != 3:
         return None
     _, index, batch = request
     return (index, batch) if is_u64(index) and is_u64(batch) else None
 
 
-def trace(question: Question, own: Flight, now: float) -> bytes:
-    """The packed answer to `trace`: (0, now, [(actor, step, when, peer), …])."""
-    steps = [(channels.NODE, *step) for step in own.about(question.requests)]
-    for actor, (_, found) in question.answers.items():
-        steps += [(actor, *step) for step in found]
-    return pack([(0, now, steps)])
+def _steps(told: Question, own: Sequence[Step]) -> list[tuple[Any, ...]]:
+    """(actor, step, when, peer) of what all actors have told, and the node itself."""
+    found: list[tuple[Any, ...]] = [(channels.NODE, *step) for step in own]
+    for actor, (_, noted) in told.answers.items():
+        found += [(actor, *step) for step in noted]
+    return found

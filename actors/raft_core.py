@@ -363,6 +363,10 @@ class RaftCore(Actor):
             tail.compact(index)
             self.emit("readyc", ("compact", index, tail.start_term))
 
+    def on_tracec(self, message: Any) -> None:
+        """(question, numbers): what was done with an entry."""
+        self.emit("tracerc", (message[0], self.name, {}, self.flight.about(message[1])))
+
     def on_statusc(self, request_id: int) -> None:
         """Answer a status question."""
         status: dict[str, Any] = {"raft_dropped": self.dropped}
@@ -374,11 +378,9 @@ class RaftCore(Actor):
                 "log_entries": len(self._tail),
                 "log_bytes": self._tail.bytes,
                 "wal_stalled": self._stalled(),
-                "match": [],
+                # Of the leader; others follow nobody's progress.
+                "match": [(p, pr.match) for p, pr in self._node.status().progress.items()],
             }
-            if self._soft[2] == "leader":
-                progress = self._node.status().progress
-                status["match"] = [(peer, pr.match) for peer, pr in progress.items()]
         self.emit("statusrc", (request_id, self.name, status, self.measured()))
 
     def _step_all(self, messages: list[Message]) -> None:

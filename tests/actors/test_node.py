@@ -578,12 +578,41 @@ def test_metrics_has_what_every_actor_has_measured_and_what_clients_asked(node):
     assert set(counted["durations"]) >= {"write", "read", "serializable"}
 
 
+@pytest.mark.parametrize("others", [(), (("status",),), (("member_list",),)])
+def test_a_trace_has_the_steps_of_every_actor_whatever_else_the_message_asks(node, others):
+    ((batch, _),) = proposed(turn(node, ask("write", [PUT])))
+    out = turn(node, ask("maintenance", [*others, ("trace", 7, batch)], message_id=2))
+    for question in out.on("statusc"):
+        for actor in ("raft_core", "wal_writer", "applier", "transport"):
+            out += turn(node, ("statusrc", (question, actor, {}, {})))
+    ((question, numbers),) = out.on("tracec")
+    assert numbers == (7, batch)
+    for actor in ("raft_core", "wal_writer", "applier"):
+        out += turn(node, ("tracerc", (question, actor, {}, [("step", 1.5, 0)])))
+    results = replies(out)[-1][2]
+    assert len(results) == len(others) + 1
+    code, _, steps = results[-1]
+    assert code == 0
+    assert {(actor, step) for actor, step, *_ in steps} == {
+        ("node", "clientc"), ("node", "propc"), ("raft_core", "step"), ("wal_writer", "step"),
+        ("applier", "step"),
+    }  # fmt: skip
+
+
+def test_of_two_traces_in_a_message_the_second_is_refused(node):
+    out = turn(node, ask("maintenance", [("trace", 7, 8), ("trace", 9, 10), ("trace", -1, 2)]))
+    ((question, _),) = out.on("tracec")
+    for actor in ("raft_core", "wal_writer", "applier"):
+        out += turn(node, ("tracerc", (question, actor, {}, [])))
+    assert [result[0] for result in replies(out)[-1][2]] == [0, 3, 3]
+
+
 def test_a_status_that_an_actor_does_not_answer_ends_at_its_deadline(node):
     out = turn(node, ask("maintenance", [("status",)], timeout_ms=1000))
     (question,) = out.on("statusc")
     assert replies(tick(node, 101.1)) == [(b"c", 1, tuple(errors.READ_TIMEOUT))]
     assert turn(node, ("statusrc", (question, "applier", {}, {}))) == []
-    assert node._questions.take_late(1e9) == []
+    assert node._desk.take_late(1e9) == []
 
 
 def test_a_stopping_node_refuses_and_becomes_idle(node):
