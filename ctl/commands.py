@@ -10,6 +10,7 @@ from .. import __version__
 from ..client import errors
 from ..client.ops import DeleteOptions, PutOptions, RangeOptions
 from . import gofmt
+from .credentials import credentials
 from .flags import bool_flag, int_flag, string_flag
 from .gofmt import GoError
 from .printers import PRINTERS, FieldsPrinter, Health, Printer, SimplePrinter, Unsupported
@@ -74,7 +75,8 @@ class Run(NamedTuple):
         if not endpoints:
             raise CommandError("etcdclient: no available endpoints", EXIT_BAD_CONNECTION)
         try:
-            return make(endpoints, timeout_s=max(0.0, self.flags["command-timeout"]))
+            timeout_s = max(0.0, self.flags["command-timeout"])
+            return make(endpoints, timeout_s=timeout_s, **credentials(self.flags))
         except ValueError as error:
             raise CommandError(str(error)) from error
 
@@ -86,8 +88,6 @@ class Run(NamedTuple):
                 bad_arguments(f"--{name} is not supported")
         if not flags["insecure-transport"]:
             bad_arguments("--insecure-transport=false is not supported")
-        if flags["user"]:
-            self.stderr.write(b"warning: --user is ignored: authentication is not enabled\n")
 
 
 def bad_arguments(text: str) -> NoReturn:
@@ -111,6 +111,8 @@ def report(error: Exception, stderr: BinaryIO) -> int:
         stderr.write(os.fsencode(f"Error: {text}\n"))
     if isinstance(error, CommandError):
         return error.exit_code
+    if isinstance(error, errors.WrongPasswordError):
+        return EXIT_BAD_CONNECTION
     return EXIT_BAD_FEATURE if isinstance(error, Unsupported) else EXIT_ERROR
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from . import (
     alarm,
+    auth,
     check,
     commands,
     completion,
@@ -51,8 +52,8 @@ GLOBAL_FLAGS = (
     Flag("keepalive-time", 2.0, "no effect", gofmt.parse_duration),
     Flag("keepalive-timeout", 6.0, "no effect", gofmt.parse_duration),
     string_flag("key", "not supported"),
-    string_flag("password", "no effect without --user"),
-    string_flag("user", "not supported"),
+    string_flag("password", "the password of --user"),
+    string_flag("user", "who asks, as name or name:password"),
     string_flag("write-out", "fields, json, protobuf, simple or table", "simple", "w"),
 )
 
@@ -114,6 +115,67 @@ COMMANDS = (
         commands.DEFRAG_FLAGS,
         commands.defrag,
         description="Members go on serving meanwhile. They do this by themselves, too.",
+    ),
+    Command(("auth",), "Ask users who they are, or nobody", "auth <subcommand>"),
+    Command(("auth", "disable"), "Ask nobody any more", "auth disable", run=auth.disable),
+    Command(
+        ("auth", "enable"), "Ask users who they are from now on", "auth enable", run=auth.enable
+    ),
+    Command(("auth", "status"), "Tell whether users are asked", "auth status", run=auth.status),
+    Command(("user",), "Users", "user <subcommand>"),
+    Command(
+        ("user", "add"),
+        "Add a user",
+        "user add <name or name:password> [options]",
+        auth.USER_ADD_FLAGS,
+        auth.user_add,
+    ),
+    Command(("user", "delete"), "Delete a user", "user delete <name>", run=auth.user_delete),
+    Command(
+        ("user", "get"),
+        "Tell a user's roles",
+        "user get <name> [options]",
+        auth.USER_GET_FLAGS,
+        auth.user_get,
+    ),
+    Command(("user", "list"), "List the users", "user list", run=auth.user_list),
+    Command(
+        ("user", "passwd"),
+        "Change a user's password",
+        "user passwd <name> [options]",
+        (auth.INTERACTIVE,),
+        auth.user_passwd,
+    ),
+    Command(
+        ("user", "grant-role"),
+        "Give a user a role",
+        "user grant-role <user> <role>",
+        run=auth.user_grant_role,
+    ),
+    Command(
+        ("user", "revoke-role"),
+        "Take a role from a user",
+        "user revoke-role <user> <role>",
+        run=auth.user_revoke_role,
+    ),
+    Command(("role",), "Roles, and what they allow", "role <subcommand>"),
+    Command(("role", "add"), "Add a role", "role add <name>", run=auth.role_add),
+    Command(("role", "delete"), "Delete a role", "role delete <name>", run=auth.role_delete),
+    Command(("role", "get"), "Tell what a role allows", "role get <name>", run=auth.role_get),
+    Command(("role", "list"), "List the roles", "role list", run=auth.role_list),
+    Command(
+        ("role", "grant-permission"),
+        "Allow a role to read or write keys",
+        "role grant-permission [options] <role> <read, write or readwrite> <key> [end]",
+        auth.RANGE_FLAGS,
+        auth.role_grant_permission,
+    ),
+    Command(
+        ("role", "revoke-permission"),
+        "Take a permission from a role",
+        "role revoke-permission [options] <role> <key> [end]",
+        auth.RANGE_FLAGS,
+        auth.role_revoke_permission,
     ),
     Command(("alarm",), "Ask about alarms", "alarm <subcommand>"),
     Command(("alarm", "disarm"), "Disarm all alarms", "alarm disarm", run=alarm.disarm),
@@ -267,7 +329,7 @@ OURS_ALONE = frozenset(("completion",))
 """Names that etcdctl does not have: what is short for one of its commands stays so."""
 
 FOREIGN = {
-    (): frozenset(("auth", "help", "move-leader", "role", "user")),
+    (): frozenset(("help",)),
     ("check",): frozenset(("datascale",)),
     ("member",): frozenset(("add", "promote", "remove", "update")),
 }
