@@ -1,8 +1,7 @@
 """The raft core's actor: etcd's node.run around raft.
 
 Takes what has come on all channels, steps the core, and dispatches what the Ready holds. Storage
-writes are asynchronous: several may be under way, and what a write answers waits here for its
-number to come back on advancec.
+writes are asynchronous: what a write answers waits here for its number to come back on advancec.
 """
 
 from collections import deque
@@ -54,8 +53,7 @@ from .reconfiguration import FORCED, conf_changes
 from .recovery import recover
 from .throttle import Throttle
 
-# Python 3.11 finds a member of an enumeration, and its name, by Python code, and these are asked
-# for with every message.
+# Python 3.11 finds the members of an enumeration by Python code, and these with every message.
 TYPE_NAMES = {t: t.name for t in MessageType}
 APP_RESP = MessageType.MsgAppResp
 APP, SNAP, HEARTBEAT = MessageType.MsgApp, MessageType.MsgSnap, MessageType.MsgHeartbeat

@@ -121,6 +121,8 @@ class Dispatcher:
         self.routes = Routes(loop, self.links, self._probe, self._on_change)
         self.history = History(self._verify, loop.time)
         self._pinned: dict[tuple[str, str], Lane] = {}
+        # A lane of their own: some questions must be alone in their message.
+        self._probes = {link: Lane(KIND_MAINTENANCE, link) for link in self.links}
         self.lanes = {
             kind: Lane(kind)
             for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE, KIND_INSPECT)
@@ -236,7 +238,13 @@ class Dispatcher:
 
     def _all_lanes(self) -> list[Lane]:
         lanes = self.lanes.values()
-        return [*lanes, self._opening, *self._pinned.values(), *self.watch_lanes]
+        return [
+            *lanes,
+            self._opening,
+            *self._pinned.values(),
+            *self._probes.values(),
+            *self.watch_lanes,
+        ]
 
     def _flush(self) -> None:
         self.flushing = False
@@ -350,8 +358,7 @@ class Dispatcher:
 
     def _probe(self, link: Link) -> None:
         """Ask a node who it is and whom it follows."""
-        lane = self.pinned_lane(link.endpoint, KIND_MAINTENANCE)
-        self.queue(lane, Unwatched(), ("status",), 0, AVOID_S)
+        self.queue(self._probes[link], Unwatched(), ("status",), 0, AVOID_S)
 
     def on_reply(self, link: Link, message: Message, reply: Reply, results: Any) -> None:
         """Hand each call its result, in order."""
