@@ -9,7 +9,7 @@ MYPY_PACKAGES := -m sampan -m sampan.__main__ $(addprefix -p sampan.,\
 # What users write: not a part of any package.
 USER_SCRIPT := tests/client/user_types.py
 
-.PHONY: run test check bench mutants clean
+.PHONY: run test check bench conformance mutants clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,10 @@ test: check
 bench: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/sampan bench compare
+
+# etcd's clients with their own tests, before etcd and before Sampan; fetches them. Some minutes.
+conformance: $(BIN)/.installed
+	$(BIN)/pytest --timeout 2000 -rs -s tests/conformance/suites.py
 
 # Hours: changes the raft core one operator at a time and sees whether a test notices.
 mutants: $(BIN)/.installed

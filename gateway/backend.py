@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from ..client import errors, ops
 from ..client._dispatch import Dispatcher
-from ..client._link import Reply
+from ..client._link import Link, Reply
 from ..client.watch_engine import Engine, engine_of
 from ..transport import errors as wire
 from ..transport.requests import KIND_MAINTENANCE, KIND_WRITE
@@ -45,6 +45,7 @@ class Backend:
         self.loop = loop
         self.timeout_s = timeout_s
         self.dispatcher = Dispatcher(loop, [endpoint])
+        (self.link,) = self.dispatcher.links
         self._lanes = self.dispatcher.lanes
         self._alone = self.dispatcher.pinned_lane(endpoint, KIND_MAINTENANCE)
         self._tasks: set[asyncio.Task[bytes]] = set()
@@ -56,13 +57,13 @@ class Backend:
 
     def ask(self, call: Call, kind: str, request: Request, encode: Encode) -> None:
         """Send a request; its result, or the error that ended it, ends the call."""
-        answer = Answer(call, kind, encode)
+        answer = Answer(call, kind, encode, self.link)
         call.on_cancelled = answer.cancel
         self.dispatcher.queue(self._lanes[kind], answer, request, ops.size(request), self.timeout_s)
 
     def ask_alone(self, call: Call, request: Request, encode: Encode) -> None:
         """As `ask`, for a maintenance request that must be alone in its message."""
-        answer = Answer(call, KIND_MAINTENANCE, encode)
+        answer = Answer(call, KIND_MAINTENANCE, encode, self.link)
         call.on_cancelled = answer.cancel
         self.dispatcher.queue(self._alone, answer, request, ops.size(request), self.timeout_s)
 
@@ -105,12 +106,13 @@ class Backend:
 class Answer:
     """The future of a request that ends a call."""
 
-    __slots__ = ("_call", "_done", "_encode", "_kind")
+    __slots__ = ("_call", "_done", "_encode", "_kind", "_link")
 
-    def __init__(self, call: Call, kind: str, encode: Encode) -> None:
+    def __init__(self, call: Call, kind: str, encode: Encode, link: Link) -> None:
         self._call = call
         self._kind = kind
         self._encode = encode
+        self._link = link
         self._done = False
 
     def cancel(self) -> None:
@@ -129,7 +131,10 @@ class Answer:
     def set_exception(self, exception: BaseException, /) -> None:
         """Fail."""
         self._done = True
-        self._call.finish(*status(exception, self._kind))
+        found = status(exception, self._kind)
+        if found == TIMED_OUT and self._kind == KIND_WRITE and not self._link.leader_id:
+            found = NOT_PROPOSED
+        self._call.finish(*found)
 
 
 def status(error: BaseException, kind: str) -> tuple[int, str]:

@@ -1,0 +1,178 @@
+"""etcd's clients, with their own tests, before a real etcd and before three nodes of Sampan.
+
+`make conformance` runs this; `make test` does not: it fetches clients from package registries and
+takes some minutes. Whatever passes before etcd has to pass before Sampan, in the same run. Each
+client is skipped, with the reason, where it cannot be had.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+import venv
+import xml.etree.ElementTree as ET
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from ..ports import free_port
+
+BIN = Path(sys.executable).parent
+HERE = Path(__file__).parent
+START_S = 120.0
+SUITE_S = 1200.0
+CSLAB_OWN = {"tests.test_etcd3.TestEtcd3.test_snapshot"}
+"""Reads what it has saved with etcd's own tools, which open etcd's own files only."""
+
+
+def wait_until_healthy(url, process):
+    give_up = time.monotonic() + START_S
+    while True:
+        assert process.poll() is None, "it has ended"
+        assert time.monotonic() < give_up, f"{url} is not healthy"
+        with suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
+            return
+        time.sleep(0.1)
+
+
+def start_etcd(directory):
+    client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    command = [
+        BIN / "etcd", "--data-dir", directory / "etcd", "--listen-client-urls", client,
+        "--advertise-client-urls", client, "--listen-peer-urls", peer,
+        "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
+    ]  # fmt: skip
+    return command, client
+
+
+def start_sampan(directory):
+    base = free_port()
+    command = [
+        BIN / "sampan", "up", "--nodes", "3", "--base-port", str(base), "--placement", "fused",
+        "--data-dir", directory / "sampan",
+    ]  # fmt: skip
+    return command, f"http://127.0.0.1:{base + 1}"
+
+
+@pytest.fixture(params=[start_etcd, start_sampan], ids=["etcd", "sampan"], scope="module")
+def server(request, tmp_path_factory):
+    """The URL of a fresh cluster."""
+    directory = tmp_path_factory.mktemp("server")
+    command, url = request.param(directory)
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        wait_until_healthy(url, process)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    """Makes a place with packages of PyPI in it; returns its Python."""
+
+    def make(*packages):
+        place = tmp_path_factory.mktemp("venv")
+        venv.create(place, with_pip=True)
+        python = place / "bin" / "python"
+        install = [python, "-m", "pip", "install", "--quiet", *packages]
+        done = subprocess.run(install, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"not to be had: {done.stderr.strip().splitlines()[-1:]}")
+        return python
+
+    return make
+
+
+def passed(python, tests, environment, directory):
+    """The names of the tests that pass."""
+    report = directory / "report.xml"
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "60"]
+    subprocess.run(
+        [*command, f"--junitxml={report}", tests],
+        env=os.environ | environment, cwd=directory, timeout=SUITE_S, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    cases = ET.parse(report).iter("testcase")
+    return {f"{case.get('classname')}.{case.get('name')}" for case in cases if not len(case)}
+
+
+BEFORE_ETCD = {}
+"""What passed before etcd, by suite: it is asked first."""
+
+
+def compare(suite, server_id, found, *, excused=frozenset()):
+    """Everything that passes before etcd passes before Sampan."""
+    print(f"{suite}: {len(found)} pass before {server_id}")
+    if server_id == "etcd":
+        BEFORE_ETCD[suite] = found
+        assert found
+    else:
+        assert BEFORE_ETCD.get(suite, set()) - excused - found == set()
+
+
+@pytest.fixture
+def server_id(request):
+    return request.node.callspec.id
+
+
+def test_etcd3gw(server, server_id, workshop, tmp_path):
+    python = workshop(
+        "etcd3gw==2.7.0", "oslotest", "fixtures", "testtools", "pytest", "pytest-timeout"
+    )
+    where = "import etcd3gw, os; print(os.path.dirname(etcd3gw.__file__))"
+    folder = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True)
+    environment = {
+        "TOOZ_TEST_ETCD_PORT": server.rpartition(":")[2],
+        "TOOZ_TEST_HTTP_URL": server,
+    }
+    found = passed(python, Path(folder.stdout.strip()) / "tests", environment, tmp_path)
+    compare("etcd3gw", server_id, found)
+
+
+def test_cslab_etcd3(server, server_id, workshop, tmp_path):
+    python = workshop(
+        "cslab-etcd3==0.12.1", "pytest", "pytest-timeout", "hypothesis", "mock", "six", "tenacity"
+    )
+    fetch = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+    subprocess.run([*fetch, "cslab-etcd3==0.12.1"], cwd=tmp_path, check=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    tests = tmp_path / "tests"
+    shutil.move(next(tmp_path.glob("cslab*/tests")), tests)  # away from the package's own source
+    file = tests / "test_etcd3.py"
+    profile = "deadline=None, max_examples=3, suppress_health_check=list(HealthCheck)"
+    text = file.read_text().replace("import given, settings", "import HealthCheck, given, settings")
+    file.write_text(text.replace('"default", deadline=None', f'"default", {profile}'))
+    environment = {"PYTHON_ETCD_HTTP_URL": server, "TEST_ETCD_VERSION": "v3.5.1"}
+    environment["PATH"] = f"{BIN}:{os.environ['PATH']}"
+    found = passed(python, tests, environment, tmp_path)
+    compare("cslab-etcd3", server_id, found, excused=CSLAB_OWN)
+
+
+def test_aetcd(server, workshop):
+    python = workshop("aetcd==1.0.0")
+    run_smoke([python, HERE / "smoke_aetcd.py"], server)
+
+
+def test_npm_etcd3(server, tmp_path):
+    if shutil.which("npm") is None:
+        pytest.skip("there is no npm")
+    install = ["npm", "install", "--silent", "--prefix", tmp_path, "etcd3@1.1.2"]
+    done = subprocess.run(install, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"not to be had: {done.stderr[-200:]}")
+    run_smoke(["node", HERE / "smoke_npm.js"], server, NODE_PATH=str(tmp_path / "node_modules"))
+
+
+def run_smoke(command, server, **environment):
+    done = subprocess.run(
+        [*command, server.removeprefix("http://")],
+        env=os.environ | environment, capture_output=True, text=True, timeout=SUITE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
