@@ -191,6 +191,12 @@ def test_a_deadline(client):
     assert ended == {(stream_id, "4", "context deadline exceeded") for stream_id in (1, 3, 5)}
 
 
+def test_a_deadline_after_everybodys_time(client):
+    client.send(client.request(1, b"x", grpc_timeout="99999999H"))
+    client.send(client.request(3, b"y", grpc_timeout="60S"))
+    assert client.answer(3)[1] == message(b"y")
+
+
 # -- those who do not read
 
 
