@@ -433,7 +433,7 @@ class RawNode:
             visit(id_, kind, pr.copy(with_inflights=False))
 
     def set_randomized_election_timeout(self, ticks: int) -> None:
-        """For tests: the election timeout until it is drawn again."""
+        """The election timeout until it is drawn again, for who leaves elections to others."""
         self._raft.randomized_election_timeout = ticks
 
     def debug_state(self) -> DebugState:
