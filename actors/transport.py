@@ -27,6 +27,7 @@ from ..transport.introductions import (
 from ..transport.requests import is_u64
 from . import channels, snapshot_stream
 from .actor import Actor
+from .changes import TELLS_WITHIN_S
 from .measures import Histogram
 from .peer_memory import Life
 from .reconfiguration import REMOVED
@@ -338,6 +339,7 @@ class Transport(Actor):
         self._heard(peer, link)
         if epoch != link.peer_epoch:
             link.peer_epoch, link.met, link.format = epoch, 0, 0
+            link.heard_since = self.now
             self._sender.lost(peer)
         if my_epoch != self._settings.epoch:
             self._transmit(peer, "raft", [])
@@ -355,7 +357,8 @@ class Transport(Actor):
 
     def _meet(self, peer: int, link: Link, life: Life) -> None:
         link.peer_epoch = link.met = life.epoch
-        link.format, link.asked_at = 0, 0.0  # it has started again, perhaps as another version
+        # It has started again, perhaps as another version: what it can read is not known yet.
+        link.format, link.asked_at, link.heard_since = 0, 0.0, self.now
         self._sender.lost(peer)
         self.emit("reportc", ("started", peer, life))
         self._transmit(peer, "raft", [])  # so that it meets this member, too
@@ -489,7 +492,8 @@ class Transport(Actor):
             if link is not None:
                 self._transmit(peer, "answer", [pack((question,)), body])
         elif link is None or not link.format:
-            self.emit("forwardedc", ("refused", question, link is not None))
+            older = link is not None and self._heard_ms(link) > 1000 * TELLS_WITHIN_S
+            self.emit("forwardedc", ("refused", question, older))
         else:
             self._transmit(peer, "forward", [pack((question, *about[0])), body])
 

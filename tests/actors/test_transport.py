@@ -1,11 +1,12 @@
 """The transport: whom it listens to, what it lets travel, and what it says of its peers."""
 
 import pytest
-from sampan.actors.transport import SILENCE_S, SMALL_BYTES, Transport, TransportSettings
+from sampan.actors.transport import GUEST, SILENCE_S, SMALL_BYTES, Transport, TransportSettings
 from sampan.config import limits
 from sampan.storage.snapshot_store import SnapshotStore
 from sampan.storage.state_store import StateStore
 from sampan.transport.codec import pack, unpack
+from sampan.transport.introductions import FORMAT, Tell, pack_ask, pack_tell, unpack_tell
 
 from .helpers import take, tick, turn
 
@@ -357,3 +358,58 @@ def test_a_peer_of_the_older_version_is_spoken_to_in_it(started):
     turn(started, peer("hello", my_epoch=0, epoch=10), now=102.0)
     ((_, (header, *_)),) = turn(started, ("sendc", (PEER, b"m"))).on("linkc")
     assert unpack(header)[0] == 2, "it was upgraded"
+
+
+def test_a_peer_that_has_started_again_is_asked_again_what_it_can_read(transport):
+    def known():
+        (_, _, status, _) = turn(transport, ("statusc", 1)).on("statusrc")[0]
+        return {peer: (heard_ms, form) for peer, heard_ms, form in status["peers"]}[PEER]
+
+    told = pack_tell(Tell(PEER, members(), ()))
+    turn(transport, peer("raft", my_epoch=5), now=200.0)
+    turn(transport, peer("tell", told))
+    turn(transport, peer("raft", my_epoch=5), now=200.9)
+    assert known() == (900, FORMAT)
+    turn(transport, peer("hello", my_epoch=0, epoch=77), now=201.0)
+    turn(transport, peer("raft", my_epoch=5, epoch=77))
+    assert known() == (0, 0), "nor does it count as up for long"
+
+
+def test_who_asks_is_told_at_the_address_that_he_names(transport):
+    turn(transport, ("membersc", (members(), ((7, ("127.0.0.1:7",)),))))
+    out = turn(transport, peer("ask", pack_ask("127.0.0.1:2"), my_epoch=0))
+    assert [(to, kind) for to, kind, _ in sent(out)] == [(PEER, "tell")]
+    out = turn(
+        transport, peer("ask", pack_ask("127.0.0.1:7"), **{"from": 7, "to": 0, "cluster": 1})
+    )
+    assert out.on("linksc")[-1][GUEST] == "127.0.0.1:7"
+    ((to, kind, (frame,)),) = sent(out)
+    assert (to, kind) == (GUEST, "tell")
+    assert unpack_tell([frame]).removed == ((7, ("127.0.0.1:7",)),)
+    later = turn(transport, peer("ask", pack_ask("127.0.0.1:8"), **{"from": 8}))
+    assert sent(later) == [], "one guest at a time"
+    assert GUEST not in tick(transport, transport.now + 10).on("linksc")[-1]
+
+
+@pytest.mark.parametrize("frame", [b"", b"\xc1", pack(()), pack((7,)), pack(("nowhere",))])
+def test_what_asks_for_nothing_is_dropped(transport, frame):
+    take(transport)
+    assert turn(transport, peer("ask", frame)).on("linkc") == []
+    assert transport.counts["malformed"] == 1
+
+
+def test_a_removed_member_stops_when_it_is_told(transport):
+    told = pack_tell(Tell(0, members()[1:], ((ME, ("127.0.0.1:1",)),)))
+    assert turn(transport, peer("tell", told, cluster=1)).on("fatalc") == []
+    (reason,) = turn(transport, peer("tell", told)).on("fatalc")
+    assert "permanently removed" in reason
+
+
+def test_who_is_no_member_stops_when_the_leader_says_so_again_and_again(transport):
+    follower = pack_tell(Tell(OTHER, members()[1:], ()))
+    leader = pack_tell(Tell(PEER, members()[1:], ()))
+    knows = pack_tell(Tell(PEER, members(), ()))
+    for told in (follower, follower, follower, leader, leader, knows, leader, leader):
+        assert turn(transport, peer("tell", told)).on("fatalc") == []
+    (reason,) = turn(transport, peer("tell", leader)).on("fatalc")
+    assert "sampanctl member add" in reason
