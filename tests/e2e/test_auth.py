@@ -1,0 +1,66 @@
+"""Users of a real cluster: the same rights on every member, whatever happens to members, and no
+password in anything that a node writes."""
+
+import signal
+from pathlib import Path
+
+import pytest
+from sampan.client import Client, errors
+
+from .cluster import WAIT_S
+
+PASSWORD, ROOT_PASSWORD = "canary-of-the-user", "canary-of-root"
+
+
+def as_user(endpoints):
+    return Client(endpoints, user="u", password=PASSWORD, timeout_s=WAIT_S)
+
+
+def check_rights(endpoints):
+    with as_user(endpoints) as client:
+        assert client.get("u/a").kvs[0].value  # from here on it has applied all of this
+        assert client.get("u/a", serializable=True).kvs[0].value
+        for call in (
+            lambda: client.get("other", serializable=True),
+            lambda: client.get("u", from_key=True),
+            lambda: client.put("other", "mine"),
+            client.user_list,
+        ):
+            with pytest.raises(errors.PermissionDeniedError):
+                call()
+    with Client(endpoints, timeout_s=WAIT_S) as stranger:
+        for call in (lambda: stranger.get("u/a", serializable=True), stranger.status):
+            with pytest.raises(errors.UnknownUserError):
+                call()
+
+
+@pytest.mark.parametrize("placement", ["fused"], indirect=True)
+def test_rights_on_every_member_after_kills(make_cluster):
+    cluster = make_cluster(bcrypt_cost=4).start()
+    leader = cluster.wait_leader()
+    endpoints = list(cluster.endpoints)
+    with Client(endpoints, timeout_s=WAIT_S) as client:
+        client.put("other", "secret")
+        client.user_add("root", ROOT_PASSWORD)
+        client.user_grant_role("root", "root")
+        client.role_add("r")
+        client.role_grant_permission("r", "readwrite", "u/", prefix=True)
+        client.user_add("u", PASSWORD)
+        client.user_grant_role("u", "r")
+        client.auth_enable()
+    with as_user(endpoints) as user:
+        user.put("u/a", "1")
+        cluster.signal_node(leader, signal.SIGKILL)
+        for i in range(20):
+            user.put("u/a", str(i))
+        assert user.get("u/a").kvs[0].version == 21, "each once"
+        for endpoint in endpoints:
+            check_rights([endpoint])
+    with Client(endpoints, user="root", password=ROOT_PASSWORD, timeout_s=WAIT_S) as root:
+        root.user_revoke_role("u", "r")
+        with as_user(endpoints) as user, pytest.raises(errors.PermissionDeniedError):
+            user.put("u/a", "2")
+        assert root.get("u/a").kvs[0].value == b"19"
+    written = [path.read_bytes() for path in Path(cluster.directory).rglob("*") if path.is_file()]
+    assert any(b"secret" in each for each in written), "or this would find nothing"
+    assert not any(b"canary-of" in each for each in written)
