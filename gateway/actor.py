@@ -50,7 +50,7 @@ def run(settings: Settings, log: Any) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to act on
     factory = None
-    if importlib.util.find_spec("uvloop") is not None:  # takes a third off a call, where it is
+    if importlib.util.find_spec("uvloop") is not None:  # takes a seventh off a call, where it is
         factory = importlib.import_module("uvloop").new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve(settings, log))
