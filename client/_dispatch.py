@@ -14,6 +14,7 @@ import os
 import random
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from ..config import addresses, limits
 from ..transport import errors as wire
 from ..transport.auth import KIND_AUTH
 from ..transport.errors import Outcome, WireError
+from ..transport.names import Names
 from ..transport.requests import (
     KIND_INSPECT,
     KIND_MAINTENANCE,
@@ -30,7 +32,7 @@ from ..transport.requests import (
 )
 from . import _log, errors
 from ._history import History
-from ._io import Future, Loop, Unwatched
+from ._io import Future, SocketLoop, Unwatched
 from ._lane import Lane, packable
 from ._link import (
     Call,
@@ -45,7 +47,6 @@ from ._link import (
 from ._login import Login
 from ._routes import HOLD_S, PROBE_S, Routes
 from ._session import NOTHING, Opening, Session
-from ._sockets import Sockets
 
 TIMEOUT_S_MAX = 365 * 24 * 3600.0
 DEFAULT_TIMEOUT_S = 7.0
@@ -101,7 +102,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        loop: Loop,
+        loop: SocketLoop,
         endpoints: Iterable[str],
         *,
         exactly_once: bool = True,
@@ -114,10 +115,9 @@ class Dispatcher:
         self.forked = False
         self._loop = loop
         self.on_close: set[Callable[[], object]] = set()
-        self._sockets = Sockets()
-        weakref.finalize(self, self._sockets.close).atexit = False  # its loop may run until then
+        names = Names(self._name_known)
         self._login = Login(loop, user, password, self._on_wrong_password) if user else None
-        self.links = [Link(loop, self._sockets, each, self, self._login) for each in self.endpoints]
+        self.links = [Link(loop, names, each, self, self._login) for each in self.endpoints]
         self.routes = Routes(loop, self.links, self._probe, self._on_change)
         self.history = History(self._verify, loop.time)
         self._pinned: dict[tuple[str, str], Lane] = {}
@@ -174,7 +174,20 @@ class Dispatcher:
                 each.future.set_exception((each.error or self.refusal).copy())
         if self._sweeping is not None:
             self._sweeping.cancel()
-        self._sockets.close()
+
+    def let_go(self) -> None:
+        """Close the connections of a client whose loop is closed: nobody waits any more."""
+        for link in self.links:
+            link.close()
+
+    def _name_known(self) -> None:
+        """In a thread of its own: what an endpoint's name means is known, or that it is not."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._dial)
+
+    def _dial(self) -> None:
+        for link in self.links:
+            link.tick()
 
     def fail(self, error: BaseException) -> None:
         """A bug: whoever waits learns of it, and so does whoever calls later."""

@@ -25,10 +25,7 @@ class Timer(Protocol):
 
 
 class Loop(Protocol):
-    """The few methods of an asyncio event loop that a dispatcher uses.
-
-    `client/_thread.py` has another.
-    """
+    """What is used of a loop: `client/_thread.py` has one, asyncio's is another."""
 
     def time(self) -> float:
         """Monotonic seconds."""
@@ -39,11 +36,18 @@ class Loop(Protocol):
     def call_at(self, when: float, callback: Callable[[], object], /) -> Timer:
         """Run it at `when`, in the loop's time."""
 
-    def add_reader(self, fd: int, callback: Callable[[], object], /) -> object:
-        """Run it each time `fd` becomes readable."""
 
-    def remove_reader(self, fd: int, /) -> object:
-        """Forget `fd`."""
+class SocketLoop(Loop, Protocol):
+    """What connections use besides; `client/_tasks.py` adds it to asyncio's."""
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], /, *args: Any) -> object:
+        """`call_soon` for other threads."""
+
+    def watch(self, descriptor: int, events: int, handler: Callable[[int], None]) -> None:
+        """See transport/streams.py's Loop."""
+
+    def unwatch(self, descriptor: int) -> None:
+        """Likewise."""
 
 
 class Unwatched:

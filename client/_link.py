@@ -1,59 +1,42 @@
-"""One connection to one endpoint. It is remade, socket and all, whenever it breaks.
+"""One connection to one endpoint. It is remade whenever it breaks.
 
-A DEALER that loses its connection would keep what it has queued and send it after reconnecting,
-seconds or minutes after the caller was told "unknown outcome". So a broken link closes its socket
-with everything in it, hands what was in flight to its owner, and begins again with a new one.
-
-The socket is read through its edge-triggered `ZMQ_FD`: it is drained until `ZMQ_EVENTS` says that
-it is empty, and looked at again after every send, since a send may consume a message's edge.
+What a connection that breaks has not sent is lost with it: nothing is sent seconds or minutes after
+the caller was told "unknown outcome". What was in flight is handed to the link's owner.
 """
 
-import errno
-import struct
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
-import zmq
-
 from ..transport import codec, errors
-from ..transport import sockets as zmq_sockets
+from ..transport.names import Names
 from ..transport.requests import PROTOCOL_VERSION
+from ..transport.streams import CLOSED, Outgoing
 from ..transport.watches import PUSH_ID
+from ..transport.zmtp import UNBOUNDED, Frame, NotZmtpError, RefusedError
 from . import _log
 from ._collector import LARGE_BYTES, collector_paused
-from ._io import Future, Loop
+from ._io import Future, SocketLoop
 from ._session import Session
-from ._sockets import Sockets
 from .errors import ConnectionLostError, MalformedReplyError, OtherClusterError, SampanError
 
 INFLIGHT_BYTES_MAX = 16 << 20
 """Request bytes that one connection may have unanswered: 16 full messages."""
 INFLIGHT_MESSAGES_MAX = 128
 """Messages unanswered; what waits meanwhile shares the next message. Far below the socket's HWM."""
-DRAIN_MAX = 64
-"""Replies handled in one turn of the loop, so that a flood of them cannot starve the callers."""
 BACKOFF_S_MIN = 0.05
 BACKOFF_S_MAX = 1.0
 FOREIGN_S = 5.0
 """How often an endpoint that was another cluster's is asked again."""
 
-# Plain integers: each operation on pyzmq's enumerations costs more than packing a small message.
-_EVENTS, _WRITABLE = int(zmq.EVENTS), int(zmq.POLLOUT)
-_MONITOR_EVENTS = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_DISCONNECTED
-)
-_MONITOR_EVENT = struct.Struct("=hi")
 _WHO_ARE_YOU = (errors.INVALID_AUTH_TOKEN.text, errors.USER_EMPTY.text)
-_TURNED_AWAY = int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+TICK_S = 0.25
+"""How often a connection is looked after."""
 _WRONG_DOOR = (
-    "connection lost before a word: is it the port for etcd's clients, 2379 by default? "
-    "Sampan's own is 2378"
+    " before a word: is it the port for etcd's clients, 2379 by default? Sampan's own is 2378"
 )
+SILENCE_S = 3.0
+"""An end that is not heard for so long, though it is asked, is gone."""
 
 
 class Call(NamedTuple):
@@ -167,12 +150,13 @@ class Link:
         received_bytes: reply-body bytes of this connection, the protocol's flow control.
         trouble: what became of the last connection, empty while there is nothing to say.
         foreign: the node at its end was of another cluster.
+        hopeless: whatever is at its end is none of this client's nodes, and will not become one.
     """
 
     def __init__(
         self,
-        loop: Loop,
-        sockets: Sockets,
+        loop: SocketLoop,
+        names: Names,
         endpoint: str,
         owner: Owner,
         credentials: Credentials | None = None,
@@ -184,7 +168,7 @@ class Link:
         self._token = ""
         self._token_since = 0  # messages up to this one were sent with another
         self.trouble = ""
-        self.foreign = False
+        self.foreign = self.hopeless = False
         self.cluster_id = 0
         self.member_id = 0
         self.leader_id = 0
@@ -194,50 +178,51 @@ class Link:
         self.inflight: dict[int, Message] = {}
         self.inflight_bytes = 0
         self._loop = loop
-        self._sockets = sockets
+        self._names = names
         self._owner = owner
-        self._socket: zmq.Socket[bytes] | None = None
-        self._monitor: zmq.Socket[bytes] | None = None
+        self._outgoing: Outgoing | None = None
+        self._ticking: Any = None
         self._backoff_s = 0.0
         self._reopening: Any = None
-        self._draining = False
         self._last_id = 0
 
     def open(self) -> None:
-        """Begin to connect; when that is not possible now, for want of descriptors, try later."""
+        """Begin to connect."""
         self._reopening = None
         self.received_bytes = self.cluster_id = self.member_id = self.leader_id = 0
         self.avoid_until = 0.0
-        try:
-            self._open()
-        except (zmq.ZMQError, OSError) as error:
-            self._lost(ConnectionLostError, f"cannot connect: {error}")
+        self._outgoing = Outgoing(
+            self._loop,
+            self._names,
+            self.endpoint,
+            self,
+            bounds=UNBOUNDED,  # the node that was asked may answer a range of any size
+            silence_s=SILENCE_S,
+            pings=True,
+        )
+        self._loop.call_soon(self.tick)  # there may be nothing to wait for
 
-    def _open(self) -> None:
-        self._socket = self._sockets.dealer(self.endpoint)
-        self._monitor = self._sockets.monitor(self._socket, _MONITOR_EVENTS)
-        self._loop.add_reader(self._socket.fileno(), self._drain)
-        self._loop.add_reader(self._monitor.fileno(), self._watch)
-        # Both may have had their edge before the readers were there. IMMEDIATE makes a socket
-        # writable only once it is connected.
-        if int(self._socket.get(_EVENTS)) & _WRITABLE:
-            self._connected()
-        self._loop.call_soon(self._watch)
+    def tick(self) -> None:
+        """See to what takes too long."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+        if self._outgoing is not None:
+            self._outgoing.tick()
+        if self._outgoing is not None:
+            self._ticking = self._loop.call_at(self._loop.time() + TICK_S, self.tick)
 
     def close(self) -> list[Message]:
         """Let go of the connection; returns what was unanswered."""
         if self._reopening is not None:
             self._reopening.cancel()
             self._reopening = None
-        if self._socket is not None:
-            self._loop.remove_reader(self._socket.fileno())
-            self._socket.disable_monitor()
-        if self._monitor is not None:
-            self._loop.remove_reader(self._monitor.fileno())
-            self._sockets.close_one(self._monitor)
-        if self._socket is not None:
-            self._sockets.close_one(self._socket)
-        self._socket = self._monitor = None
+        if self._ticking is not None:
+            self._ticking.cancel()
+            self._ticking = None
+        if self._outgoing is not None:
+            self._outgoing.close()
+            self._outgoing = None
         self.connected = self.ready = False
         self.connection = object()
         self._token = ""
@@ -254,7 +239,7 @@ class Link:
 
     def send(self, message: Message, timeout_ms: int) -> bool:
         """Send one message; False when the connection has just gone and its event is under way."""
-        assert self._socket is not None, "only a ready link is asked to send"
+        assert self._outgoing is not None, "only a ready link is asked to send"
         self._last_id = message_id = self._last_id + 1
         header: tuple[Any, ...]
         kind, session = message.lane.kind, message.session
@@ -265,40 +250,27 @@ class Link:
         if token:
             header += (token,) if session is not None else (0, 0, 0, token)
         body = codec.pack(list(map(_request_of, message.calls)))
-        try:
-            zmq_sockets.send(self._socket, (codec.pack(header), body))
-        except zmq.Again:
+        if not self._outgoing.send((codec.pack(header), body)):
             return False
         self.inflight[message_id] = message
         self.inflight_bytes += message.size
-        if zmq_sockets.readable(self._socket):
-            self._drain_soon()
         return True
 
     def forget(self, message_id: int) -> None:
         """Give up waiting for a message; a late reply to it is passed over."""
         self.inflight_bytes -= self.inflight.pop(message_id).size
 
-    def _drain_soon(self) -> None:
-        if not self._draining:
-            self._draining = True
-            self._loop.call_soon(self._drain)
-
-    def _drain(self) -> None:
-        self._draining = False
-        socket = self._socket
-        for _ in range(DRAIN_MAX):
-            if socket is None or socket is not self._socket:
+    def on_messages(self, outgoing: Outgoing, messages: list[list[Frame]]) -> None:
+        """See transport/streams.py."""
+        for frames in messages:
+            if outgoing is not self._outgoing:
                 return  # it broke meanwhile
-            if not zmq_sockets.readable(socket):
-                return
             try:
-                self._receive(zmq_sockets.receive_buffers(socket))
+                self._receive(frames)
             except (MalformedError, ValueError, TypeError, IndexError) as malformed:
                 self._lost(MalformedReplyError, f"malformed reply: {malformed}")
-        self._drain_soon()
 
-    def _receive(self, frames: Sequence[memoryview]) -> None:
+    def _receive(self, frames: Sequence[Frame]) -> None:
         if len(frames) != 2:
             raise MalformedError(f"{len(frames)} frames, expected 2")
         version, message_id, *rest = header = codec.unpack(frames[0])
@@ -315,7 +287,7 @@ class Link:
             self._owner.on_met(self)
             if not self.connected:
                 return
-            self.trouble, self.foreign = "", False
+            self.trouble, self.foreign, self.hopeless = "", False, False
         if message_id == PUSH_ID:
             pushed = codec.unpack(frames[1], array_max=len(frames[1]))
             self._owner.on_push(self, reply, pushed)
@@ -331,29 +303,14 @@ class Link:
             self.inflight_bytes -= message.size
         self._backoff_s = 0.0
 
-    def _watch(self) -> None:
-        """Handle the connection's events."""
-        while (monitor := self._monitor) is not None:
-            try:
-                frames = monitor.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
-                return
-            event, number = _MONITOR_EVENT.unpack(frames[0])
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._connected()
-            else:
-                self._drain()  # answers that arrived before the end
-                turned_away = event == _TURNED_AWAY and number == errno.EPIPE
-                self._lost(ConnectionLostError, _WRONG_DOOR if turned_away else "connection lost")
-
-    def _connected(self) -> None:
-        if not self.connected:
-            self.connected = True
-            _log.info("connected to %s", self.endpoint)
-            if self._credentials is None:
-                self.admit("")
-            else:
-                self._credentials.begin(self)
+    def on_ready(self, _outgoing: Outgoing) -> None:
+        """See transport/streams.py."""
+        self.connected = True
+        _log.info("connected to %s", self.endpoint)
+        if self._credentials is None:
+            self.admit("")
+        else:
+            self._credentials.begin(self)
 
     def admit(self, token: str) -> None:
         """The node knows who this client is by this token, or asks nobody."""
@@ -367,9 +324,18 @@ class Link:
             self.ready = False
             self._credentials.begin(self)
 
+    def on_lost(self, outgoing: Outgoing, why: str) -> None:
+        """See transport/streams.py."""
+        self.hopeless = isinstance(outgoing.error, NotZmtpError | RefusedError)
+        if self.connected:
+            self._lost(ConnectionLostError, f"connection lost: {why}")
+        else:
+            hint = _WRONG_DOOR if why.endswith(CLOSED) else ""
+            self._lost(ConnectionLostError, f"cannot connect: {why}{hint}")
+
     def refuse(self, why: str) -> None:
         """Close the connection, since its other end is none of this client's."""
-        self.foreign = True
+        self.foreign = self.hopeless = True
         self._lost(OtherClusterError, why)
 
     def _lost(self, cls: type[SampanError], cause: str) -> None:
@@ -381,11 +347,13 @@ class Link:
         if self.foreign:
             delay_s = FOREIGN_S
         self._reopening = self._loop.call_at(self._loop.time() + delay_s, self.open)
-        text = f"sampan: {cause} ({self.endpoint})"
+        text = f"sampan: {cause}"
+        if self.endpoint not in cause:
+            text += f" ({self.endpoint})"
         self._owner.on_lost(self, unanswered, cls(errors.UNAVAILABLE, text))
 
 
-def _unpack_results(body: memoryview) -> Any:
+def _unpack_results(body: Frame) -> Any:
     size = len(body)  # every element has a byte
     if size < LARGE_BYTES:
         return codec.unpack(body, array_max=size)

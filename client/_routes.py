@@ -196,9 +196,9 @@ class Routes:
         self._on_change()
 
     def hopeless(self, only: "Link | None") -> bool:
-        """Whether all endpoints, or the one, were found to be of another cluster."""
+        """Whether all endpoints, or the one, were found to be another cluster's, or no node."""
         links = self._listed if only is None else (only,)
-        return all(link.foreign and not link.ready for link in links)
+        return all(link.hopeless and not link.ready for link in links)
 
     def unreachable(self, what: str, only: "Link | None" = None) -> errors.SampanError:
         """A new error that says what could not be done, and what is known of all endpoints, or of

@@ -10,7 +10,6 @@ do takes a lock that the interrupted code may hold.
 
 import heapq
 import os
-import select
 import socket
 import threading
 import weakref
@@ -21,11 +20,14 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
+from ..transport.polling import Poller
+from ..transport.streams import READ
+
 Callback = Callable[..., object]
 
 JOIN_S = 2.0
-POLL_MS_MAX = 2**31 - 1
-"""What poll takes: 24.8 days. What is due later is looked at again then."""
+POLL_S_MAX = 24 * 3600.0
+"""What is due later is looked at again then: the kernel counts in milliseconds, up to 2^31."""
 
 
 class Waiter:
@@ -85,7 +87,7 @@ class TimerHandle:
 
 
 class PollLoop:
-    """Callbacks, timers and readable descriptors, in the thread that `start` makes.
+    """Callbacks, timers and descriptors, in the thread that `start` makes.
 
     All but `call_threadsafe` and `stop` belong to that thread.
 
@@ -99,8 +101,8 @@ class PollLoop:
         self._ready: deque[tuple[Callback, tuple[Any, ...]]] = deque()
         self._timers: list[tuple[float, int, TimerHandle]] = []
         self._timer_count = count()
-        self._readers: dict[int, Callback] = {}
-        self._poll = select.poll()
+        self._poller = Poller()
+        self.watch, self.unwatch = self._poller.watch, self._poller.unwatch
         self._awake = False
         self._stopped = False
         self._ended = False
@@ -108,7 +110,7 @@ class PollLoop:
         self._wakeup_read, self._wakeup_write = socket.socketpair()
         self._wakeup_read.setblocking(False)
         self._wakeup_write.setblocking(False)
-        self.add_reader(self._wakeup_read.fileno(), self._woken)
+        self.watch(self._wakeup_read.fileno(), READ, self._woken)
         self._thread: threading.Thread | None = None
         _in_this_process.add(self)
 
@@ -149,6 +151,8 @@ class PollLoop:
             with suppress(OSError):  # it has many, or it ends, and looks once more then
                 self._wakeup_write.send(b"w")
 
+    call_soon_threadsafe = call_threadsafe
+
     def call_soon(self, callback: Callback, /, *args: Any) -> None:
         """Run it after everything that is ready now."""
         self._ready.append((callback, args))
@@ -159,20 +163,10 @@ class PollLoop:
         heapq.heappush(self._timers, (when, next(self._timer_count), handle))
         return handle
 
-    def add_reader(self, fd: int, callback: Callback, /) -> None:
-        """Run it each time `fd` becomes readable."""
-        self._readers[fd] = callback
-        self._poll.register(fd, select.POLLIN)
-
-    def remove_reader(self, fd: int, /) -> None:
-        """Forget `fd`, if it was added."""
-        if self._readers.pop(fd, None) is not None:
-            self._poll.unregister(fd)
-
     def _stop(self) -> None:
         self._stopped = True
 
-    def _woken(self) -> None:
+    def _woken(self, _events: int) -> None:
         self._wakeup_read.recv(64)
 
     def _run(self, on_failure: Callable[[BaseException], object]) -> None:
@@ -186,13 +180,11 @@ class PollLoop:
             self._run_ready()
             self._wakeup_read.close()
             self._wakeup_write.close()
+            self._poller.close()
 
     def _run_until_stopped(self) -> None:
         while not self._stopped:
-            for fd, _ in self._poll.poll(self._timeout_ms()):
-                reader = self._readers.get(fd)  # an earlier one may have removed it
-                if reader is not None:
-                    reader()
+            self._poller.wait(self._timeout_s())
             self._awake = False  # before the queue is looked at: what comes later wakes again
             now = monotonic()
             while self._timers and self._timers[0][0] <= now:
@@ -209,14 +201,14 @@ class PollLoop:
                 return  # at the end several may look
             callback(*args)
 
-    def _timeout_ms(self) -> float | None:
+    def _timeout_s(self) -> float:
         if self._ready:
-            return 0
+            return 0.0
         while self._timers and self._timers[0][2].callback is None:
             heapq.heappop(self._timers)
         if not self._timers:
-            return None
-        return min(max(0.0, (self._timers[0][0] - monotonic()) * 1000), POLL_MS_MAX)
+            return POLL_S_MAX
+        return min(max(0.0, self._timers[0][0] - monotonic()), POLL_S_MAX)
 
 
 _in_this_process: "weakref.WeakSet[PollLoop]" = weakref.WeakSet()

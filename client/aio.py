@@ -17,6 +17,7 @@ from ..transport.requests import (
 from . import _decode, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
 from ._scan import Scan, ScanOptions
+from ._tasks import TaskLoop
 from .alarm_calls import AsyncAlarmCalls
 from .auth_calls import AsyncAuthCalls
 from .lease_calls import AsyncLeaseCalls
@@ -136,7 +137,7 @@ class AsyncClient(
         try:
             self._loop.call_soon_threadsafe(dispatcher.close)  # any thread collects garbage
         except RuntimeError:
-            return  # the loop is closed, so that the dispatcher is garbage and closes its sockets
+            dispatcher.let_go()  # the loop is closed
 
     def _start(self) -> Dispatcher:
         """What has the connections.
@@ -150,7 +151,8 @@ class AsyncClient(
             if self._closed:
                 raise closed_error()
             self._loop, self._thread = asyncio.get_running_loop(), get_ident()
-            dispatcher = Dispatcher(self._loop, self._endpoints, **self._options)
+            loop = TaskLoop(self._loop)
+            dispatcher = Dispatcher(loop, self._endpoints, **self._options)
             self._dispatcher = dispatcher
             dispatcher.start()
         elif dispatcher.refusal is not None:

@@ -40,8 +40,6 @@ def _unpacked(answer: Answer, length: int) -> tuple[ResponseHeader, list[Any]]:
 def _check_ttl(ttl_s: int) -> int:
     if type(ttl_s) is not int:
         raise TypeError(f"ttl_s is a whole number of seconds, not {ttl_s!r}")
-    if ttl_s < 1:
-        raise ValueError(f"ttl_s is at least 1 second, not {ttl_s}")
     return ttl_s
 
 
@@ -107,7 +105,7 @@ class AsyncLeaseCalls:
         Raises:
             errors.LeaseExistsError: `lease_id` is taken.
             errors.LeaseTtlTooLargeError: more than 9,000,000,000 seconds.
-            TypeError, ValueError: `ttl_s` is no positive whole number.
+            TypeError: `ttl_s` is no whole number.
         """
         request = ("lease_grant", lease_id, _check_ttl(ttl_s))
         return _granted(await self._submit(KIND_WRITE, request, timeout_s))

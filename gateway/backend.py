@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from ..client import errors, ops
 from ..client._dispatch import Dispatcher
 from ..client._link import Link, Reply
+from ..client._tasks import TaskLoop
 from ..client.watch_engine import Engine, engine_of
 from ..transport import errors as wire
 from ..transport.requests import KIND_MAINTENANCE, KIND_WRITE
@@ -44,7 +45,7 @@ class Backend:
         """
         self.loop = loop
         self.timeout_s = timeout_s
-        self.dispatcher = Dispatcher(loop, [endpoint])
+        self.dispatcher = Dispatcher(TaskLoop(loop), [endpoint])
         (self.link,) = self.dispatcher.links
         self._lanes = self.dispatcher.lanes
         self._alone = self.dispatcher.pinned_lane(endpoint, KIND_MAINTENANCE)

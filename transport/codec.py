@@ -54,7 +54,9 @@ with care."""
 _MALFORMED = (ValueError, TypeError, RecursionError, msgpack.OutOfData)
 
 
-def unpack(data: bytes | memoryview, *, array_max: int = limits.BODY_REQUESTS_MAX) -> Any:
+def unpack(
+    data: bytes | bytearray | memoryview, *, array_max: int = limits.BODY_REQUESTS_MAX
+) -> Any:
     """Decode one value whose arrays have at most `array_max` elements.
 
     Arrays become tuples, so an empty one costs nothing and none can be changed. Raises CodecError.

@@ -26,6 +26,7 @@ class Names:
             pass  # a name, not an address
         if endpoint not in self._asked:
             self._asked.add(endpoint)
+            self._failed.pop(endpoint, None)
             # A thread for each: they may be silent for half a minute. Nobody waits for them.
             threading.Thread(
                 target=self._ask, args=(endpoint,), name="resolver", daemon=True
@@ -35,11 +36,14 @@ class Names:
     def _ask(self, endpoint: str) -> None:
         try:
             self._known[endpoint] = tcp.resolve(endpoint)
-            self._failed.pop(endpoint, None)
         except (OSError, UnicodeError) as error:
             self._failed[endpoint] = getattr(error, "strerror", None) or str(error)
         self._asked.discard(endpoint)
         self._told()
+
+    def failed(self, endpoint: str) -> bool:
+        """Whether the last question has ended, and in vain."""
+        return endpoint in self._failed
 
     def trouble(self, endpoint: str) -> str:
         """Why nothing is known of an endpoint."""

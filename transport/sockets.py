@@ -47,17 +47,6 @@ def readable(socket: zmq.Socket[bytes]) -> bool:
     return bool(_get(socket, _EVENTS) & _READABLE)
 
 
-def receive_buffers(socket: zmq.Socket[bytes]) -> list[memoryview]:
-    """The next message, which is not copied; zmq.Again when there is none.
-
-    Half the price of recv_multipart, which asks the socket after each frame for another.
-    """
-    frames = [_recv(socket, _NOW, False)]
-    while frames[-1].more:
-        frames.append(_recv(socket, _NOW, False))
-    return [frame.buffer for frame in frames]
-
-
 def drain(socket: zmq.Socket[bytes]) -> tuple[list[bytes], bool]:
     """Whatever has arrived of messages of one frame, at most DRAIN_MESSAGES_MAX and not much over
     DRAIN_BYTES_MAX; there is at least one. And whether more may be there, of which the descriptor

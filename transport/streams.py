@@ -18,7 +18,7 @@ from typing import Protocol
 
 from . import tcp
 from .names import Names
-from .zmtp import Bounds, Engine, Frame, Message, encode
+from .zmtp import PING, Bounds, Engine, Frame, Message, ProtocolError, encode
 
 READ, WRITE = int(select.POLLIN), int(select.POLLOUT)
 
@@ -34,6 +34,9 @@ PARTS_A_CALL = 64
 CONNECT_S = 2.0
 """For all addresses of a name, tried at once: the kernel asks twice in it, at 0 and 1 s. By itself
 it would ask ever more rarely, and after a long cut stay away for as long again."""
+CLOSED = "connection closed"
+PINGS = 2
+"""Without an answer, a third of the silence apart, before an end counts as gone."""
 HANDSHAKE_S = 5.0
 """From the connection to the end of the handshake."""
 
@@ -71,6 +74,7 @@ class Stream:
         unsent: bytes that wait for the other end to read; while there are more than `reads_until`,
             nothing is read from it.
         moved_at: when the connection began or the other end last took something.
+        heard_at: when it began or something last came from there.
         parts: about two for each frame that waits.
     """
 
@@ -82,6 +86,7 @@ class Stream:
         "_queue",
         "_socket",
         "_watched",
+        "heard_at",
         "key",
         "moved_at",
         "open",
@@ -106,11 +111,16 @@ class Stream:
         self.open = True
         self.ready = False
         self.unsent = 0
-        self.moved_at = time.monotonic()
+        self.moved_at = self.heard_at = time.monotonic()
         self._new = [engine.greeting]  # to be sent in this turn
         self._queue: deque[bytes | memoryview] = deque()  # what was not taken
         self._watched = 0
         self.flush()
+
+    @property
+    def error(self) -> ProtocolError | None:
+        """What the other end did that it must not."""
+        return self._engine.error
 
     @property
     def parts(self) -> int:
@@ -120,6 +130,11 @@ class Stream:
     def put(self, frames: Sequence[bytes]) -> None:
         """Add a message to what `flush` sends."""
         encode(self._new, frames)
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+        self._new.append(PING)
+        self.flush()
 
     def flush(self) -> None:
         """Send as much as the other end takes, up to SEND_TURN_BYTES; the rest as it takes it."""
@@ -200,6 +215,8 @@ class Stream:
         except OSError as error:
             self.end(_reason(error))
             return
+        if data:
+            self.heard_at = time.monotonic()
         messages = engine.receive(data)
         if engine.answers:
             self._new += engine.taken_answers()
@@ -212,7 +229,7 @@ class Stream:
         if engine.error is not None:
             self.end(str(engine.error))
         elif not data:
-            self.end("connection closed")
+            self.end(CLOSED)
 
     def end(self, why: str) -> None:
         """Close the connection and tell the owner."""
@@ -251,6 +268,7 @@ class Outgoing:
         ready: messages may be sent.
         was_ready: they could, at some time.
         refused: nobody listens at any of its addresses.
+        error: what the other end did that it must not, None while there is nothing.
     """
 
     def __init__(
@@ -262,11 +280,17 @@ class Outgoing:
         *,
         bounds: Bounds,
         silence_s: float,
+        pings: bool = False,
     ) -> None:
-        """Begins at once; `tick` is to be called some times a second."""
+        """Begins at once; `tick` is to be called some times a second. With `pings` an end that is
+        alive and does not go on (stopped, stuck) is noticed, too, and not only one that is gone."""
         self.endpoint = endpoint
         self._loop, self._names, self._bounds, self._owner = loop, names, bounds, owner
         self._silence_s = silence_s
+        self._pings = pings
+        self._pinged_at = 0.0
+        self._pings_left = PINGS
+        self.error: ProtocolError | None = None
         self._deadline = time.monotonic() + CONNECT_S
         self._trying: dict[tcp.Address, socket.socket] = {}
         self._failed: list[str] = []
@@ -304,13 +328,29 @@ class Outgoing:
         if stream is not None and stream.ready:
             if stream.unsent and now - stream.moved_at > self._silence_s:
                 stream.end(f"{self.endpoint}: nothing was taken for {self._silence_s:g} s")
+            elif self._pings:
+                self._listen(stream, now)
         elif now >= self._deadline:
             self._give_up("no handshake" if stream is not None else "timed out")
         elif stream is None and not self._trying:
-            if self._failed:
+            if self._failed or self._names.failed(self.endpoint):
                 self._give_up("")
             else:
                 self._dial()
+
+    def _listen(self, stream: Stream, now: float) -> None:
+        """Ask when nothing was heard for a while; an answer to that, or anything else, must come.
+        When this program itself stood still, the answer may have come and not been read yet."""
+        third_s = self._silence_s / 3
+        if now - stream.heard_at < third_s:
+            self._pings_left = PINGS
+        elif now - self._pinged_at >= third_s:
+            if not self._pings_left:
+                stream.end(f"nothing was heard for {now - stream.heard_at:.1f} s")
+                return
+            self._pings_left -= 1
+            self._pinged_at = now
+            stream.ping()
 
     def close(self) -> None:
         """End it without telling the owner."""
@@ -370,8 +410,9 @@ class Outgoing:
         """See StreamOwner."""
         self._owner.on_messages(self, messages)
 
-    def on_over(self, _stream: Stream, why: str) -> None:
+    def on_over(self, stream: Stream, why: str) -> None:
         """See StreamOwner."""
+        self.error = stream.error
         if not self._over:
             self._over = True
             self._owner.on_lost(self, f"{self.endpoint}: {why}")

@@ -90,6 +90,10 @@ def _command(name: bytes, body: bytes) -> bytes:
     return _long_head(_COMMAND | _LONG, len(body)) + body
 
 
+PING = _command(b"PING", bytes(2))
+"""Asks for a PONG; the two bytes say that the other end need not count on the next one."""
+
+
 class Null:
     """The mechanism NULL: no keys, each side says READY and what it is.
 

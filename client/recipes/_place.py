@@ -232,6 +232,7 @@ class Entry:
 
         Raises:
             TypeError: `lease` is neither.
+            ValueError: it is less than a second.
         """
         self._client = client
         self._prefix = prefix
@@ -241,6 +242,8 @@ class Entry:
         if isinstance(lease, LeaseState):
             self.lease = lease
         elif type(lease) is int:
+            if lease < 1:
+                raise ValueError(f"a time to live is at least 1 second, not {lease}")
             self._ttl_s = lease
         else:
             raise TypeError(f"a lease, or a time to live in whole seconds, not {lease!r}")

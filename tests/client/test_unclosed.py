@@ -48,7 +48,7 @@ def test_a_client_of_tasks_that_is_forgotten_is_closed_and_warned_of(node):
             held.clear()
         await asyncio.sleep(0)
         assert dispatcher.refusal is not None
-        assert not dispatcher._sockets._open
+        assert all(link._outgoing is None for link in dispatcher.links)
 
     asyncio.run(main())
 
@@ -60,7 +60,7 @@ def test_a_client_of_threads_that_is_forgotten_is_closed_and_warned_of(node):
     with pytest.warns(ResourceWarning, match="unclosed client"):
         held.clear()
     loop.join()
-    assert not dispatcher._sockets._open
+    assert all(link._outgoing is None for link in dispatcher.links)
     assert loop._wakeup_read.fileno() == -1
 
 
