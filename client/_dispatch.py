@@ -175,19 +175,10 @@ class Dispatcher:
         if self._sweeping is not None:
             self._sweeping.cancel()
 
-    def let_go(self) -> None:
-        """Close the connections of a client whose loop is closed: nobody waits any more."""
-        for link in self.links:
-            link.close()
-
     def _name_known(self) -> None:
         """In a thread of its own: what an endpoint's name means is known, or that it is not."""
         with suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._dial)
-
-    def _dial(self) -> None:
-        for link in self.links:
-            link.tick()
+            self._loop.call_soon_threadsafe(self.routes.dial)
 
     def fail(self, error: BaseException) -> None:
         """A bug: whoever waits learns of it, and so does whoever calls later."""

@@ -77,6 +77,16 @@ class Routes:
         for link in self._listed:
             link.open()
 
+    def dial(self) -> None:
+        """The name of an endpoint has become known, or it is known to have none."""
+        for link in self.links:
+            link.tick()
+
+    def let_go(self) -> None:
+        """Close the connections of a client whose loop is closed: nobody waits any more."""
+        for link in self.links:
+            link.close()
+
     # ---- which one ------------------------------------------------------------------------------
 
     def pick(self, kind: str) -> "Link | None":

@@ -137,7 +137,7 @@ class AsyncClient(
         try:
             self._loop.call_soon_threadsafe(dispatcher.close)  # any thread collects garbage
         except RuntimeError:
-            dispatcher.let_go()  # the loop is closed
+            dispatcher.routes.let_go()  # the loop is closed
 
     def _start(self) -> Dispatcher:
         """What has the connections.
