@@ -19,9 +19,17 @@ class Reading:
     """What to ask for next, and what has come: shared by both clients."""
 
     def __init__(self, opened: Answer) -> None:
+        self._id: int
+        self._size: int
+        self.head: bytes
         self._id, self.head, self._size = _fields(opened, 3)
         self._position = 0
         self._digest = hashlib.sha256(self.head)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all of it, but for the checksum."""
+        return len(self.head) + self._size
 
     def request(self) -> Request | None:
         """The next piece; None when there is none."""

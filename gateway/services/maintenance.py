@@ -8,7 +8,8 @@ from ...transport import errors as wire
 from ...transport.requests import KIND_INSPECT, KIND_MAINTENANCE, KIND_READ, KIND_WRITE
 from .. import messages as pb
 from ..backend import Backend, StatusError, fill, unary
-from ..grpc import Call, Code, Method
+from ..grpc import Call, Code, Method, Stream, Streaming
+from .snapshot import SnapshotStream
 
 SERVICE = "/etcdserverpb.Maintenance/"
 ETCD_VERSION = "3.6.6"
@@ -33,6 +34,7 @@ class Maintenance:
             unary(SERVICE + "HashKV", pb.HashKVRequest.FromString, self._hash_kv),
             unary(SERVICE + "Defragment", pb.DefragmentRequest.FromString, self._defragment),
             unary(SERVICE + "MoveLeader", pb.MoveLeaderRequest.FromString, self._move_leader),
+            Streaming(SERVICE + "Snapshot", self._snapshot),
         ]
 
     def _status(self, call: Call, _request: Any) -> None:
@@ -55,6 +57,9 @@ class Maintenance:
 
     def _defragment(self, call: Call, _request: Any) -> None:
         self._ask(call, KIND_INSPECT, ("defragment",), _bare)
+
+    def _snapshot(self, call: Call) -> Stream:
+        return SnapshotStream(self._backend, call)
 
     def _move_leader(self, call: Call, request: Any) -> None:
         self._backend.ask_alone(call, ("move_leader", request.targetID), _bare)

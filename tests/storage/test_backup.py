@@ -119,6 +119,10 @@ def test_nothing_can_be_missing_unnoticed(tmp_path, backup):
         BackupFile(backup)
 
 
+def test_its_length_is_what_etcdctl_takes_for_whole(backup):
+    assert backup.stat().st_size % 512 == 32
+
+
 def test_another_file_is_said_to_be_none(tmp_path):
     (tmp_path / "etcd.db").write_bytes(bytes(4096))
     with pytest.raises(SnapshotError, match="is not a backup of Sampan"):
