@@ -6,22 +6,33 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .comparison import Comparison
+from .comparison import Comparison, Measurement, Row
 from .errors import BenchError
-from .etcd import EtcdCluster
 from .etcd_grpc import check_grpc
 from .h2load import Split
 from .machine import describe_machine, file_system, is_volatile
 from .programs import missing_programs
+from .spec import KINDS
 from .systems import CompareOptions, Etcd, Running, Sampan
 
-_NEEDED = ("etcd", "etcdctl", "h2load")
+_NEEDED = ("etcdctl", "h2load")
+_NOTES = {
+    "watch": "Watches are driven by Python on both sides: etcd's by grpcio without a protobuf "
+    "decoder, all watchers on one connection; a latency is from before the put to the event.",
+    "idle": "Idle connections are the public Python client's and grpcio's, all to one node, whose "
+    "memory is what is resident of its own processes, without Sampan's supervisor; what processes "
+    "share counts for each.",
+    "failover": "After a kill -9 of the leader's node a put begins every 10 ms until one is "
+    "acknowledged: Sampan's by a client that was connected to the leader, etcd's at the others.",
+}
 
 
 def _check(options: CompareOptions) -> None:
-    missing = missing_programs(_NEEDED)
+    missing = missing_programs(_NEEDED if options.etcd else ("etcd", *_NEEDED))
     if missing:
         raise BenchError("\n".join(missing))
+    if options.etcd and not (options.etcd.is_file() and os.access(options.etcd, os.X_OK)):
+        raise BenchError(f"--etcd {options.etcd} is not a program")
     if not options.directory.is_dir():
         raise BenchError(f"--directory {options.directory} is not a directory")
     if is_volatile(options.directory):
@@ -47,18 +58,22 @@ def _notes(options: CompareOptions, etcd: Etcd, sampans: Sequence[Sampan]) -> li
     spreads = "; ".join(
         f"{system.name}: {', '.join(map(str, system.spreads.values()))}" for system in sampans
     )
-    return [
-        f"etcd runs with its defaults, driven by h2load (C) at raw gRPC at the leader ({splits}).",
+    kinds = {row.kind for row in options.rows()}
+    loads = [
+        "etcd runs with its defaults, driven by h2load (C) at raw gRPC at the leader"
+        + (f" ({splits})." if splits else "."),
         "h2load repeats one request: etcd overwrites and reads one key, the best case for its "
         f"index, while Sampan's clients choose among {options.keys:,} keys and vary the values.",
-        "Watches are driven by Python on both sides: etcd's by grpcio without a protobuf decoder, "
-        "all watchers on one connection; a latency is from before the put to the event.",
         "Sampan is driven by its public Python client, on so many connections, row by row: "
         f"{spreads}.",
-        "The drivers share the machine with the nodes. Three nodes each, fresh data directories "
-        "on the same disk, every write fsynced by a majority, one system at a time.",
         "Every put was executed: the store's revision rose by exactly the number of puts. Every "
         "read returned its value.",
+    ]
+    return [
+        "The drivers share the machine with the nodes. Three nodes each, fresh data directories "
+        "on the same disk, every write fsynced by a majority, one system at a time.",
+        *(loads if kinds.intersection(KINDS) else ()),
+        *(text for kind, text in _NOTES.items() if kind in kinds),
     ]
 
 
@@ -86,7 +101,7 @@ def run_compare(options: CompareOptions, say: Callable[[str], None]) -> Comparis
                 with system.running(place) as running:
                     _measure_rows(running, system.name, comparison, say)
                 shutil.rmtree(place)
-    comparison.machine["etcd"] = EtcdCluster.version()
+    comparison.machine["etcd"] = etcd.version
     comparison.notes += _notes(options, etcd, sampans)
     return comparison
 
@@ -97,9 +112,10 @@ def _measure_rows(
     comparison: Comparison,
     say: Callable[[str], None],
 ) -> None:
+    done: dict[Row, Measurement] = {}
     for row in comparison.rows:
-        if row.message_puts and system == "etcd":
-            continue
-        one = running.measure(row)
-        comparison.add(system, row, one)
-        say(f"{system:<10} {row.name:<40} {one.per_second:>10,.0f}/s  p50 {one.p50_ms:.3f} ms")
+        work = row.work(system)
+        if work not in done:
+            done[work] = running.measure(row)
+        comparison.add(system, row, done[work])
+        say(f"{system:<10} {done[work].text(row)}")

@@ -1,17 +1,37 @@
 """The outcome of a comparison: medians, ratios, and the page that shows them."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from .histogram import Histogram
 
 BASE = "etcd"
 
 
+class Metric(NamedTuple):
+    """What a row compares, and how it is written."""
+
+    unit: str
+    digits: int
+    lower_is_better: bool = True
+
+
+METRICS = {
+    "rate": Metric("/s", 0, lower_is_better=False),
+    "p50": Metric(" ms", 3),
+    "p99.9": Metric(" ms", 3),
+    "connection": Metric(" KiB", 1),
+    "node": Metric(" MiB", 1),
+    "elections": Metric("", 2),
+}
+"""Requests a second; latencies; resident memory of a connection and of a node; election timeouts
+without a write."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kind of work. `metric`: "rate" compares requests per second, "p50" median latencies.
+    """One kind of work, and which of `METRICS` it compares.
 
     `message_puts` above 0 marks the pipelined driver, which only Sampan has.
     """
@@ -24,20 +44,24 @@ class Row:
     metric: str = "rate"
     message_puts: int = 0
 
+    def work(self, system: str) -> "Row":
+        """The same for rows that compare what one measurement tells. etcd has no pipelined
+        driver: its puts are those of clients."""
+        message_puts = 0 if system == BASE else self.message_puts
+        return replace(self, name="", metric="", message_puts=message_puts)
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One row on one system in one round; latencies in milliseconds."""
+    """One work on one system in one round: values by metric, and "p99"; in its units."""
 
-    per_second: float
-    p50_ms: float
-    p99_ms: float
+    values: dict[str, float]
 
     @classmethod
     def of(cls, per_second: float, latencies: Histogram) -> Self:
         """From a rate and all latencies."""
-        p50, p99 = latencies.percentile(50), latencies.percentile(99)
-        return cls(per_second, p50 / 1e6, p99 / 1e6)
+        percentiles = {f"p{each:g}": latencies.percentile(each) / 1e6 for each in (50, 99, 99.9)}
+        return cls({"rate": per_second, **percentiles})
 
     @classmethod
     def of_events(cls, latencies: Histogram) -> Self:
@@ -46,7 +70,12 @@ class Measurement:
 
     def value(self, row: Row) -> float:
         """What the row compares."""
-        return self.p50_ms if row.metric == "p50" else self.per_second
+        return self.values[row.metric]
+
+    def text(self, row: Row) -> str:
+        """For the one who waits for the page."""
+        p50 = f"  p50 {self.values['p50']:.3f} ms" if "p50" in self.values else ""
+        return f"{row.name:<40} {_show(self.value(row), row):>14}{p50}"
 
 
 @dataclass(slots=True)
@@ -65,23 +94,24 @@ class Comparison:
         self.measured.setdefault(system, {}).setdefault(row.name, []).append(measurement)
 
     def median(self, system: str, row: Row) -> float:
-        """The median over the rounds of what the row compares; pipelined, etcd's is that of the
-        row whose work is the same."""
-        if row.message_puts and system == BASE:
-            same = (row.kind, row.clients)
-            row = next(each for each in self.rows if (each.kind, each.clients) == same)
-        return median(each.value(row) for each in self.measured[system][row.name])
+        """The median over the rounds of what the row compares."""
+        return median(self._values(system, row))
 
     def ratio(self, system: str, row: Row) -> float:
-        """The system's median over etcd's: above 1 is faster for a rate, slower for a p50."""
-        return self.median(system, row) / self.median(BASE, row)
+        """The median of the rounds' ratios to etcd: what slows the machine in one round slows
+        both. Above 1 is better for a rate, worse for all else."""
+        pairs = zip(self._values(system, row), self._values(BASE, row), strict=True)
+        return median(own / base for own, base in pairs)
+
+    def _values(self, system: str, row: Row) -> list[float]:
+        return [each.value(row) for each in self.measured[system][row.name]]
 
     def times_better(self) -> dict[str, dict[str, float]]:
         """For each system but etcd and each row: above 1 is better, whatever the metric."""
         return {
             system: {
                 row.name: 1 / self.ratio(system, row)
-                if row.metric == "p50"
+                if METRICS[row.metric].lower_is_better
                 else self.ratio(system, row)
                 for row in self.rows
             }
@@ -97,7 +127,7 @@ class Comparison:
             "rounds": self.rounds,
             "rows": [asdict(row) for row in self.rows],
             "measured": {
-                system: {name: [asdict(each) for each in runs] for name, runs in rows.items()}
+                system: {name: [each.values for each in runs] for name, runs in rows.items()}
                 for system, rows in self.measured.items()
             },
             "ratios": {
@@ -109,18 +139,22 @@ class Comparison:
 
     def text(self) -> str:
         """The page that people read."""
-        lines = [f"Sampan and etcd, three nodes each: medians of {self.rounds} round(s)", ""]
+        version = self.machine.get(BASE, "")
+        base = f"{BASE} {version}".strip()
+        lines = [f"Sampan and {base}, three nodes each: medians of {self.rounds} round(s)", ""]
         lines += [f"{name + ':':<14}{value}" for name, value in self.machine.items()]
         others = [system for system in self.systems if system != BASE]
-        heads = [*self.systems, *(f"{system} ÷ {BASE}" for system in others)]
+        systems = [base if system == BASE else system for system in self.systems]
+        heads = [*systems, *(f"{system} ÷ {BASE}" for system in others)]
         lines += ["", _line("", heads)]
         for row in self.rows:
             values = [_show(self.median(system, row), row) for system in self.systems]
             ratios = [f"{self.ratio(system, row):.2f}×" for system in others]
-            lower = "  lower is better" if row.metric == "p50" else ""
+            lower = "  lower is better" if METRICS[row.metric].lower_is_better else ""
             lines.append(_line(row.name, [*values, *ratios]) + lower)
-        lines += ["", _line("latency p50 / p99, ms", self.systems)]
-        lines += [_line(row.name, self._latencies(row)) for row in self.rows]
+        latencies = [_line(r.name, cells) for r in self.rows if any(cells := self._latencies(r))]
+        if latencies:
+            lines += ["", _line("latency p50 / p99, ms", systems), *latencies]
         lines += ["", "lowest and highest of the rounds"]
         lines += [_line(row.name, self._spreads(row)) for row in self.rows]
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)])
@@ -128,26 +162,25 @@ class Comparison:
     def _latencies(self, row: Row) -> list[str]:
         cells = []
         for system in self.systems:
-            runs = self.measured[system].get(row.name, [])
-            p50, p99 = ([each.p50_ms for each in runs], [each.p99_ms for each in runs])
-            cells.append(f"{median(p50):.2f} / {median(p99):.2f}" if runs else "")
+            runs = [each.values for each in self.measured[system][row.name]]
+            of = [median(run[name] for run in runs) for name in ("p50", "p99") if name in runs[0]]
+            cells.append(" / ".join(f"{value:.2f}" for value in of))
         return cells
 
     def _spreads(self, row: Row) -> list[str]:
         cells = []
         for system in self.systems:
-            values = [each.value(row) for each in self.measured[system].get(row.name, [])]
-            span = f"{_number(min(values), row)}–{_show(max(values), row)}" if values else ""
-            cells.append(span)
+            values = self._values(system, row)
+            cells.append(f"{_number(min(values), row)}–{_show(max(values), row)}")
         return cells
 
 
 def _number(value: float, row: Row) -> str:
-    return f"{value:.3f}" if row.metric == "p50" else f"{value:,.0f}"
+    return f"{value:,.{METRICS[row.metric].digits}f}"
 
 
 def _show(value: float, row: Row) -> str:
-    return _number(value, row) + (" ms" if row.metric == "p50" else "/s")
+    return _number(value, row) + METRICS[row.metric].unit
 
 
 def _line(name: str, cells: list[str]) -> str:

@@ -5,15 +5,16 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from .errors import BenchError
 from .ports import free_ports
-from .programs import environment, find_program, log_tail, run_program
+from .programs import environment, find_program, log_tail, resident_bytes, run_program
 
-_START_S = 20.0
+_START_S = 60.0
 _CTL_S = 10.0
 
 
@@ -85,8 +86,9 @@ class EtcdCluster:
         BenchError: when etcd is missing, a member ends, or no leader appears.
     """
 
-    def __init__(self, directory: Path, members: int = 3) -> None:
+    def __init__(self, directory: Path, members: int = 3, etcd: Path | None = None) -> None:
         self._directory = directory
+        self._etcd = str(etcd) if etcd else find_program("etcd")
         ports = free_ports(2 * members)
         self.endpoints = [f"http://127.0.0.1:{port}" for port in ports[:members]]
         self._peers = [f"http://127.0.0.1:{port}" for port in ports[members:]]
@@ -94,30 +96,10 @@ class EtcdCluster:
         self._etcdctl = find_program("etcdctl")
 
     def __enter__(self) -> Self:
-        etcd = find_program("etcd")
         self._directory.mkdir(parents=True)
-        cluster = ",".join(f"m{i}={peer}" for i, peer in enumerate(self._peers))
-        for index, (client, peer) in enumerate(zip(self.endpoints, self._peers, strict=True)):
-            with self._log(index).open("wb") as log:
-                child = subprocess.Popen(
-                    [
-                        etcd,
-                        *("--name", f"m{index}"),
-                        *("--data-dir", str(self._directory / f"m{index}")),
-                        *("--listen-client-urls", client),
-                        *("--advertise-client-urls", client),
-                        *("--listen-peer-urls", peer),
-                        *("--initial-advertise-peer-urls", peer),
-                        *("--initial-cluster", cluster),
-                    ],
-                    env=environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C is the parent's, which stops it in order
-                )
-            self._children.append(child)
         try:
+            for index in range(len(self.endpoints)):
+                self._children.append(self._start(index))
             self._wait_for_leader()
         except BaseException:
             self._stop()
@@ -131,6 +113,46 @@ class EtcdCluster:
         traceback: TracebackType | None,
     ) -> None:
         self._stop()
+
+    def _start(self, index: int) -> subprocess.Popen[bytes]:
+        client, peer = self.endpoints[index], self._peers[index]
+        cluster = ",".join(f"m{i}={each}" for i, each in enumerate(self._peers))
+        with self._log(index).open("ab") as log:
+            return subprocess.Popen(
+                [
+                    self._etcd,
+                    *("--name", f"m{index}"),
+                    *("--data-dir", str(self._directory / f"m{index}")),
+                    *("--listen-client-urls", client),
+                    *("--advertise-client-urls", client),
+                    *("--listen-peer-urls", peer),
+                    *("--initial-advertise-peer-urls", peer),
+                    *("--initial-cluster", cluster),
+                ],
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is the parent's, which stops it in order
+            )
+
+    @contextmanager
+    def leader_killed(self) -> Iterator[list[str]]:
+        """Kill -9 the leader for as long as the context lasts; it gives the others' endpoints.
+        Raises BenchError when not all members come to agree on a leader before."""
+        self._wait_for_leader()
+        leader = self.leader()[0]
+        index = self.endpoints.index(leader)
+        self._children[index].kill()
+        try:
+            yield [each for each in self.endpoints if each != leader]
+        finally:
+            self._children[index].wait()
+            self._children[index] = self._start(index)
+
+    def memory_bytes(self, index: int) -> int:
+        """Resident memory of a member."""
+        return resident_bytes([self._children[index].pid])
 
     def _stop(self) -> None:
         """At once: the data goes, too, and an orderly stop of all members takes 7 s, while the
@@ -176,8 +198,7 @@ class EtcdCluster:
                     return one["Endpoint"], header["revision"]
         raise BenchError("etcd's members do not agree on a leader")
 
-    @staticmethod
-    def version() -> str:
-        """What `etcd --version` says first, without the words."""
-        first = run_program([find_program("etcd"), "--version"], _CTL_S).splitlines()[0]
-        return first.removeprefix("etcd Version: ").strip()
+    def version(self) -> str:
+        """Of the etcd that answers."""
+        statuses = json.loads(self._ctl("endpoint", "status", "-w", "json"))
+        return str(statuses[0]["Status"]["version"])

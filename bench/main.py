@@ -127,6 +127,19 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pipelined", action="store_true", help="a row for the low-level pipelined driver, too"
     )
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="the rows whose names contain it, or another --only's text (all)",
+    )
+    parser.add_argument(
+        "--etcd", type=Path, metavar="PATH", help="the program (the one that is installed)"
+    )
+    parser.add_argument(
+        "--gateway", action="store_true", help="let Sampan serve etcd's clients meanwhile"
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -206,11 +219,14 @@ def compare_options(arguments: argparse.Namespace) -> CompareOptions:
         processes=arguments.processes,
         directory=arguments.directory,
         pipelined=arguments.pipelined,
+        only=tuple(arguments.only),
+        etcd=arguments.etcd,
+        gateway=arguments.gateway,
     )
     if options.rounds < 1:
         raise BenchError("--rounds must be at least 1")
     for row in options.rows():
-        if row.kind == "watch":
+        if row.kind not in KINDS:
             continue  # no load of requests
         for spread in options.spreads_to_try(row):
             options.spec(row, ("-",), spread).validate()

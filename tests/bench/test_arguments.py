@@ -99,12 +99,37 @@ def test_comparison_options():
     options = bench.compare_options(bench.parser().parse_args(arguments))
     assert options.placements == ("fused",)
     totals = [options.total(row) for row in options.rows()]
-    assert totals == [1000, 400, 30, 1500, 60, 1500, 100, 4, 100, 1000]  # never below the clients
-    assert options.rows()[-1].message_puts > 0
-    assert options.spreads_to_try(options.rows()[2]) == (Spread(1, 1),)
-    assert len(options.spreads_to_try(options.rows()[0])) > 1
-    one_client = options.spec(options.rows()[2], ("127.0.0.1:1",), Spread(1, 1))
+    # Never below the clients; idle connections are as many as their row says.
+    assert totals == [1000, 1000, 1000, 400, 30, 1500, 60, 60, 1500, 100, 100, 4, 100, 1000, 1]
+    assert options.rows()[-2].message_puts > 0
+    many, one = (next(r for r in options.rows() if r.clients == n) for n in (64, 1))
+    assert options.spreads_to_try(one) == (Spread(1, 1),)
+    assert len(options.spreads_to_try(many)) > 1
+    one_client = options.spec(one, ("127.0.0.1:1",), Spread(1, 1))
     assert (one_client.clients, one_client.connections, one_client.processes) == (1, 1, 1)
+
+
+def test_single_rows_can_be_chosen(capsys):
+    arguments = ["compare", "--only", "reads, 1 client", "--only", "puts, 64"]
+    rows = bench.compare_options(bench.parser().parse_args(arguments)).rows()
+    assert [row.name for row in rows] == [
+        "puts, 64 clients",
+        "linearizable reads, 1 client",
+        "serializable reads, 1 client",
+    ]
+    assert bench.main(["compare", "--only", "reads", "--only", "deletes"]) == 1
+    error = capsys.readouterr().err
+    assert "--only 'deletes'" in error
+    assert "put, 1 client, p50" in error
+
+
+def test_an_etcd_that_is_no_program_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name, path: f"/bin/{name}")
+    plain = tmp_path / "etcd"
+    plain.write_text("")
+    for path in (plain, tmp_path, tmp_path / "missing"):
+        assert bench.main(["compare", "--etcd", str(path)]) == 1
+        assert f"--etcd {path} is not a program" in capsys.readouterr().err
 
 
 def test_shares_add_up():

@@ -9,25 +9,35 @@ import pytest
 from sampan.bench import etcd, h2load, machine, plot, programs, systems
 from sampan.bench.comparison import Comparison, Measurement
 from sampan.bench.histogram import Histogram
+from sampan.bench.spec import KINDS
 
-RATES = systems.ROWS[0]
-LATENCIES = systems.ROWS[2]
+ROWS = {row.name: row for row in systems.ROWS}
+RATES = ROWS["puts, 1000 clients"]
+LATENCIES = ROWS["put, 1 client, p50"]
 
 
 def canned(rows=(RATES, LATENCIES)):
     comparison = Comparison(rows, ["etcd", "fused"], 3)
     for system, rate, p50 in (("etcd", 20_000, 0.8), ("fused", 90_000, 1.0)):
         for row in rows:
-            if system == "etcd" and row.message_puts:
-                continue
             for noise in (0.5, 1.0, 1.1):
-                comparison.add(system, row, Measurement(rate * noise, p50 * noise, 3 * p50))
-    comparison.machine = {"cpu": "one with 2 cores"}
+                values = {"rate": rate * noise, "p50": p50 * noise, "p99": 3 * p50}
+                comparison.add(system, row, Measurement(values))
+    comparison.machine = {"cpu": "one with 2 cores", "etcd": "3.7.3"}
     comparison.notes = ["the same work"]
     return comparison
 
 
-def test_ratios_are_those_of_the_medians():
+def test_ratios_are_the_medians_of_the_rounds():
+    """A round in which the machine was slow was slow for both."""
+    comparison = Comparison((RATES,), ["etcd", "fused"], 3)
+    for etcd_rate, ratio in ((1000, 4), (10, 5), (500, 6)):
+        comparison.add("etcd", RATES, Measurement({"rate": etcd_rate}))
+        comparison.add("fused", RATES, Measurement({"rate": etcd_rate * ratio}))
+    assert comparison.ratio("fused", RATES) == 5
+
+
+def test_ratios_and_what_is_better():
     comparison = canned()
     assert comparison.ratio("fused", RATES) == pytest.approx(4.5)
     assert comparison.ratio("fused", LATENCIES) == pytest.approx(1.25)
@@ -38,7 +48,8 @@ def test_ratios_are_those_of_the_medians():
 
 def test_the_page():
     page = canned().text()
-    assert "medians of 3 round(s)" in page
+    assert "Sampan and etcd 3.7.3, three nodes each: medians of 3 round(s)" in page
+    assert re.search(r"\n +etcd 3\.7\.3 +fused +fused ÷ etcd\n", page)
     assert re.search(r"cpu:\s+one with 2 cores", page)
     assert re.search(r"puts, 1000 clients\s+20,000/s\s+90,000/s\s+4\.50×\n", page)
     assert re.search(r"put, 1 client, p50\s+0\.800 ms\s+1\.000 ms\s+1\.25×  lower is better", page)
@@ -47,22 +58,41 @@ def test_the_page():
     assert page.endswith("- the same work")
 
 
-def test_the_pipelined_driver_is_measured_against_the_same_puts():
-    comparison = canned((RATES, LATENCIES, systems.PIPELINED_ROW))
-    assert comparison.ratio("fused", systems.PIPELINED_ROW) == pytest.approx(4.5)
-    assert "pipelined driver" in comparison.text()
+def test_rows_that_compare_what_one_measurement_tells_are_one_work():
+    rate, tail = ROWS["linearizable reads, 1 client"], ROWS["linearizable read, 1 client, p99.9"]
+    for system in ("etcd", "fused"):
+        assert rate.work(system) == tail.work(system)
+    pipelined = systems.PIPELINED_ROW
+    assert pipelined.work("etcd") == RATES.work("etcd")
+    assert pipelined.work("fused") != RATES.work("fused")
+
+
+def test_rows_without_latencies():
+    """Their units are their own, and they are not in the table of latencies."""
+    rows = tuple(row for row in systems.ROWS if row.kind in ("idle", "failover"))
+    comparison = Comparison(rows, ["etcd", "fused"], 1)
+    for system, times in (("etcd", 1.0), ("fused", 0.5)):
+        values = {"connection": 28 * times, "node": 60 * times, "elections": 1.44 * times}
+        for row in rows:
+            comparison.add(system, row, Measurement(values))
+    page = comparison.text()
+    assert re.search(r"idle connection +28\.0 KiB +14\.0 KiB +0\.50×  lower is better", page)
+    assert re.search(r"1000 of them +60\.0 MiB +30\.0 MiB +0\.50×  lower is better", page)
+    assert re.search(r"election timeouts +1\.44 +0\.72 +0\.50×  lower is better", page)
+    assert "latency" not in page
+    assert comparison.times_better()["fused"] == dict.fromkeys([row.name for row in rows], 2.0)
 
 
 def test_everything_is_in_the_json():
     written = json.loads(json.dumps(canned().to_json()))
     assert written["ratios"]["fused"][RATES.name] == pytest.approx(4.5)
     assert len(written["measured"]["etcd"][RATES.name]) == 3
-    assert written["machine"] == {"cpu": "one with 2 cores"}
+    assert written["machine"] == {"cpu": "one with 2 cores", "etcd": "3.7.3"}
 
 
 def test_every_row_has_splits_that_fill_it():
     for row in systems.ROWS:
-        if row.kind == "watch":
+        if row.kind not in KINDS:
             continue  # not driven by h2load
         for split in systems.SPLITS[row.clients]:
             assert split.connections * split.streams == row.clients

@@ -16,10 +16,13 @@ from sampan.bench.main import main
 )
 def test_a_whole_comparison(tmp_path, monkeypatch, capsys):
     rows = (
+        Row("idle", "idle", 20, 20, metric="connection"),
         Row("puts", "put", 64, 64),
         Row("a read", "range", 1, 20, serializable=True, metric="p50"),
+        Row("its tail", "range", 1, 20, serializable=True, metric="p99.9"),
         Row("all keys", "list", 4, 8),
         Row("put to watch", "watch", 5, 10, metric="p50"),
+        Row("leader killed", "failover", 1, 2, metric="elections"),
     )
     monkeypatch.setattr(systems, "ROWS", rows)
     monkeypatch.setattr(compare, "is_volatile", lambda directory: False)  # tmp_path may be
@@ -31,6 +34,7 @@ def test_a_whole_comparison(tmp_path, monkeypatch, capsys):
         assert re.search(rf"^{system} +puts .*/s", captured.err, re.MULTILINE)
     assert "processes ÷ etcd" in captured.out
     written = json.loads(file.read_text())
+    assert f"etcd {written['machine']['etcd']}, three nodes each" in captured.out
     assert set(written["ratios"]) == {"processes", "fused"}
     assert all(ratio > 0 for ratios in written["ratios"].values() for ratio in ratios.values())
     assert [each.name for each in tmp_path.iterdir()] == [file.name]  # no data left behind
