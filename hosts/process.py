@@ -174,7 +174,7 @@ class Builder:
         """What to tell of damage that is there again after every restart."""
         return (
             f"{error} (no restart mends {self._data_dir}: restore all of it as it was last, or "
-            "leave this member down)"
+            f"leave this member down; `sampan doctor {self._data_dir}` says more)"
         )
 
     def _ipc(self, actor: str) -> str:

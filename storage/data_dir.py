@@ -9,6 +9,8 @@ DATA_DIR/      0700, owned by the user who runs the node
   log-mark     what was durable in it (log_mark.py)
   state/       state database
   snapshots/
+  pids.json    which process is which, and
+  runtime      where their sockets are, while a node runs (hosts/supervisor.py)
   installed    the snapshot that was installed last (snapshot_store.py)
 """
 
@@ -18,7 +20,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +126,7 @@ class DataDir:
             write_durably(identity_path, json.dumps(identity).encode())
             sync_directory(self.path.parent)
             return
-        identity = _read_identity(identity_path)
+        identity = read_identity(identity_path)
         for name, expected in (("cluster_id", cluster_id), ("member_id", member_id)):
             if identity[name] != expected:
                 raise DataDirForeignError(
@@ -137,13 +139,10 @@ class DataDir:
         """The number of the start that begins now, from 1 on; durable, so that there is no second
         of this number. Raises OSError, and DataDirFormatError when the count is damaged."""
         path = self.path / "starts"
-        if not path.exists():
+        start = starts(self.path) + 1
+        if start == 1:
             write_durably(path, _STARTS % 1)
             return 1
-        text = path.read_bytes()
-        if len(text) != len(_STARTS % 1) or not text.rstrip().isdigit():
-            raise DataDirFormatError(f"{path} is damaged: it is not a number but {text[:64]!r}")
-        start = int(text) + 1
         with path.open("r+b") as file:  # in place: it must not fail on a full disk
             file.write(_STARTS % start)
             file.flush()
@@ -182,7 +181,7 @@ def _refuse_renamed(path: Path, cluster_id: int, member_id: int) -> None:
         return
     for beside in sorted(path.parent.iterdir()):
         with contextlib.suppress(OSError, DataDirError):  # not a directory of this kind
-            identity = _read_identity(beside / "identity")
+            identity = read_identity(beside / "identity")
             if (identity["cluster_id"], identity["member_id"]) == (cluster_id, member_id):
                 break
     else:
@@ -218,7 +217,7 @@ def _take_lock(path: Path) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        holder = _holder(lock)
         os.close(lock)
         raise DataDirInUseError(
             f"data directory {path} is in use by another process (pid {holder})"
@@ -229,6 +228,34 @@ def _take_lock(path: Path) -> int:
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
+
+
+def _holder(lock: int) -> str:
+    """Who says that it has the lock."""
+    return os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Keep nodes from starting in a data directory meanwhile; nothing in it changes. False where
+    there is nothing to lock, as in a copy. Raises DataDirInUseError, and DataDirAccessError."""
+    try:
+        lock = os.open(path / "LOCK", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    except OSError as error:
+        raise _access_error(path, error) from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataDirInUseError(f"a node runs in {path} (pid {_holder(lock)})") from None
+        except OSError as error:
+            raise _access_error(path, error) from error
+        yield True
+    finally:
+        os.close(lock)
 
 
 def _refuse_leftovers(path: Path) -> None:
@@ -248,12 +275,24 @@ def identity(path: Path) -> tuple[int, int] | None:
     """(cluster's id, member's id) of a data directory; None while it has none. Raises
     DataDirError."""
     try:
-        found = _read_identity(path / "identity")
+        found = read_identity(path / "identity")
         return found["cluster_id"], found["member_id"]
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _access_error(path, error) from error
+
+
+def starts(path: Path) -> int:
+    """How often the node was started. Raises OSError, and DataDirFormatError."""
+    file = path / "starts"
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError:
+        return 0
+    if len(text) != len(_STARTS % 1) or not text.rstrip().isdigit():
+        raise DataDirFormatError(f"{file} is damaged: it is not a number but {text[:64]!r}")
+    return int(text)
 
 
 def joined(path: Path) -> list[tuple[int, str]] | None:
@@ -270,7 +309,9 @@ def joined(path: Path) -> list[tuple[int, str]] | None:
         raise _access_error(path, error) from error
 
 
-def _read_identity(path: Path) -> dict[str, int]:
+def read_identity(path: Path) -> dict[str, int]:
+    """The fields of the file `path`: format, cluster_id, member_id, incarnation. Raises OSError,
+    and DataDirFormatError."""
     try:
         identity: Any = json.loads(path.read_bytes())
     except ValueError as error:

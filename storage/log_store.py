@@ -63,10 +63,10 @@ def _check_compact(index: int, last: int) -> None:
 class LogStore:
     """The log (start, last] on disk. One owner; `sync` may run in a thread beside the others."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._mark_path = path.with_name(f"{path.name}-mark")
         mark = log_mark.read(self._mark_path)
-        self._db, self.repaired = open_log(path, create=mark is None)
+        self._db, self.repaired = open_log(path, create=mark is None, read_only=read_only)
         """What was cut off after kill -9 or a power failure, empty when nothing was."""
         self._roomless_bytes = 0  # written since the log file was given room
         # Numbers of writes: the last one, and the last one that is known to be durable.
@@ -80,31 +80,39 @@ class LogStore:
         self._last = _KEY.unpack(newest[0])[1] if newest else self._start[0]
         self._durable = self._hard_state
         try:
-            self._identify(mark)
+            self._identify(mark, read_only=read_only)
         except StorageError:
             self._db.close()
             raise
 
-    def _identify(self, mark: LogMark | None) -> None:
+    def _identify(self, mark: LogMark | None, *, read_only: bool) -> None:
         """Make sure that this is the log that was here, or leave a mark by which it will be."""
         raw = self._db.get(_ID_KEY)
         self._id: int = _ID.unpack(raw)[0] if raw else 0
         if mark is not None:
             found = LogMark(self._id, *self._hard_state)
             log_mark.check(self._db.path, mark, found)
-        elif not self._id:
+        elif not self._id and not read_only:
             self._id = secrets.randbits(64) or 1
             batch = self._batch()
             batch.put(_ID_KEY, _ID.pack(self._id))
             self._write(batch)
             self.sync()
         self._marked = None if mark is None else (mark.term, mark.vote, mark.commit)
+        if read_only:
+            self._marked = self._durable
         self.mark()
 
     @classmethod
     def open(cls, path: Path) -> "LogStore":
         """Open the log in the directory `path`, created when missing. Raises StorageError."""
         return cls(path)
+
+    @classmethod
+    def inspect(cls, path: Path) -> "LogStore":
+        """Open a copy of a log (inspection.py), to be read only: all that `open` refuses is
+        refused. Raises StorageError."""
+        return cls(path, read_only=True)
 
     def hard_state(self) -> tuple[int, int, int]:
         """(term, vote, commit), zeros in a new log."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import cast
 
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     BottommostLevelCompaction,
     Cache,
@@ -112,24 +113,31 @@ LOG_ROOM_BYTES = 4 * MIB
 its inode, too, or commits the file system's journal: a quarter of its time without a journal."""
 
 
-def open_log(path: Path, *, create: bool) -> tuple["Database", str]:
+def open_log(path: Path, *, create: bool, read_only: bool = False) -> tuple["Database", str]:
     """The raft log's database, whose log files have their size before their records; and what had
     to be cut off after kill -9 or a power failure, if anything. (Recycled log files would have
     their size, too, but need a recovery mode that cannot tell a torn tail from a lost middle.)
+    With `read_only` that is cut off all the same, and nothing else changes.
 
     Raises StorageError; CorruptionError also when it is not there and not to be created.
     """
     if not create and not (path / "CURRENT").exists():
         raise CorruptionError(f"the raft log in {path} is gone; {log_mark.REMEDY}")
     repaired = torn_log.cut_holes(path)
+
+    def opened() -> Database:
+        options = _log_options(path, create=create)
+        return Database(path, options, log_writes=True, read_only=read_only)
+
     try:
-        database = Database(path, _log_options(path, create=create), log_writes=True)
+        database = opened()
     except CorruptionError:
         repaired = torn_log.cut_torn(path)
         if not repaired:
             raise
-        database = Database(path, _log_options(path, create=create), log_writes=True)
-    database.make_room()
+        database = opened()
+    if not read_only:
+        database.make_room()
     return database, repaired
 
 
@@ -145,7 +153,7 @@ def _log_options(path: Path, *, create: bool) -> Options:
     return options
 
 
-def open_state(path: Path) -> "Database":
+def open_state(path: Path, *, read_only: bool = False) -> "Database":
     """The state database: no RocksDB log, because the raft log is its log."""
     options = _common_options(path)
     options.set_write_buffer_size(STATE_WRITE_BUFFER_BYTES)
@@ -176,7 +184,7 @@ def open_state(path: Path) -> "Database":
     table.set_pin_l0_filter_and_index_blocks_in_cache(True)  # the ones every put asks
     table.set_block_size(8192)  # ranges read neighbours; half the index of 4 KiB
     options.set_block_based_table_factory(table)
-    return Database(path, options, log_writes=False)
+    return Database(path, options, log_writes=False, read_only=read_only)
 
 
 @contextmanager
@@ -203,7 +211,9 @@ class Database:
     """One open RocksDB database. `write` may run in one thread while `sync` or `flush` run in
     another; both let other threads go on."""
 
-    def __init__(self, path: Path, options: Options, *, log_writes: bool) -> None:
+    def __init__(
+        self, path: Path, options: Options, *, log_writes: bool, read_only: bool = False
+    ) -> None:
         self.path = path
         self._log_file = Path()
         self._collecting = False
@@ -212,7 +222,8 @@ class Database:
         with _storage_errors("cannot open", path):
             # Of a database that exists, rocksdict would otherwise take the options that lie beside
             # it, in which there is neither the cache nor the filters.
-            self._db = Rdict(str(path), options, {"default": options})
+            access = AccessType.read_only(False) if read_only else AccessType.read_write()
+            self._db = Rdict(str(path), options, {"default": options}, access)
         self._write_options = WriteOptions()
         self._write_options.sync = False  # write(sync) would hold the GIL during the fsync
         # Batches are sorted: each key is looked for from where the one before it went.

@@ -55,13 +55,14 @@ _CHECK_KEY = keys.META + b"check"
 class StateStore:
     """The key-value state at an applied index."""
 
-    def __init__(self, path: Path) -> None:
-        self._db = open_state(path)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._db = open_state(path, read_only=read_only)
         raw = self._db.get(_APPLIED_KEY)
         index, term, revision, compact_revision, history_hash = (
             _APPLIED.unpack(raw) if raw else (0, 0, 1, 0, 0)
         )
-        self._drop_history_after(revision)
+        if not read_only:
+            self._drop_history_after(revision)
         self._overlay = Overlay(self._db)
         self._versions = Versions(self._overlay)
         self.leases = Leases(self._overlay, lambda: self._index)
@@ -97,6 +98,11 @@ class StateStore:
     def open(cls, path: Path) -> "StateStore":
         """Open the state in the directory `path`, created when missing. Raises StorageError."""
         return cls(path)
+
+    @classmethod
+    def inspect(cls, path: Path) -> "StateStore":
+        """Open a copy of a state (inspection.py), to be read only. Raises StorageError."""
+        return cls(path, read_only=True)
 
     @property
     def applied_index(self) -> int:
@@ -441,6 +447,11 @@ class StateStore:
         if isinstance(found, WireError):
             return found
         return (0, self.revision, found, self.compact_revision, hashed)
+
+    def read_all(self) -> int:
+        """Read every pair there is, so that every checksum of RocksDB's is compared, and return
+        how many there are. Takes as long as the disk does. Raises StorageError."""
+        return sum(1 for _ in self._db.scan(b"\0", b"\xff"))
 
     def history(self, first_revision: int, chunks_max: int = 16) -> list[Event]:
         """See Versions.history."""

@@ -39,6 +39,7 @@ def completed(words, begun):
         ("sampan up", "--pl", ["--placement"]),
         ("sampan up --nodes 3", "--base", ["--base-port"]),
         ("sampan node", "--nodes", []),
+        ("sampan doctor", "--d", ["--deep"]),
         ("sampan bench", "comp", ["compare"]),
         ("sampan bench put", "--cl", ["--clients"]),
         ("sampan completion", "", ["bash", "zsh", "fish"]),
