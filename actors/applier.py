@@ -76,7 +76,7 @@ class Applier(Actor):
         self._results: list[tuple[int, list[bytes]]] = []
         self._new_term = 0  # newest term applied, until the node knows
         self._reader = Reader(self._answers, self._tell_answers)
-        self._inspector = Inspector(in_turns=True)
+        self._inspector = Inspector()
         self._backups = Backups(snapshots.path, log)
         self._origins = Origins()
         self._questions = QUESTIONS | {
@@ -323,9 +323,13 @@ class Applier(Actor):
     # -- reads
 
     def on_readc(self, message: Any) -> None:
-        """(index, [(read_id, deadline, body, who), …]): execute at an applied index of at least
-        `index`."""
+        """(index, [(read_id, deadline, body, who, client), …]): execute at an applied index of at
+        least `index`."""
         self._reader.take(*message)
+
+    def on_leftc(self, read_ids: list[int]) -> None:
+        """These large answers have left, or never will."""
+        self._reader.left(read_ids)
 
     def on_watchc(self, message: Any) -> None:
         """What the node's watches want: see watches/feed.py."""
@@ -467,6 +471,7 @@ class Applier(Actor):
         """End leases whose time is over; propose what else the member has to."""
         self._expire_leases()
         self._backups.expire(self.now)
+        self._reader.expire(self.now)
         if self._removed_at is not None and self.now - self._removed_at > STOP_AFTER_REMOVAL_S:
             self.emit("fatalc", reconfiguration.REMOVED)
         members = len(self._state.members.all)

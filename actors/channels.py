@@ -71,6 +71,7 @@ CHANNELS: dict[str, Channel] = {
     "readc": Channel((NODE,), (APPLIER,), "reads to execute at or after an applied index"),
     "inspectc": Channel((NODE,), (APPLIER,), "questions that take a while, answered on resultc"),
     "resultc": Channel((APPLIER,), (NODE,), "results of writes and reads"),
+    "leftc": Channel((NODE, HOST), (APPLIER,), "large answers that are no longer held"),
     # -- watches
     "watchc": Channel((NODE,), (APPLIER,), "the ranges that are watched; history to be read"),
     "eventc": Channel((APPLIER,), (NODE,), "events of watched ranges, new and from history"),
@@ -99,6 +100,7 @@ CHANNELS: dict[str, Channel] = {
     # -- between an actor and its host
     "clientc": Channel((HOST,), (NODE,), "a message from the client socket", Loss.DROP),
     "replyc": Channel((NODE,), (HOST,), "a message for the client socket", Loss.DROP),
+    "largec": Channel((NODE,), (HOST,), "likewise a large answer, whose end leftc tells"),
     "gonec": Channel((HOST,), (NODE,), "a client whose connection has ended", Loss.DROP),
     "peerc": Channel((HOST,), (TRANSPORT,), "a message from the peer socket", Loss.DROP),
     "linkc": Channel((TRANSPORT,), (HOST,), "a message for the link to a peer", Loss.DROP),

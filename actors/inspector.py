@@ -1,9 +1,9 @@
 """Messages whose answers take a while, worked on a slice at a time.
 
 Between two slices entries are applied, other reads are served and history is compacted as if
-nothing were asked. Large ranges are read like this, one after the other; questions of maintenance,
-which may wait for something, take turns: `hash_kv` reads the whole state, `compacted` waits until
-history is gone.
+nothing were asked. These are questions of maintenance, which may wait for something and take turns:
+`hash_kv` reads the whole state, `compacted` waits until history is gone. (Large ranges are read
+likewise, one after the other: see reader.py.)
 """
 
 from collections import deque
@@ -55,24 +55,17 @@ class _Job:
 
 
 class Inspector:
-    """The messages under way, as many as are let in: one after the other, or in turns."""
+    """The messages under way, as many as are let in, in turns."""
 
-    def __init__(self, *, in_turns: bool) -> None:
+    def __init__(self) -> None:
         self._jobs: deque[_Job] = deque()
-        self._in_turns = in_turns
 
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def take(
-        self,
-        read_id: int,
-        deadline: float,
-        begin: Callable[[], Sliced[bytes]],
-        work: Sliced[bytes] | None = None,
-    ) -> None:
-        """Take one message: `begin` makes the work of answering it, `work` if it was begun."""
-        self._jobs.append(_Job(read_id, deadline, begin, work))
+    def take(self, read_id: int, deadline: float, begin: Callable[[], Sliced[bytes]]) -> None:
+        """Take one message: `begin` makes the work of answering it."""
+        self._jobs.append(_Job(read_id, deadline, begin))
 
     def advance(self, now: float) -> tuple[int, bytes] | None:
         """Do one slice; (read id, packed answers) when that was a message's last.
@@ -89,10 +82,7 @@ class Inspector:
             next(job.work)
         except StopIteration as end:
             return (job.read_id, end.value)
-        if self._in_turns:
-            self._jobs.append(job)
-        else:
-            self._jobs.appendleft(job)
+        self._jobs.append(job)
         return None
 
     def drop_work(self) -> None:

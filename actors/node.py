@@ -94,6 +94,7 @@ class Node(Actor):
             lambda message: self.emit("readc", message),
             lambda message: self.emit("inspectc", message),
             self._reply,
+            lambda read_id: self.emit("leftc", [read_id]),
             self._fail,
             self._windows.overflows,
         )
@@ -462,7 +463,7 @@ class Node(Actor):
         """A leader's first entry of this term was applied."""
         self._writes.on_term(term)
 
-    def _reply(self, asked: Asked, body: bytes) -> None:
+    def _reply(self, asked: Asked, body: bytes, large_id: int = 0) -> None:
         if not asked.client:
             return
         if asked.peer is not None:
@@ -474,7 +475,11 @@ class Node(Actor):
         if asked.message_id != PUSH_ID:
             self._traffic.answered(asked, body, self.now)
         self._log.debug("client rpc", kind=asked.kind, message=asked.message_id, reply=len(body))
-        self.emit("replyc", (asked.client, pack((*header, self._term, self._leader)), body))
+        reply = (asked.client, pack((*header, self._term, self._leader)), body)
+        if large_id:
+            self.emit("largec", (large_id, *reply))
+        else:
+            self.emit("replyc", reply)
 
     def _fail(self, asked: Asked, error: WireError) -> None:
         self._traffic.failed(asked, error)

@@ -27,7 +27,10 @@ class Doors(NamedTuple):
     ask: Callable[[bytes], None]
     read: Callable[[Any], None]
     inspect: Callable[[Any], None]
-    reply: Callable[[Asked, bytes], None]
+    reply: Callable[[Asked, bytes, int], None]
+    """Sends an answer; with a read id, it is told to the applier when that has left."""
+    left: Callable[[int], None]
+    """Tells the applier that an answer was not sent."""
     fail: Callable[[Asked, WireError], None]
     overflows: Callable[[bytes, bytes], bool]
     """Whether a client has left too much unread for this answer."""
@@ -106,7 +109,7 @@ class Reads:
 
     def execute(self, asked: list[Asked], index: int) -> None:
         """Have them read at an applied index of at least `index`."""
-        self._doors.read((index, [self._read_of(each) for each in asked]))
+        self._doors.read((index, [(*self._read_of(each), each.client) for each in asked]))
 
     def inspect(self, asked: Asked) -> None:
         """Have it answered, which takes a while."""
@@ -121,13 +124,16 @@ class Reads:
     def on_answer(self, read_id: int, body: bytes) -> None:
         """The packed results of one message."""
         asked = self._executing.pop(read_id, None)
-        if asked is None:
-            return  # it was answered already, when its time was up
-        self._end(asked)
-        if self._doors.overflows(asked.client, body):
+        large_id = read_id if len(body) > limits.LARGE_ANSWER_BYTES else 0
+        if asked is not None:  # else it was answered already, when its time was up
+            self._end(asked)
+            if not self._doors.overflows(asked.client, body):
+                body = with_refused(asked, body) if asked.refused else body
+                self._doors.reply(asked, body, large_id)
+                return
             self._doors.fail(asked, errors.TOO_MANY_REQUESTS)
-        else:
-            self._doors.reply(asked, with_refused(asked, body) if asked.refused else body)
+        if large_id:
+            self._doors.left(large_id)
 
     def expire(self, now: float, *, has_leader: bool) -> None:
         """Answer what has waited too long; ask again for an index that does not come."""

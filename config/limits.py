@@ -65,9 +65,24 @@ CLIENT_UNREAD_BYTES = 1 * MIB
 """While a client leaves more than this unread, besides what the kernel holds, nothing is read from
 it: it starts no other large answer before it has taken this one."""
 
-CLIENTS_UNREAD_BYTES_MAX = 256 * MIB
+CLIENTS_UNREAD_BYTES_MAX = 96 * MIB
 """What all clients together may leave unread; beyond, those that take nothing are cut after one
-second instead of thirty. 256 clients at CLIENT_UNREAD_BYTES, or six ranges of 40 MB."""
+second instead of thirty. 96 clients at CLIENT_UNREAD_BYTES, or half of what long reads are given:
+their answers make room for those that wait."""
+
+LARGE_ANSWER_BYTES = 64 * KIB
+"""Answers to reads of which it is known when they have left the node: the news costs as much as
+a tenth of making one."""
+
+CLIENT_LARGE_ANSWERS_BYTES = 8 * MIB
+"""While more of them has not left for one client, it gets no other: its reads wait, but for those
+with small answers. One that reads has 500 KiB taken each turn, and never waits long."""
+
+LARGE_ANSWERS_BYTES_MAX = 256 * MIB
+LONG_ANSWERS_BYTES_MAX = LARGE_ANSWERS_BYTES_MAX * 3 // 4
+"""While answers of so many bytes have not left, no other large one is begun; small ones are. The
+second is for those that take many slices, so that others of up to 8 MiB go on beside them. Five
+ranges of 40 MB, and the last one begun may go beyond."""
 
 READ_TURN_BYTES = 32 * MIB
 READ_PAUSE_S = 0.1
@@ -382,6 +397,8 @@ HEALTHY_ELECTIONS = 5
 added or removed (etcd: 5 s, with elections of 1 s)."""
 
 assert WATCH_WINDOW_BYTES <= CLIENT_UNREAD_BYTES < REPLY_WINDOW_BYTES < CLIENTS_UNREAD_BYTES_MAX
+assert LARGE_ANSWER_BYTES < CLIENT_UNREAD_BYTES < CLIENT_LARGE_ANSWERS_BYTES
+assert CLIENTS_UNREAD_BYTES_MAX < LONG_ANSWERS_BYTES_MAX, "who stalls long reads must be cut"
 assert WATCH_WINDOW_MESSAGES < CLIENT_QUEUE_MESSAGES // 2
 assert REQUEST_BYTES_MAX < BODY_BYTES_MAX < CLIENT_FRAME_BYTES_MAX
 assert BODY_BYTES_MAX + ENTRY_BYTES_TARGET + MSG_APP_BYTES_MAX < PEER_FRAME_BYTES_MAX

@@ -101,7 +101,7 @@ class Host:
         if inbox is not None:
             self._poller.watch(inbox.socket.fileno(), READ, self._look_at_inbox)
         for port in self._ports:
-            port.open(self._poller, self._deliver)
+            port.open(self._poller, self._hand_on)
 
     # -- wiring
 
@@ -123,6 +123,8 @@ class Host:
                 routes.append(self._pipes[consumer].put)
             elif channel == "replyc" and self._client_port is not None:
                 routes.append(self._client_port.replyc)
+            elif channel == "largec" and self._client_port is not None:
+                routes.append(self._client_port.largec)
             elif channel == "linksc" and self._peer_port is not None:
                 routes.append(self._peer_port.linksc)
             elif channel == "linkc" and self._peer_port is not None:
@@ -207,6 +209,10 @@ class Host:
         """What came from outside is for the actors here."""
         for route in self._local_routes[message[0]]:
             route(message)
+
+    def _hand_on(self, item: Item) -> None:
+        """What a port tells is for actors here or elsewhere."""
+        self._route(*item)
 
     def _run_timers(self, now: float) -> None:
         self._next_due = now + 1.0

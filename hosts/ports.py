@@ -155,6 +155,9 @@ class Door:
         """See StreamOwner."""
         raise NotImplementedError
 
+    def on_taken(self, stream: Stream) -> None:
+        """See StreamOwner."""
+
     def on_over(self, stream: Stream, _why: str) -> None:
         """See StreamOwner."""
         self._streams.pop(stream.key, None)
@@ -175,6 +178,7 @@ class ClientPort(Door):
         super().__init__(endpoint, log)
         self._answered: dict[Stream, None] = {}  # have a reply that is not sent
         self._slow: dict[Stream, None] = {}  # have left replies unread
+        self._large: dict[Stream, list[int]] = {}  # large answers that have not left
         self.gone = 0  # replies to clients that left
 
     def on_messages(self, stream: Stream, messages: list[Message]) -> None:
@@ -187,6 +191,7 @@ class ClientPort(Door):
         super().on_over(stream, why)
         self._answered.pop(stream, None)
         self._slow.pop(stream, None)
+        self.on_taken(stream)
         if stream.ready:
             self._deliver(("gonec", stream.key))
 
@@ -206,6 +211,22 @@ class ClientPort(Door):
             stream.put(frames)
             self._answered[stream] = None
 
+    def largec(self, item: tuple[str, tuple[int, bytes, bytes, bytes]]) -> None:
+        """Take the answer to a read likewise, and tell on `leftc` when it is held no longer."""
+        _, (read_id, client, header, body) = item
+        stream = self._streams.get(client)
+        self.replyc(("replyc", (client, header, body)))
+        if stream is None or not stream.open:
+            self._deliver(("leftc", [read_id]))
+        else:
+            self._large.setdefault(stream, []).append(read_id)
+
+    def on_taken(self, stream: Stream) -> None:
+        """See StreamOwner; what is left of its large answers is little."""
+        left = self._large.pop(stream, None)
+        if left:
+            self._deliver(("leftc", left))
+
     def send(self) -> None:
         """Send the replies of this turn."""
         if not self._answered:
@@ -215,18 +236,23 @@ class ClientPort(Door):
             stream.flush()
             if stream.unsent:
                 self._slow[stream] = None
+            if stream.unsent <= self.reads_until:
+                self.on_taken(stream)
 
     def tick(self) -> None:
-        """See Door; and cut clients that take nothing of what waits for them."""
+        """See Door; and cut clients that take nothing of what waits for them. When all together
+        leave too much, those with large answers go first, and all of them."""
         super().tick()
         if not self._slow:
             return
         self._slow = {stream: None for stream in self._slow if stream.unsent}
         now, unread = time.monotonic(), sum(stream.unsent for stream in self._slow)
-        for stream in sorted(self._slow, key=lambda each: each.moved_at):
-            crowded = unread > limits.CLIENTS_UNREAD_BYTES_MAX
+        crowded = unread > limits.CLIENTS_UNREAD_BYTES_MAX
+        for stream in sorted(self._slow, key=lambda each: (each not in self._large, each.moved_at)):
+            if stream not in self._large:
+                crowded = unread > limits.CLIENTS_UNREAD_BYTES_MAX
             if now - stream.moved_at < (CROWDED_S if crowded else self.silence_s):
-                break
+                continue
             unread -= stream.unsent
             self._log.warning("client cut: it does not read", unread_bytes=stream.unsent)
             stream.end("it does not read its replies")

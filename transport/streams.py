@@ -60,6 +60,9 @@ class StreamOwner(Protocol):
     def on_messages(self, stream: "Stream", messages: list[Message]) -> None:
         """These have arrived."""
 
+    def on_taken(self, stream: "Stream") -> None:
+        """There were more than `reads_until` bytes to be sent, and are no longer."""
+
     def on_over(self, stream: "Stream", why: str) -> None:
         """The connection is closed, and what was not sent is lost."""
 
@@ -195,8 +198,11 @@ class Stream:
         if wanted != self._watched:
             if wanted & WRITE and not self._watched & WRITE:
                 self.moved_at = time.monotonic()
+            taken = self._watched and wanted & READ and not self._watched & READ
             self._watched = wanted
             self._loop.watch(self._socket.fileno(), wanted, self._on_event)
+            if taken:
+                self._owner.on_taken(self)
 
     def _on_event(self, events: int) -> None:
         if events & ~WRITE:
@@ -409,6 +415,9 @@ class Outgoing:
     def on_messages(self, _stream: Stream, messages: list[Message]) -> None:
         """See StreamOwner."""
         self._owner.on_messages(self, messages)
+
+    def on_taken(self, _stream: Stream) -> None:
+        """See StreamOwner."""
 
     def on_over(self, stream: Stream, why: str) -> None:
         """See StreamOwner."""

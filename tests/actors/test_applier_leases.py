@@ -47,7 +47,7 @@ def lead(applier, now, leader=ME):
 
 
 def read(applier, *requests, now=None):
-    out = turn(applier, ("readc", (0, [(5, 1e9, pack(requests), None)])), now=now)
+    out = turn(applier, ("readc", (0, [(5, 1e9, pack(requests), None, b"c")])), now=now)
     ((_, ((_, results),)),) = out.on("resultc")
     return unpack_local(results)
 

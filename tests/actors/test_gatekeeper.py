@@ -87,7 +87,7 @@ def test_a_write_goes_into_the_log_with_its_user(node, auth):
 
 def test_a_read_goes_to_the_applier_with_its_user(node, auth):
     out = turn(node, ask("serializable", [("range", b"x")], token="u"))
-    ((_, ((_, _, _, who),)),) = out.on("readc")
+    ((_, ((_, _, _, who, _),)),) = out.on("readc")
     assert who == ("u", auth.revision)
     out = turn(node, ask("inspect", [("hash_kv",)], token="u"))
     assert out.on("inspectc")[0][3] == ("u", auth.revision)

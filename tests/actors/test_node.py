@@ -45,6 +45,11 @@ def replies(emitted):
     return [(c, unpack(h)[1], unpack(b)) for c, h, b in emitted.on("replyc")]
 
 
+def large_replies(emitted):
+    """(read id, body) of each."""
+    return [(read_id, body) for read_id, _, _, body in emitted.on("largec")]
+
+
 def proposed(emitted):
     """(batch id, bodies) of each proposal."""
     found = []
@@ -392,20 +397,18 @@ def test_a_client_that_does_not_read_is_refused_until_it_does(node):
     value = bytes(1 << 20)
     result = pack([(0, 2, 1, False, [(b"k", 2, 2, 1, 0, value)])])
 
-    def read(received):
-        out = turn(node, ask("serializable", [RANGE], received=received))
-        for _, ((read_id, *_),) in out.on("readc"):
-            return turn(node, ("resultc", ("read", [(read_id, result)]))).on("replyc")
-        return replies(out)
+    def read(received, client=b"c"):
+        out = turn(node, ask("serializable", [RANGE], received=received, client=client))
+        ((_, ((read_id, *_),)),) = out.on("readc")
+        return turn(node, ("resultc", ("read", [(read_id, result)])))
 
     sent = 0
-    while sent < limits.REPLY_WINDOW_BYTES:
-        ((_, _, body),) = read(0)
-        sent += len(body)
-    assert read(0) == [(b"c", 1, tuple(errors.TOO_MANY_REQUESTS))]
-    other = turn(node, ask("serializable", [RANGE], client=b"other"))
-    assert len(other.on("readc")) == 1
-    assert len(read(sent)[0]) == 3, "it has read everything, and is served again"
+    while found := large_replies(out := read(0)):
+        sent += len(found[0][1])
+    assert sent + len(result) > limits.REPLY_WINDOW_BYTES
+    assert replies(out) == [(b"c", 1, tuple(errors.TOO_MANY_REQUESTS))]
+    assert large_replies(read(0, client=b"other"))
+    assert large_replies(read(sent)), "it has read everything, and is served again"
 
 
 def test_reads_under_way_cannot_overflow_the_window_of_a_client_that_does_not_read(node):
@@ -413,8 +416,11 @@ def test_reads_under_way_cannot_overflow_the_window_of_a_client_that_does_not_re
     result = pack([(0, 2, 1, False, [(b"k", 2, 2, 1, 0, bytes(40 << 20))])])
     out = turn(node, *(ask("serializable", [RANGE], message_id=n) for n in range(4)))
     answers = [(read_id, result) for _, ((read_id, *_),) in out.on("readc")]
-    bodies = [body for _, _, body in turn(node, ("resultc", ("read", answers))).on("replyc")]
-    assert bodies == [result, *[pack(errors.TOO_MANY_REQUESTS)] * 3]
+    first, *others = (read_id for read_id, _ in answers)
+    out = turn(node, ("resultc", ("read", answers)))
+    assert large_replies(out) == [(first, result)]
+    assert [body for _, _, body in out.on("replyc")] == [pack(errors.TOO_MANY_REQUESTS)] * 3
+    assert out.on("leftc") == [[read_id] for read_id in others]
 
 
 def test_writes_with_answers_of_any_size_are_bounded_in_one_message(node):
@@ -443,7 +449,7 @@ def test_a_long_range_beside_a_refused_request(node):
     out = turn(node, ask("serializable", [RANGE, ("range", b"")]))
     ((_, ((read_id, *_),)),) = out.on("readc")
     out = turn(node, ("resultc", ("read", [(read_id, pack([(0, 2, len(kvs), False, kvs)]))])))
-    ((_, _, body),) = out.on("replyc")
+    ((_, body),) = large_replies(out)
     good, bad = unpack(body, array_max=10**6)
     assert len(good[4]) == len(kvs)
     assert bad == tuple(errors.EMPTY_KEY)

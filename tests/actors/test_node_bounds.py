@@ -6,7 +6,7 @@ from sampan.config import limits
 from sampan.transport import errors
 from sampan.transport.codec import pack
 
-from .helpers import turn
+from .helpers import tick, turn
 from .test_node import RANGE, SETTINGS, ask, replies
 
 
@@ -63,3 +63,12 @@ def test_reads_of_which_some_are_answered_later_are_let_go_one_by_one(node, monk
     assert [message_id for _, message_id, _ in replies(more)] == [5], "two have left, no more"
     out = turn(node, ("resultc", ("read", [third])))
     assert [message_id for _, message_id, _ in replies(out)] == [2]
+
+
+def test_a_large_answer_that_comes_too_late_is_not_held(node):
+    result = pack([(0, 2, 1, False, [(b"k", 2, 2, 1, 0, bytes(limits.LARGE_ANSWER_BYTES))])])
+    out = turn(node, ask("serializable", [RANGE]))
+    ((_, ((read_id, deadline, *_, client),)),) = out.on("readc")
+    assert client == b"c"
+    assert replies(tick(node, deadline)) == [(b"c", 1, tuple(errors.READ_TIMEOUT))]
+    assert turn(node, ("resultc", ("read", [(read_id, result)]))) == [("leftc", [read_id])]

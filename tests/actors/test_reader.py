@@ -5,6 +5,8 @@ from sampan.actors.reader import Reader
 from sampan.config import limits
 
 LATE = 1e9
+SIZE = 100
+"""Larger answers are there after one slice."""
 
 
 class Reads:
@@ -17,12 +19,15 @@ class Reads:
 
     def answer(self, body, who):
         self.begun.append(body)
+        if int(body) > SIZE:
+            return bytes(int(body))
         for _ in range(int(body) - 1):
             yield
         return bytes(int(body))
 
-    def take(self, index, *slices, first_id=1, deadline=LATE):
-        reads = [(first_id + n, deadline, b"%d" % each, None) for n, each in enumerate(slices)]
+    def take(self, index, *slices, first_id=1, deadline=LATE, client=b""):
+        bodies = [b"%d" % each for each in slices]
+        reads = [(first_id + n, deadline, body, None, client) for n, body in enumerate(bodies)]
         self.reader.take(index, reads)
 
     @property
@@ -103,3 +108,75 @@ def test_what_was_read_gets_time_to_leave(reads, monkeypatch):
         reads.reader.advance(1.0 + limits.READ_PAUSE_S)
     assert reads.answered == [1, 2, 3, 4]
     assert reads.reader.after > 1.0 + limits.READ_PAUSE_S
+
+
+# -- answers that have not left
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Answers over 100 bytes are large; a client may have 300, all together 1000, long ones 600."""
+    monkeypatch.setattr(limits, "LARGE_ANSWER_BYTES", SIZE)
+    monkeypatch.setattr(limits, "CLIENT_LARGE_ANSWERS_BYTES", 300)
+    monkeypatch.setattr(limits, "LARGE_ANSWERS_BYTES_MAX", 1000)
+    monkeypatch.setattr(limits, "LONG_ANSWERS_BYTES_MAX", 601)
+
+
+def settle(reads, now=0.0):
+    """Everything that can be done; what was answered by it."""
+    before = len(reads.told)
+    reads.reader.serve(0, now)
+    while reads.reader.busy(0):
+        reads.reader.advance(now)
+        reads.reader.serve(0, now)
+    return reads.answered[before:]
+
+
+def test_who_has_much_on_its_way_gets_no_other_large_answer(reads, few):
+    reads.take(0, 200, 200, 200, 1, client=b"slow")
+    reads.take(0, 200, 3, first_id=11, client=b"other")
+    assert settle(reads) == [1, 2, 4, 11, 12]
+    assert not reads.reader.busy(0), "nothing to do until something has left"
+    reads.reader.left([11, 99])
+    assert settle(reads) == []
+    reads.take(0, 200, first_id=5, client=b"slow")
+    assert settle(reads) == []
+    reads.reader.left([1])
+    assert settle(reads) == [3]
+    reads.reader.left([2, 3])
+    assert settle(reads) == [5]
+
+
+def test_when_all_leave_much_no_large_answer_is_made_and_small_ones_are(reads, few):
+    for n in range(1, 8):
+        reads.take(0, 200, first_id=n, client=b"%d" % n)
+    reads.take(0, 1, first_id=8)
+    assert settle(reads) == [1, 2, 3, 4, 5, 8]
+    reads.reader.left([1])
+    assert settle(reads) == [], "what has waited goes when there is room for long ones"
+    reads.reader.left([2])
+    assert settle(reads) == [6]
+    reads.take(0, 3, first_id=9)
+    assert settle(reads) == []
+    reads.reader.left([3])
+    assert settle(reads) == [7]
+    reads.reader.left([4])
+    assert settle(reads) == [9]
+
+
+def test_reads_that_wait_for_others_to_leave_are_forgotten_in_time(reads, few):
+    for n in range(1, 6):
+        reads.take(0, 200, first_id=n, client=b"%d" % n)
+    reads.take(0, 200, first_id=6, deadline=1.0)
+    reads.take(0, 200, 200, 200, first_id=7, client=b"c", deadline=1.0)
+    assert settle(reads) == [1, 2, 3, 4, 5]
+    reads.reader.expire(1.0)
+    reads.reader.left([1, 2, 3, 4, 5])
+    reads.take(0, 200, 200, first_id=10, client=b"c")
+    assert settle(reads) == [10, 11]
+    reads.take(0, 200, first_id=12, client=b"c", deadline=1.0)
+    reads.take(0, 200, first_id=13, client=b"c")
+    assert settle(reads, 0.5) == []
+    reads.reader.expire(1.0)
+    reads.reader.left([10])
+    assert settle(reads, 1.0) == [13]

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import structlog
@@ -274,6 +274,60 @@ def test_who_leaves_much_unread_asks_for_no_more(client_port):
         opened.run_until(all_read)
         opened.run_until(lambda: opened.of("clientc")[-1][-1] == b"more")
         opened.run_until(lambda: not stream.unsent)
+
+
+def test_it_is_told_when_large_answers_have_left(client_port):
+    opened = client_port
+    with raw_client(opened) as slow, raw_client(opened) as quick:
+        clients = {each: ask(opened, each) for each in (slow, quick)}
+        opened.port.largec(("largec", (1, clients[slow], b"", bytes(UNREAD))))
+        opened.port.largec(("largec", (2, clients[quick], b"", bytes(100_000))))
+        opened.port.send()
+        opened.run_until(lambda: opened.of("leftc"))
+        assert opened.of("leftc") == [[2]], "who reads nothing of a small one holds nothing"
+        opened.port.largec(("largec", (3, clients[slow], b"", bytes(100_000))))
+        opened.port.send()
+        stream = opened.port._streams[clients[slow]]
+        held = stream.unsent
+
+        def some_read():
+            slow.setblocking(False)
+            try:
+                slow.recv(1 << 20)
+            except BlockingIOError:
+                return False
+            return opened.of("leftc")[1:]
+
+        assert held > limits.CLIENT_UNREAD_BYTES
+        opened.run_until(some_read)
+        assert opened.of("leftc") == [[2], [1, 3]]
+        assert stream.unsent <= limits.CLIENT_UNREAD_BYTES
+        opened.port.largec(("largec", (4, clients[slow], b"", bytes(UNREAD))))
+        opened.port.send()
+        slow.close()
+        opened.run_until(lambda: opened.of("gonec"))
+        assert opened.of("leftc")[2:] == [[4]]
+        opened.port.largec(("largec", (5, clients[slow], b"", bytes(UNREAD))))
+        assert opened.of("leftc")[3:] == [[5]]
+
+
+def test_who_holds_large_answers_is_cut_first_when_all_leave_much_unread(client_port, monkeypatch):
+    monkeypatch.setattr(limits, "CLIENTS_UNREAD_BYTES_MAX", UNREAD * 2)
+    opened = client_port
+    connections = [raw_client(opened) for _ in range(4)]
+    with ExitStack() as stack, capture_logs():
+        first, *others = (stack.enter_context(each) for each in connections)
+        streams = [leave_unread(opened, first, UNREAD)]
+        for each in others:
+            client = ask(opened, each)
+            opened.port.largec(("largec", (len(streams), client, b"", bytes(UNREAD))))
+            streams.append(opened.port._streams[client])
+        opened.port.send()
+        now = time.monotonic()
+        for stream, ago_s in zip(streams, (2, 2, 2, -60), strict=True):
+            stream.moved_at = now - ago_s * ports.CROWDED_S
+        opened.port.tick()
+        assert opened.of("gonec") == [stream.key for stream in streams[1:3]]
 
 
 def test_who_reads_nothing_is_cut_in_the_end(client_port, monkeypatch):
