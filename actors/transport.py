@@ -95,9 +95,8 @@ class Link:
         self.frames: list[bytes] = []  # raft messages of this turn
         self.sent = self.acked = 0  # bytes from here; acked is what the peer last reported
         self.version = PEER_VERSION  # of the headers that the peer reads
-        self.peer_epoch = 0
         self.met = 0  # the epoch in which it was heard, and had heard this start of this member
-        self.refused = (0, "")  # the epoch in which it must not be heard, and why
+        self.refused: tuple[int, str] | None = None  # in this epoch it must not be heard, and why
         self.greeted_at = float("-inf")
         self.received = 0  # bytes from there, by the peer's own count
         self.reported_at = 0.0
@@ -193,8 +192,16 @@ class Transport(Actor):
 
     def _hello(self, peer: int, link: Link) -> None:
         late = self.now - link.greeted_at >= HELLO_EVERY_S
-        if late and self._transmit(peer, "hello", []):
+        if late and self._transmit(peer, "hello", [], (PEER_VERSION, link.met)):
             link.greeted_at = self.now
+
+    def _introduce_myself(self, peer: int, link: Link, who: tuple[int, int], kind: Any) -> None:
+        """The older version reads the header of a hello in its own version, and no more. It never
+        says it: who does reads this one, and takes this member for older."""
+        if who[0] == OLDER_VERSION and kind != "hello":
+            self._transmit(peer, "hello", [], who)
+        else:
+            self._hello(peer, link)
 
     def _set_links(self, wanted: dict[int, str]) -> None:
         now = {peer: link.endpoint for peer, link in self._links.items()}
@@ -236,10 +243,17 @@ class Transport(Actor):
                 for start in range(0, len(frames), limits.PEER_FRAMES_MAX):
                     self._transmit(peer, "raft", frames[start : start + limits.PEER_FRAMES_MAX])
 
-    def _transmit(self, peer: int, kind: str, frames: list[bytes]) -> bool:
+    def _transmit(
+        self, peer: int, kind: str, frames: list[bytes], to: tuple[int, int] | None = None
+    ) -> bool:
+        """Send to a start of a peer: the one that was met, or `to`, (version, epoch), which a
+        message has named that is answered. It hears nothing that names another."""
         if self._log_end is None:
             return False
         link = self._links[peer]
+        met = (link.version, link.met)
+        version, peer_epoch = to or met
+        received = link.received if (version, peer_epoch) == met else 0
         size = sum(map(len, frames))
         if link.sent - link.acked + size > limits.PEER_QUEUE_BYTES and size > SMALL_BYTES:
             self.counts["overflow"] += 1
@@ -248,9 +262,9 @@ class Transport(Actor):
         link.sends(size, self.now)
         self.counts["sent"] += 1
         s = self._settings
-        start = (s.start, *self._log_end) if link.version == PEER_VERSION else ()
-        header = (link.version, s.cluster_id, s.member_id, peer, s.incarnation, s.epoch,
-                  link.sent, link.peer_epoch, link.received, kind, *start)  # fmt: skip
+        start = (s.start, *self._log_end) if version == PEER_VERSION else ()
+        header = (version, s.cluster_id, s.member_id, peer, s.incarnation, s.epoch,
+                  link.sent, peer_epoch, received, kind, *start)  # fmt: skip
         self.emit("linkc", (peer, [pack(header), *frames]))
         return True
 
@@ -287,37 +301,30 @@ class Transport(Actor):
             return
         s = self._settings
         link = self._links.get(peer)
+        older = version == OLDER_VERSION
         why = self._stranger(version, cluster_id, to)
         if kind in ("ask", "tell") and version == PEER_VERSION:
-            self._introduce(kind, (peer, cluster_id, to), message[1:])
+            self._introduce(kind, (peer, cluster_id, to), (epoch, my_epoch), message[1:])
         elif why or link is None:
             self._refuse(peer, why or "not a member")
         elif link.incarnation not in (0, incarnation):
-            self._refuse_amnesiac(peer, epoch)
-        elif version == OLDER_VERSION:
-            if self._knows_this_start(peer, link, epoch, my_epoch):
-                link.received = sent
-                link.acknowledges(received, self.now)
-                self._take(peer, kind, list(message[1:]))
-        elif len(start) != 3:
+            self._refuse_amnesiac(peer, (version, epoch), incarnation)
+        elif link.refused is not None and link.refused[0] == epoch:
+            self._refuse_rolled_back(peer, link.refused)
+        elif len(start) != (0 if older else 3):
             self.counts["malformed"] += 1
-        elif link.refused[0] == epoch:
-            self._refuse_rolled_back(peer)
         else:
-            link.version = version
-            self._heard(peer, link)
-            if kind == "hello":
-                if epoch != link.peer_epoch:
-                    link.peer_epoch, link.met = epoch, 0
-                self._transmit(peer, "raft", [])  # by whose header it knows this start
-            if my_epoch != s.epoch:
+            if kind == "hello" and not older:
+                self._transmit(peer, "raft", [], (version, epoch))  # by which it knows this start
+            if my_epoch != s.epoch or (kind == "hello" and older):
                 # It has not heard this start yet, or somebody speaks in its name who does not hear
-                # what it is told.
+                # what it is told: nothing of it is believed.
                 self.counts["strange"] += kind != "hello"
-                self._hello(peer, link)
+                self._introduce_myself(peer, link, (version, epoch), kind)
                 return
-            if epoch != link.met:
-                self._meet(peer, link, Life(start[0], epoch, *start[1:]))
+            self._heard(peer, link)
+            if (version, epoch) != (link.version, link.met):
+                self._meet(peer, link, (version, epoch), start)
             link.received = sent
             link.acknowledges(received, self.now)
             self._take(peer, kind, list(message[1:]))
@@ -332,21 +339,6 @@ class Transport(Actor):
             return f"another cluster, {ids}: is `cluster` the same in every file?"
         return "" if to == s.member_id else f"it takes this member, {s.member_id}, for {to}"
 
-    def _knows_this_start(self, peer: int, link: Link, epoch: int, my_epoch: int) -> bool:
-        """Whether a peer of the older version has heard this start of this member. It cannot say
-        hello, so it is answered with an empty message, by whose header it does then."""
-        link.version = OLDER_VERSION
-        self._heard(peer, link)
-        if epoch != link.peer_epoch:
-            link.peer_epoch, link.met, link.format = epoch, 0, 0
-            link.heard_since = self.now
-            self._sender.lost(peer)
-        if my_epoch != self._settings.epoch:
-            self._transmit(peer, "raft", [])
-            return False
-        link.met = epoch
-        return True
-
     def _heard(self, peer: int, link: Link) -> None:
         if self.now - link.heard_at > LOST_S:
             link.heard_since = self.now
@@ -355,12 +347,16 @@ class Transport(Actor):
             link.silent = False
             self._log.info("peer heard", peer=peer)
 
-    def _meet(self, peer: int, link: Link, life: Life) -> None:
-        link.peer_epoch = link.met = life.epoch
+    def _meet(self, peer: int, link: Link, who: tuple[int, int], start: list[int]) -> None:
+        """It is a start of the peer that hears this member: (version, epoch)."""
+        link.version, link.met = who
+        link.received = 0
         # It has started again, perhaps as another version: what it can read is not known yet.
         link.format, link.asked_at, link.heard_since = 0, 0.0, self.now
         self._sender.lost(peer)
-        self.emit("reportc", ("started", peer, life))
+        if start:  # the older version tells nothing to judge it by
+            number, *log = start
+            self.emit("reportc", ("started", peer, Life(number, link.met, *log)))
         self._transmit(peer, "raft", [])  # so that it meets this member, too
 
     def _refuse(self, peer: int, why: str) -> None:
@@ -368,14 +364,19 @@ class Transport(Actor):
         if _is_told(self.counts["refused"]):
             self._log.warning("peer refused", peer=peer, why=why, times=self.counts["refused"])
 
-    def _refuse_amnesiac(self, peer: int, epoch: int) -> None:
+    def _refuse_amnesiac(self, peer: int, who: tuple[int, int], incarnation: int) -> None:
         # It has forgotten its vote and its log: were it heard, a term could have two leaders.
+        # The answer names what is refused, the start or, to the older version, the data dir: the
+        # true member, which it goes to when another process or a forger speaks in its name, must
+        # not take it for its own.
         self._refuse(peer, "its data dir is not the one it joined with")
         text = (
             "this member has already been bootstrapped with another data dir; restore that one: an "
             "empty one has forgotten what this member voted for and acknowledged"
         )
-        self._tell_refused(peer, epoch, text)
+        version, epoch = who
+        named = incarnation if version == OLDER_VERSION else epoch
+        self._transmit(peer, "refuse", [pack((named, text))], who)
 
     def on_refusec(self, message: Any) -> None:
         """(peer, epoch, why): it must not be heard in this epoch."""
@@ -383,18 +384,12 @@ class Transport(Actor):
         link = self._links.get(peer)
         if link is not None:
             link.refused = (epoch, why)
-            self._refuse_rolled_back(peer)
+            self._refuse_rolled_back(peer, link.refused)
 
-    def _refuse_rolled_back(self, peer: int) -> None:
-        link = self._links[peer]
-        epoch, why = link.refused
+    def _refuse_rolled_back(self, peer: int, refused: tuple[int, str]) -> None:
+        epoch, why = refused
         self._refuse(peer, why)
-        self._tell_refused(peer, epoch, why)
-
-    def _tell_refused(self, peer: int, epoch: int, text: str) -> None:
-        # Names the start that is refused: the true member, which this goes to when another process
-        # or a forger speaks in its name, must not take it for its own.
-        self._transmit(peer, "refuse", [pack((epoch, text))])
+        self._transmit(peer, "refuse", [pack((epoch, why))], (PEER_VERSION, epoch))
 
     def _take(self, peer: int, kind: Any, frames: list[bytes]) -> None:
         self.counts["received"] += 1
@@ -414,11 +409,11 @@ class Transport(Actor):
 
     def _take_refusal(self, peer: int, frame: bytes) -> None:
         try:
-            epoch, text = unpack(frame, array_max=2)
+            named, text = unpack(frame, array_max=2)
         except (CodecError, TypeError, ValueError):
             self.counts["malformed"] += 1
             return
-        if epoch == self._settings.epoch:
+        if named in (self._settings.epoch, self._settings.incarnation):
             self.emit("fatalc", str(text))
         else:
             self.counts["refused"] += 1
@@ -431,14 +426,21 @@ class Transport(Actor):
         link.asked_at = self.now
         self._transmit(peer, "ask", [pack_ask(self._settings.advertise)])
 
-    def _introduce(self, kind: str, sender: tuple[int, int, int], frames: list[bytes]) -> None:
+    def _introduce(
+        self, kind: str, sender: tuple[int, int, int], epochs: tuple[int, int], frames: list[bytes]
+    ) -> None:
+        """`epochs`: the sender's, and the one of this member that it knows."""
+        epoch, my_epoch = epochs
         if kind == "ask":
-            self._on_ask(sender[0], frames)
-        else:
+            self._on_ask(sender[0], epoch, frames)
+        elif my_epoch == self._settings.epoch:
             self._on_tell(*sender, frames)
+        else:  # not asked by this start: anybody could tell it that it was removed
+            self.counts["strange"] += 1
 
-    def _on_ask(self, peer: int, frames: list[bytes]) -> None:
-        """Tell whoever asks who the members are: over its link, or where it says it listens."""
+    def _on_ask(self, peer: int, epoch: int, frames: list[bytes]) -> None:
+        """Tell whoever asks who the members are: over its link, or where it says it listens. Who is
+        no peer does not hear what this start is called."""
         try:
             endpoint = unpack_ask(frames)
         except CodecError:
@@ -447,7 +449,7 @@ class Transport(Actor):
         told = [pack_tell(Tell(self._leader, self._members, self._removed))]
         link = self._links.get(peer)
         if link is not None and addresses.parse(link.endpoint) == addresses.parse(endpoint):
-            self._transmit(peer, "tell", told)
+            self._transmit(peer, "tell", told, (PEER_VERSION, epoch))
             return
         if endpoint != self._guest and self.now < self._guest_until:
             return  # one guest at a time; whoever is not answered asks again
@@ -456,7 +458,7 @@ class Transport(Actor):
             self._emit_links()
         self._guest_until = self.now + GUEST_S
         s = self._settings
-        header = (PEER_VERSION, s.cluster_id, s.member_id, peer, 0, s.epoch, 0, 0, 0, "tell")
+        header = (PEER_VERSION, s.cluster_id, s.member_id, peer, 0, 0, 0, epoch, 0, "tell")
         self.emit("linkc", (GUEST, [pack(header), *told]))
 
     def _on_tell(self, peer: int, cluster_id: int, to: int, frames: list[bytes]) -> None:

@@ -3,6 +3,7 @@
 Bounded, and before anything of raft runs: whoever is no member hears so, and never votes.
 """
 
+import secrets
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -74,6 +75,7 @@ class _Joining:
         self._unknown = 0  # how often the leader did not know it
         self._cluster_id = asker.cluster_id
         self._foreign = 0  # another cluster that has answered
+        self._epoch = secrets.randbits(63)  # whoever does not repeat it was not asked
         port.open(poller, self._deliver)
         others = [each for each in self._configured if addresses.parse(each) != self._mine]
         self._links = dict(enumerate(others, 1))
@@ -95,15 +97,16 @@ class _Joining:
 
     def _ask(self) -> None:
         asker = self._asker
-        header = (PEER_VERSION, asker.cluster_id, asker.member_id, 0, 0, 0, 0, 0, 0, "ask")
+        who = (asker.cluster_id, asker.member_id)
+        header = (PEER_VERSION, *who, 0, 0, self._epoch, 0, 0, 0, "ask")
         for link in self._links:
             self._port.linkc(("linkc", (link, [pack(header), pack_ask(asker.advertise)])))
 
     def _deliver(self, item: tuple[str, Any]) -> None:
         _, (head, *frames) = item
         try:
-            version, cluster_id, peer, *_, kind = unpack_header(head)[:10]
-            if version != PEER_VERSION or kind != "tell":
+            version, cluster_id, peer, *_, asked, _, kind = unpack_header(head)[:10]
+            if version != PEER_VERSION or kind != "tell" or asked != self._epoch:
                 return  # raft's messages for who has been added: it is not running yet
             told = unpack_tell(frames)
         except (CodecError, TypeError, ValueError):

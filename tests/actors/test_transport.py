@@ -224,6 +224,8 @@ def test_a_member_that_lost_its_data_dir_is_not_heard_and_told(transport):
     assert out.on("recvc") == []
     ((to, kind, (frame,)),) = sent(out)
     assert (to, kind, unpack(frame)[0]) == (PEER, "refuse", 19)
+    ((_, (header, _)),) = out.on("linkc")
+    assert unpack(header)[7] == 19, "it does not hear what names another start"
     assert turn(transport, peer("raft", b"m")).on("recvc") != [], "the true one is heard"
 
 
@@ -347,7 +349,7 @@ def test_a_peer_of_the_older_version_is_spoken_to_in_it(started):
     assert out.on("recvc") == [], "it has not heard this start yet"
     ((_, (header, *frames)),) = out.on("linkc")
     version, *_, kind = unpack(header)
-    assert (version, kind, frames, len(unpack(header))) == (1, "raft", [], 10)
+    assert (version, kind, frames, len(unpack(header))) == (1, "hello", [], 10)
     my_epoch = unpack(header)[5]
     out = turn(started, older(b"vote", my_epoch=my_epoch, sent=4))
     assert out.on("recvc") == [(PEER, [b"vote"], "")]
@@ -355,7 +357,7 @@ def test_a_peer_of_the_older_version_is_spoken_to_in_it(started):
     assert unpack(header)[0] == 1
     greeted = [to for to, kind, _ in sent(tick(started, 101.0)) if kind == "hello"]
     assert PEER not in greeted
-    turn(started, peer("hello", my_epoch=0, epoch=10), now=102.0)
+    turn(started, peer("hello", my_epoch=0, epoch=10), peer(epoch=10), now=102.0)
     ((_, (header, *_)),) = turn(started, ("sendc", (PEER, b"m"))).on("linkc")
     assert unpack(header)[0] == 2, "it was upgraded"
 
@@ -413,3 +415,18 @@ def test_who_is_no_member_stops_when_the_leader_says_so_again_and_again(transpor
         assert turn(transport, peer("tell", told)).on("fatalc") == []
     (reason,) = turn(transport, peer("tell", leader)).on("fatalc")
     assert "sampanctl member add" in reason
+
+
+def test_a_member_of_the_older_version_that_lost_its_data_dir_is_told_in_it(transport):
+    """It knows itself by its data dir's number."""
+    turn(transport, ("membersc", (members(4444), ())))
+    ((_, (header, frame)),) = turn(transport, older(b"vote")).on("linkc")
+    assert (unpack(header)[0], unpack(header)[9]) == (1, "refuse")
+    assert unpack(frame)[0] == THEIRS
+
+
+def test_a_member_of_the_older_version_can_tell_this_one(started):
+    turn(started, ("logendc", (3, 70)), now=100.0)
+    header = (1, CLUSTER, PEER, ME, THEIRS, 9, 0, 5, 0, "refuse")
+    refuse = ("peerc", (pack(header), pack((MINE, "another data dir"))))
+    assert turn(started, refuse).on("fatalc") == ["another data dir"]
