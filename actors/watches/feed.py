@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...config import limits
-from ...storage.records import Event, is_deletion, pack_key_value
+from ...storage.records import Event, is_deletion, pack_key_value, replaced_revision
 from ...storage.state_store import StateStore
 from ...transport.codec import pack, pack_array
 from ...transport.watches import EVENT_DELETE, EVENT_PUT
@@ -135,18 +135,26 @@ class WatchFeed:
         """Those of the events that are watched, packed, and about how many bytes they are."""
         fed: list[FedEvent] = []
         size = 0
-        for event in events:
+        watched = [
+            (event, any(interest.with_prev for interest in found))
+            for event in events
+            if (found := list(self._interests.at(event[1])))
+        ]
+        # In the order of history, of which each chunk is read once: a range may be deleted at once.
+        asking = sorted(
+            (number for number, (_, asks) in enumerate(watched) if asks),
+            key=lambda number: replaced_revision(watched[number][0]),
+        )
+        before = {number: state.previous(watched[number][0]) for number in asking}
+        for number, (event, asks) in enumerate(watched):
             revision, key, record = event
-            found = list(self._interests.at(key))
-            if not found:
-                continue
             if is_deletion(event):
                 kind, kv = EVENT_DELETE, pack((key, 0, revision, 0, 0, b""))
             else:
                 kind, kv = EVENT_PUT, pack_key_value(key, record)
             plain, with_prev = pack_array((pack(kind), kv)), None
-            if self._with_prev and any(interest.with_prev for interest in found):
-                previous = state.previous(event)
+            if asks:
+                previous = before[number]
                 with_prev = (
                     plain if previous is None else pack_array((pack(kind), kv, pack(previous)))
                 )
