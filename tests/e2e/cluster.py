@@ -69,11 +69,12 @@ def config_values(directory, placement, nodes=3, **extra):
 class Command:
     """One running command in a session of its own."""
 
-    def __init__(self, arguments, log_path, temporary=None):
+    def __init__(self, arguments, log_path, temporary=None, before=()):
+        """`before`: the command that runs it."""
         environment = os.environ | ({"TMPDIR": str(temporary)} if temporary else {})
         with log_path.open("ab") as log:
             self.child = subprocess.Popen(
-                [*COMMAND, *arguments],
+                [*before, *COMMAND, *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env=environment,
             )  # fmt: skip

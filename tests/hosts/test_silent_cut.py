@@ -1,6 +1,5 @@
 """A link whose packets vanish without a word: in network namespaces, where they may be made."""
 
-import ctypes
 import os
 import subprocess
 import threading
@@ -11,23 +10,14 @@ import structlog
 from sampan.hosts.ports import PeerPort
 from sampan.transport.polling import Poller
 
+from ..namespaces import enter, ip, why_not
+
 CUT_S = 12.0
 """Left to itself the kernel would ask at 1, 3 and 7 s after it gave up the connection, and then
 8 s later."""
 BACK_S = 5.0
 """Once every 2 s is promised; a machine under load may need longer."""
 WAIT_S = 60.0
-_NEW_NET = 0x40000000
-
-
-def ip(*arguments):
-    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def enter(namespace):
-    """Make this thread's next sockets there."""
-    with open(f"/run/netns/{namespace}", "rb") as file:
-        assert ctypes.CDLL(None).setns(file.fileno(), _NEW_NET) == 0
 
 
 @pytest.fixture
@@ -45,7 +35,7 @@ def namespaces():
             ip("-n", name, "address", "add", address, "dev", "cable")
             ip("-n", name, "link", "set", "cable", "up")
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no network namespaces here: {getattr(error, 'stderr', error)}")
+        pytest.skip(why_not(error))
     finally:
         if len(made) < len(names):
             for name in made:
