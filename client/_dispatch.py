@@ -44,7 +44,7 @@ from ._link import (
     is_message_error,
     wire_error,
 )
-from ._login import Login
+from ._login import Login, Token
 from ._routes import HOLD_S, PROBE_S, Routes
 from ._session import NOTHING, Opening, Session
 
@@ -117,7 +117,8 @@ class Dispatcher:
         self.on_close: set[Callable[[], object]] = set()
         names = Names(self._name_known)
         self._login = Login(loop, user, password, self._on_wrong_password) if user else None
-        self.links = [Link(loop, names, each, self, self._login) for each in self.endpoints]
+        who = Token(token) if token and not user else self._login
+        self.links = [Link(loop, names, each, self, who) for each in self.endpoints]
         self.routes = Routes(loop, self.links, self._probe, self._on_change)
         self.history = History(self._verify, loop.time)
         self._pinned: dict[tuple[str, str], Lane] = {}

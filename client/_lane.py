@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ..transport import codec
+from ..transport.auth import KIND_AUTH
 from ._link import Call, Link
 from .errors import SampanError
 
@@ -13,12 +14,11 @@ MESSAGE_BYTES_MAX = 1 << 20
 
 
 class Lane:
-    """Calls of one kind that wait to be sent; `link` pins them to one endpoint, and a `token` says
-    who asks, where it is not who the connections are for."""
+    """Calls of one kind that wait to be sent; `link` pins them to one endpoint."""
 
-    def __init__(self, kind: str, link: Link | None = None, token: str = "") -> None:
+    def __init__(self, kind: str, link: Link | None = None) -> None:
         self.kind = kind
-        self.token = token
+        self._requests_max = 1 if kind == KIND_AUTH else MESSAGE_REQUESTS_MAX
         self.link = link
         self.queue: deque[Call] = deque()
         self.size = 0
@@ -26,13 +26,13 @@ class Lane:
     def take(self) -> tuple[list[Call], int]:
         """The next message's calls, without those whose callers no longer wait; and its bytes."""
         queue = self.queue
-        if len(queue) <= MESSAGE_REQUESTS_MAX and self.size <= MESSAGE_BYTES_MAX:
+        if len(queue) <= self._requests_max and self.size <= MESSAGE_BYTES_MAX:
             calls, size = [call for call in queue if not call.future.done()], self.size
             queue.clear()
             self.size = 0
             return calls, size
         calls, size = [], 0
-        while queue and len(calls) < MESSAGE_REQUESTS_MAX:
+        while queue and len(calls) < self._requests_max:
             call = queue[0]
             if calls and size + call.size > MESSAGE_BYTES_MAX:
                 break

@@ -246,9 +246,9 @@ class Link:
         header = (PROTOCOL_VERSION, message_id, kind, timeout_ms, self.received_bytes)
         if session is not None:
             header += session.stamp(message.sequence)
-        token = message.lane.token or self._token
-        if token:
-            header += (token,) if session is not None else (0, 0, 0, token)
+        if self._token:
+            stamp = () if session is not None else (0, 0, 0)
+            header += (*stamp, self._token)
         body = codec.pack(list(map(_request_of, message.calls)))
         if not self._outgoing.send((codec.pack(header), body)):
             return False

@@ -69,8 +69,7 @@ class Token:
 
     def begin(self, link: "Link") -> None:
         """It is at hand."""
-        if self._token:
-            link.admit(self._token)
+        link.admit(self._token)
 
 
 class _Answer:

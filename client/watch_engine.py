@@ -143,6 +143,11 @@ class Engine:
         dispatcher.watch_lanes = list(self._lanes.values())
         dispatcher.watches = self
 
+    @property
+    def has_watches(self) -> bool:
+        """Whether there are any."""
+        return bool(self._watches)
+
     # -- what readers ask for
 
     def start(self, watch: Watch) -> None:

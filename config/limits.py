@@ -191,6 +191,10 @@ HTTP_CALLS_MAX = 65_536
 HTTP_CONNECTIONS_MAX = CLIENTS_MAX
 """Connections of the gateway; further ones are closed at once."""
 
+GATEWAY_TOKENS_MAX = 1_000
+"""Users' tokens that the gateway uses at the same time, each on a connection of its own to the
+node: two files, some 50 KiB, and at four looks a second each a twentieth of a processor in all."""
+
 HTTP_WINDOW_BYTES, HTTP_CONNECTION_WINDOW_BYTES = 1 * MIB, 8 * MIB
 """What a client may send on a stream and on a connection before it hears more: most requests need
 no word, and at 10 ms of distance 100 MB/s are possible."""

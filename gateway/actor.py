@@ -35,6 +35,8 @@ class Settings(NamedTuple):
     timeout_s: float
     """How long a node works on a request."""
     parent_pid: int
+    own_token: str
+    """By which the node knows its own processes, where users are asked who they are."""
 
 
 class OrphanedError(RuntimeError):
@@ -63,7 +65,7 @@ async def _serve(settings: Settings, log: Any) -> None:
     host, port = addresses.parse(settings.node)
     host = ANY.get(host, host)
     node = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    backend = Backend(loop, node, settings.timeout_s)
+    backend = Backend(loop, node, settings.timeout_s, settings.own_token)
     try:
         await _until_answered(backend, settings, stop)
         if stop.is_set():
@@ -84,7 +86,7 @@ async def _until_answered(backend: Backend, settings: Settings, stop: asyncio.Ev
     while not stop.is_set():
         _check_parent(settings)
         with suppress(errors.SampanError):
-            await backend.future(KIND_MAINTENANCE, ("status",))
+            await backend.future(KIND_MAINTENANCE, ("status",), backend.own_token)
             return
 
 

@@ -15,7 +15,9 @@ from ..client._dispatch import Dispatcher
 from ..client._link import Link, Reply
 from ..client._tasks import TaskLoop
 from ..client.watch_engine import Engine, engine_of
+from ..config import limits
 from ..transport import errors as wire
+from ..transport.auth import KIND_AUTH
 from ..transport.requests import KIND_MAINTENANCE, KIND_WRITE
 from .grpc import Call, Code, Unary
 
@@ -28,55 +30,136 @@ NOT_PROPOSED = (int(Code.UNKNOWN), "context deadline exceeded")
 """What etcd answers to a write that waited for a leader in vain."""
 
 
+ALONE = "alone"
+"""The lane of maintenance requests that must be alone in their message."""
+TOKEN_IDLE_S = 30.0
+"""When the connection of a token that is not used is closed: several times a call's longest."""
+TOKEN_LETTERS_MAX = 64
+"""Twice those of a node's tokens; what is longer is none."""
+
+
 class StatusError(Exception):
     """A call that is refused here: `args` are gRPC's code and a text."""
+
+
+def token_of(call: Call) -> str:
+    """Who calls; empty for who does not say. etcd takes the token as it is, in either header."""
+    metadata = call.metadata
+    return metadata.get("token") or metadata.get("authorization", "")
+
+
+class Connection:
+    """A connection to the node: that of a token, or that of all calls without one."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, endpoint: str, token: str, *, exactly_once: bool
+    ) -> None:
+        self.dispatcher = Dispatcher(
+            TaskLoop(loop), [endpoint], exactly_once=exactly_once, token=token
+        )
+        (self.link,) = self.dispatcher.links
+        self.lanes = {
+            **self.dispatcher.lanes,
+            ALONE: self.dispatcher.pinned_lane(endpoint, KIND_MAINTENANCE),
+            KIND_AUTH: self.dispatcher.pinned_lane(endpoint, KIND_AUTH),
+        }
+        self.queue = self.dispatcher.queue
+        self.used_at = 0.0
+        self.dispatcher.start()
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nothing of it is under way, and was not for a while."""
+        engine = self.dispatcher.watches
+        watching = isinstance(engine, Engine) and engine.has_watches
+        return not watching and now - self.used_at > TOKEN_IDLE_S
 
 
 class Backend:
     """The node behind this gateway."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: str, timeout_s: float) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, endpoint: str, timeout_s: float, own_token: str = ""
+    ) -> None:
         """Connects, in the loop's thread.
 
         Args:
             loop: where everything runs.
             endpoint: the node's client address.
             timeout_s: the node's own request timeout.
+            own_token: by which the node knows its own processes; for what no client asks.
         """
         self.loop = loop
         self.timeout_s = timeout_s
-        self.dispatcher = Dispatcher(TaskLoop(loop), [endpoint])
-        (self.link,) = self.dispatcher.links
-        self._lanes = self.dispatcher.lanes
-        self._alone = self.dispatcher.pinned_lane(endpoint, KIND_MAINTENANCE)
+        self.own_token = own_token
+        self._endpoint = endpoint
+        self._nobody = Connection(loop, endpoint, "", exactly_once=True)
+        self._of_token: dict[str, Connection] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[bytes]] = set()
-        self.dispatcher.start()
 
     def close(self) -> None:
         """End what is under way."""
-        self.dispatcher.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for each in (self._nobody, *self._of_token.values()):
+            each.dispatcher.close()
 
     def ask(self, call: Call, kind: str, request: Request, encode: Encode) -> None:
-        """Send a request; its result, or the error that ended it, ends the call."""
-        answer = Answer(call, kind, encode, self.link)
+        """Send a request; its result, or the error that ended it, ends the call.
+
+        Raises:
+            StatusError: too many tokens are in use.
+        """
+        token = token_of(call)
+        at = self._known(token) if token else self._nobody
+        answer = Answer(call, kind, encode, at.link)
         call.on_cancelled = answer.cancel
-        self.dispatcher.queue(self._lanes[kind], answer, request, ops.size(request), self.timeout_s)
+        at.queue(at.lanes[kind], answer, request, ops.size(request), self.timeout_s)
 
     def ask_alone(self, call: Call, request: Request, encode: Encode) -> None:
         """As `ask`, for a maintenance request that must be alone in its message."""
-        answer = Answer(call, KIND_MAINTENANCE, encode, self.link)
-        call.on_cancelled = answer.cancel
-        self.dispatcher.queue(self._alone, answer, request, ops.size(request), self.timeout_s)
+        self.ask(call, ALONE, request, encode)
 
-    def future(self, kind: str, request: Request) -> "asyncio.Future[tuple[Reply, Any]]":
+    def future(
+        self, kind: str, request: Request, token: str = ""
+    ) -> "asyncio.Future[tuple[Reply, Any]]":
         """The same for calls that take several requests: who answered, and the result.
 
         Raises:
             errors.SampanError: when awaited, as calls of the client.
+            StatusError: too many tokens are in use.
         """
+        at = self._known(token) if token else self._nobody
         future: asyncio.Future[tuple[Reply, Any]] = self.loop.create_future()
-        self.dispatcher.queue(self._lanes[kind], future, request, ops.size(request), self.timeout_s)
+        at.queue(at.lanes[kind], future, request, ops.size(request), self.timeout_s)
         return future
+
+    def _known(self, token: str) -> Connection:
+        """The connection of a token: made for its first call, closed when it is idle."""
+        at = self._of_token.get(token)
+        if at is None:
+            if len(token) > TOKEN_LETTERS_MAX or not token.isascii():
+                raise StatusError(*wire.INVALID_AUTH_TOKEN[:2])
+            full = len(self._of_token) >= limits.GATEWAY_TOKENS_MAX
+            if full and token != self.own_token:
+                raise StatusError(*wire.TOO_MANY_REQUESTS[:2])
+            at = Connection(self.loop, self._endpoint, token, exactly_once=False)
+            self._of_token[token] = at
+            if self._sweeping is None:
+                self._sweeping = self.loop.call_later(TOKEN_IDLE_S, self._sweep)
+        at.used_at = self.loop.time()
+        return at
+
+    def _sweep(self) -> None:
+        """Close what nobody uses any more."""
+        now = self.loop.time()
+        for token, at in list(self._of_token.items()):
+            if at.is_idle(now):
+                del self._of_token[token]
+                at.dispatcher.close()
+        self._sweeping = None
+        if self._of_token:
+            self._sweeping = self.loop.call_later(TOKEN_IDLE_S / 2, self._sweep)
 
     def run(self, call: Call, kind: str, answer: Coroutine[Any, Any, bytes]) -> None:
         """Answer a call with what a coroutine returns: for those that take more than a request."""
@@ -99,9 +182,14 @@ class Backend:
 
         task.add_done_callback(ended)
 
-    def engine(self) -> Engine:
-        """What keeps watches."""
-        return engine_of(self.loop, self.dispatcher)
+    def engine(self, token: str = "") -> Engine:
+        """What keeps the watches of a token.
+
+        Raises:
+            StatusError: too many tokens are in use.
+        """
+        at = self._known(token) if token else self._nobody
+        return engine_of(self.loop, at.dispatcher)
 
 
 class Answer:

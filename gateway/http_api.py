@@ -8,8 +8,9 @@ from urllib.parse import parse_qs
 from .. import __version__
 from ..client import errors
 from ..client.alarm_calls import AlarmMember
+from ..security.rules import HEALTH_KEY
 from ..transport.requests import KIND_MAINTENANCE, KIND_READ, KIND_SERIALIZABLE
-from .backend import Backend
+from .backend import Backend, Request
 from .grpc import Method
 from .http import HttpRequest, HttpResponse
 from .json_calls import CORS, JSON, ROUTES, Headers, JsonGateway, dumps
@@ -28,7 +29,7 @@ VERSIONS = dumps(
     }
 )
 API = ("/v3", "/v3beta")
-_ONE_KEY = ("range", b"\x00", b"\x00", 1, 0, 5)  # the first key, no value, no count
+_HEALTH = ("range", HEALTH_KEY)  # whatever is there
 
 Asked = Callable[[HttpRequest], Coroutine[Any, Any, tuple[int, bytes]]]
 
@@ -96,7 +97,7 @@ class HttpApi:
         options = parse_qs(request.query)
         serializable = options.get("serializable") == ["true"]
         try:
-            _, result = await self._backend.future(KIND_MAINTENANCE, ("status",))
+            _, result = await self._future(KIND_MAINTENANCE, ("status",))
             status = dict(result[1])
             for alarm in status.get("alarms", ()):
                 name = AlarmMember(*alarm).name
@@ -109,9 +110,13 @@ class HttpApi:
             return f"RANGE ERROR:{error.text}"
         return ""
 
+    def _future(self, kind: str, request: Request) -> "asyncio.Future[Any]":
+        """Ask as the node itself: whoever looks after it needs no user."""
+        return self._backend.future(kind, request, self._backend.own_token)
+
     async def _read(self, *, linearizable: bool) -> None:
         kind = KIND_READ if linearizable else KIND_SERIALIZABLE
-        await self._backend.future(kind, _ONE_KEY)
+        await self._future(kind, _HEALTH)
 
     async def _live(self, _request: HttpRequest) -> tuple[int, bytes]:
         return await self._probe("serializable_read", linearizable=False)

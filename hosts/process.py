@@ -164,6 +164,7 @@ class Builder:
             node=config.listen(member)[0],
             timeout_s=config.request_timeout_ms / 1000,
             parent_pid=self._told.parent_pid,
+            own_token=self._told.own_token,
         )
         try:
             actor.run(settings, self._log)

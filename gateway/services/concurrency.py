@@ -15,7 +15,7 @@ from ...client.watch_engine import Watch
 from ...transport import watches as protocol
 from ...transport.requests import KIND_READ, KIND_WRITE
 from .. import messages as pb
-from ..backend import Backend, Request, StatusError, fill, signed, unary, unsigned
+from ..backend import Backend, Request, StatusError, fill, signed, token_of, unary, unsigned
 from ..grpc import Call, Code, Method, Stream, Streaming
 from .kv import add_kv
 from .streams import Messages
@@ -40,46 +40,58 @@ class Concurrency:
     def methods(self) -> list[Method]:
         """What they serve."""
         return [
-            self._method(LOCK + "Lock", pb.LockRequest, self._lock),
-            self._method(LOCK + "Unlock", pb.UnlockRequest, self._unlock),
-            self._method(ELECTION + "Campaign", pb.CampaignRequest, self._campaign),
-            self._method(ELECTION + "Proclaim", pb.ProclaimRequest, self._proclaim),
-            self._method(ELECTION + "Leader", pb.LeaderRequest, self._leader),
-            self._method(ELECTION + "Resign", pb.ResignRequest, self._resign),
+            self._method(LOCK + "Lock", pb.LockRequest, Caller.lock),
+            self._method(LOCK + "Unlock", pb.UnlockRequest, Caller.unlock),
+            self._method(ELECTION + "Campaign", pb.CampaignRequest, Caller.campaign),
+            self._method(ELECTION + "Proclaim", pb.ProclaimRequest, Caller.proclaim),
+            self._method(ELECTION + "Leader", pb.LeaderRequest, Caller.leader),
+            self._method(ELECTION + "Resign", pb.ResignRequest, Caller.resign),
             Streaming(ELECTION + "Observe", self._observe),
         ]
 
     def _method(self, path: str, request: Any, answer: Any) -> Method:
         def serve(call: Call, parsed: Any) -> None:
-            self._backend.run(call, KIND_WRITE, _with_code_2(answer(parsed)))
+            caller = Caller(self._backend, token_of(call))
+            self._backend.run(call, KIND_WRITE, _with_code_2(answer(caller, parsed)))
 
         return unary(path, request.FromString, serve)
 
+    def _observe(self, call: Call) -> Stream:
+        return Observation(call, Caller(self._backend, token_of(call)))
+
+
+class Caller:
+    """Does what is asked, for whom it is asked."""
+
+    def __init__(self, backend: Backend, token: str) -> None:
+        self.backend = backend
+        self._token = token
+
     # -- locks
 
-    async def _lock(self, request: Any) -> bytes:
+    async def lock(self, request: Any) -> bytes:
         prefix = request.name + b"/"
         key, revision, _ = await self._queue_up(prefix, request.lease, b"")
         await self._first(prefix, key, revision)
-        reply, result = await self._backend.future(KIND_READ, ops.get(key))
+        reply, result = await self._read(ops.get(key))
         if not result[4]:
             raise StatusError(Code.UNKNOWN, EXPIRED)
         return _encoded(pb.LockResponse(key=key), reply, result[1])
 
-    async def _unlock(self, request: Any) -> bytes:
+    async def unlock(self, request: Any) -> bytes:
         reply, result = await self._write(ops.delete(request.key))
         return _encoded(pb.UnlockResponse(), reply, result[1])
 
     # -- elections
 
-    async def _campaign(self, request: Any) -> bytes:
+    async def campaign(self, request: Any) -> bytes:
         prefix = request.name + b"/"
         key, revision, found = await self._queue_up(prefix, request.lease, request.value)
         lease = int(key.rpartition(b"/")[2], 16)
         if found is not None and found[5] != request.value:
             await self._replace(key, revision, lease, request.value)
         await self._first(prefix, key, revision)
-        reply, result = await self._backend.future(KIND_READ, ops.get(key))
+        reply, result = await self._read(ops.get(key))
         if not result[4]:
             raise StatusError(Code.UNKNOWN, NOT_LEADER)
         response = pb.CampaignResponse()
@@ -89,7 +101,7 @@ class Concurrency:
         )  # fmt: skip
         return _encoded(response, reply, result[1])
 
-    async def _proclaim(self, request: Any) -> bytes:
+    async def proclaim(self, request: Any) -> bytes:
         leader = _leader_of(request)
         lease = unsigned(leader.lease)
         reply, result = await self._replace(leader.key, leader.rev, lease, request.value)
@@ -104,27 +116,31 @@ class Concurrency:
             raise StatusError(Code.UNKNOWN, NOT_LEADER)
         return reply, result
 
-    async def _leader(self, request: Any) -> bytes:
-        reply, revision, kv = await self._oldest(request.name + b"/")
+    async def leader(self, request: Any) -> bytes:
+        reply, revision, kv = await self.oldest(request.name + b"/")
         if kv is None:
             raise StatusError(Code.UNKNOWN, NO_LEADER)
         response = pb.LeaderResponse()
         add_kv(response.kv, kv)
         return _encoded(response, reply, revision)
 
-    async def _resign(self, request: Any) -> bytes:
+    async def resign(self, request: Any) -> bytes:
         leader = _leader_of(request)
         same = ops.create_revision(leader.key) == leader.rev
         reply, result = await self._write(ops.txn([same], [ops.delete(leader.key)]))
         return _encoded(pb.ResignResponse(), reply, result[1])
 
-    def _observe(self, call: Call) -> Stream:
-        return Observation(call, self._backend, self._oldest)
-
     # -- what both are made of
 
+    def changes(self, key: bytes, start: int, *, prefix: bool = False) -> "Changes":
+        """What happens to a key or a prefix from a revision on."""
+        return Changes(self.backend, self._token, key, start, prefix=prefix)
+
+    async def _read(self, request: Request) -> tuple[Reply, Any]:
+        return await self.backend.future(KIND_READ, request, self._token)
+
     async def _write(self, request: Request) -> tuple[Reply, Any]:
-        return await self._backend.future(KIND_WRITE, request)
+        return await self.backend.future(KIND_WRITE, request, self._token)
 
     async def _queue_up(
         self, prefix: bytes, lease: int, value: bytes
@@ -155,31 +171,31 @@ class Concurrency:
         )
         try:
             while True:
-                _, result = await self._backend.future(KIND_READ, before)
+                _, result = await self._read(before)
                 if not result[4]:
                     return
-                with Changes(self._backend, result[4][0][0], result[1] + 1) as changes:
+                with self.changes(result[4][0][0], result[1] + 1) as changes:
                     while (await changes.next()).type != EventType.DELETE:
                         pass
         except asyncio.CancelledError:
             same = ops.create_revision(key) == revision
-            self._backend.future(KIND_WRITE, ops.txn([same], [ops.delete(key)]))
+            leave = ops.txn([same], [ops.delete(key)])
+            self.backend.future(KIND_WRITE, leave, self._token)
             raise
 
-    async def _oldest(self, prefix: bytes) -> tuple[Reply, int, Kv | None]:
+    async def oldest(self, prefix: bytes) -> tuple[Reply, int, Kv | None]:
         """(who answers, as of which revision, the oldest key of a prefix)."""
         first = ops.get(prefix, prefix=True, limit=1, sort_by="create", sort_order="ascend")
-        reply, result = await self._backend.future(KIND_READ, first)
+        reply, result = await self._read(first)
         return reply, result[1], result[4][0] if result[4] else None
 
 
 class Observation(Messages):
     """A call of Observe: tells every leader and what each proclaims."""
 
-    def __init__(self, call: Call, backend: Backend, oldest: Any) -> None:
+    def __init__(self, call: Call, caller: Caller) -> None:
         super().__init__(call, pb.LeaderRequest.FromString)
-        self._backend = backend
-        self._oldest = oldest
+        self._caller = caller
         self._task: asyncio.Task[None] | None = None
         self._readable = asyncio.Event()
         self._readable.set()
@@ -187,7 +203,7 @@ class Observation(Messages):
     def take(self, request: Any) -> None:
         """The request."""
         if self._task is None:
-            self._task = self._backend.loop.create_task(self._run(request.name + b"/"))
+            self._task = self._caller.backend.loop.create_task(self._run(request.name + b"/"))
 
     def cancelled(self) -> None:
         """The client went away."""
@@ -208,14 +224,14 @@ class Observation(Messages):
 
     async def _follow(self, prefix: bytes) -> None:
         """One leader from its election to its end."""
-        reply, revision, kv = await self._oldest(prefix)
+        reply, revision, kv = await self._caller.oldest(prefix)
         if kv is None:
-            with Changes(self._backend, prefix, revision + 1, prefix=True) as changes:
+            with self._caller.changes(prefix, revision + 1, prefix=True) as changes:
                 while (event := await changes.next()).type != EventType.PUT:
                     pass
             kv, revision = tuple(event.kv), event.kv.mod_revision
         await self._tell(reply, revision, kv)
-        with Changes(self._backend, kv[0], kv[2] + 1) as changes:
+        with self._caller.changes(kv[0], kv[2] + 1) as changes:
             while (event := await changes.next()).type == EventType.PUT:
                 await self._tell(reply, event.kv.mod_revision, event.kv)
 
@@ -231,9 +247,11 @@ class Observation(Messages):
 class Changes:
     """Events of a key or a prefix, one after the other, for a task."""
 
-    def __init__(self, backend: Backend, key: bytes, start: int, *, prefix: bool = False) -> None:
+    def __init__(
+        self, backend: Backend, token: str, key: bytes, start: int, *, prefix: bool = False
+    ) -> None:
         end = protocol.prefix_end(key) if prefix else b""
-        self._engine = backend.engine()
+        self._engine = backend.engine(token)
         self._watch = Watch(WatchSpec(key, end, start, 0), self, backend.timeout_s)
         self._events: asyncio.Queue[WatchEvent | errors.SampanError] = asyncio.Queue()
 

@@ -24,7 +24,7 @@ from ...transport.requests import (
     is_read_only,
 )
 from .. import messages as pb
-from ..backend import Backend, Request, StatusError, fill, signed, unary, unsigned
+from ..backend import Backend, Request, StatusError, fill, signed, token_of, unary, unsigned
 from ..grpc import Call, Method
 
 SERVICE = "/etcdserverpb.KV/"
@@ -72,13 +72,15 @@ class Kv:
     def _compact(self, call: Call, request: Any) -> None:
         translated = ("compact", max(0, request.revision))
         if request.physical:
-            self._backend.run(call, KIND_WRITE, self._compact_physically(translated))
+            self._backend.run(
+                call, KIND_WRITE, self._compact_physically(translated, token_of(call))
+            )
         else:
             self._ask(call, KIND_WRITE, translated, _compact_response)
 
-    async def _compact_physically(self, request: Request) -> bytes:
-        reply, result = await self._backend.future(KIND_WRITE, request)
-        await self._backend.future(KIND_INSPECT, ("compacted", request[1]))
+    async def _compact_physically(self, request: Request, token: str) -> bytes:
+        reply, result = await self._backend.future(KIND_WRITE, request, token)
+        await self._backend.future(KIND_INSPECT, ("compacted", request[1]), token)
         return _compact_response(reply, result)
 
 

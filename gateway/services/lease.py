@@ -5,7 +5,7 @@ from typing import Any
 from ...client._link import Reply
 from ...transport.requests import KIND_READ, KIND_WRITE
 from .. import messages as pb
-from ..backend import Backend, fill, signed, status, unary, unsigned
+from ..backend import Backend, fill, signed, status, token_of, unary, unsigned
 from ..grpc import Call, Method, Stream, Streaming
 from .streams import Messages
 
@@ -53,6 +53,7 @@ class KeepAlive(Messages):
     def __init__(self, backend: Backend, call: Call) -> None:
         super().__init__(call, pb.LeaseKeepAliveRequest.FromString)
         self._backend = backend
+        self._token = token_of(call)
         self._unanswered = 0
         self._ended = False
 
@@ -60,7 +61,7 @@ class KeepAlive(Messages):
         """Renew a lease; one that does not exist has 0 seconds."""
         self._unanswered += 1
         wanted = ("lease_keep_alive", unsigned(request.ID))
-        future = self._backend.future(KIND_WRITE, wanted)
+        future = self._backend.future(KIND_WRITE, wanted, self._token)
         future.add_done_callback(self._answered)
 
     def _answered(self, future: Any) -> None:

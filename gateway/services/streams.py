@@ -5,6 +5,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from ..backend import StatusError
 from ..grpc import Call, Code
 
 
@@ -28,7 +29,10 @@ class Messages:
         except DecodeError as error:
             self.finish(Code.INTERNAL, f"grpc: error unmarshalling request: {error}")
             return
-        self.take(request)
+        try:
+            self.take(request)
+        except StatusError as refused:
+            self.finish(*refused.args)
 
     def finish(self, code: int = 0, text: str = "") -> None:
         """End the call."""

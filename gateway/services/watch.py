@@ -13,22 +13,23 @@ from ...client import errors
 from ...client._dispatch import TIMEOUT_S_MAX
 from ...client.types import ResponseHeader
 from ...client.watch import EventType, WatchEvent, WatchResponse, WatchSpec
-from ...client.watch_engine import RESUME_BYTES, Watch
+from ...client.watch_engine import RESUME_BYTES, Engine, Watch
 from ...config import limits
+from ...security.rules import HEALTH_KEY
 from ...transport import errors as wire
 from ...transport import watches as protocol
-from ...transport.requests import KIND_SERIALIZABLE, RANGE_COUNT_ONLY
+from ...transport.requests import KIND_SERIALIZABLE
 from .. import messages as pb
-from ..backend import Backend, fill, status
-from ..grpc import Call, Method, Stream, Streaming
+from ..backend import Backend, fill, status, token_of
+from ..grpc import Call, Code, Method, Stream, Streaming
 from .kv import add_kv
 from .streams import Messages
 
 NO_ID = -1
 """The watch id of an answer that is for no watch, or for all."""
 _FILTERS = {0: protocol.NO_PUT, 1: protocol.NO_DELETE}
-_ANY_KEY = ("range", b"\x00", b"", 0, 0, RANGE_COUNT_ONLY)
-"""Answers the store's revision at hardly any cost."""
+_ANY_KEY = ("range", HEALTH_KEY)
+"""Answers the store's revision at hardly any cost, and to the node itself."""
 
 
 class WatchService:
@@ -54,11 +55,15 @@ class WatchStream(Messages):
         self.header = ResponseHeader(0, 0, 0, 0)
         """The last one that a watch of this stream got."""
         self._backend = backend
-        self._engine = backend.engine()
+        self._token = token_of(call)
         self._watches: dict[int, OneWatch] = {}
         self._next_id = 0
         self._asked: set[int] = set()  # watches that will tell how far they are
         self._unsent: deque[tuple[OneWatch | None, bytes, int]] = deque()
+
+    @property
+    def _engine(self) -> Engine:
+        return self._backend.engine(self._token)
 
     # -- requests
 
@@ -89,6 +94,7 @@ class WatchStream(Messages):
                 flags += _FILTERS[each]
             spec = WatchSpec(key, end, request.start_revision, flags)
             one = OneWatch(self, request.watch_id or self._free_id(), spec, request.fragment)
+            one.wanted_id = request.watch_id
             self._watches[one.id] = one
             self._engine.start(one.watch)
 
@@ -102,6 +108,15 @@ class WatchStream(Messages):
         """Created and canceled in one message."""
         response = pb.WatchResponse(
             watch_id=NO_ID, created=True, canceled=True, cancel_reason=reason
+        )
+        self._send_with_revision(response)
+
+    def _forbid(self, one: "OneWatch", error: errors.SampanError) -> None:
+        """As `_refuse`, under the id that was asked for, with the error as Go prints it."""
+        name = "".join(word.capitalize() for word in Code(error.code).name.split("_"))
+        reason = f"rpc error: code = {name} desc = {error.text}"
+        response = pb.WatchResponse(
+            watch_id=one.wanted_id, created=True, canceled=True, cancel_reason=reason
         )
         self._send_with_revision(response)
 
@@ -124,7 +139,7 @@ class WatchStream(Messages):
 
     def _send_with_revision(self, response: Any) -> None:
         """Send what no watch can give the revision of."""
-        future = self._backend.future(KIND_SERIALIZABLE, _ANY_KEY)
+        future = self._backend.future(KIND_SERIALIZABLE, _ANY_KEY, self._backend.own_token)
 
         def answered(future: Any) -> None:
             if self.gone or future.cancelled() or future.exception() is not None:
@@ -162,6 +177,8 @@ class WatchStream(Messages):
         elif isinstance(error, errors.WatchCanceledError):
             response.cancel_reason = error.text
             self.send(response, self.header)
+        elif isinstance(error, errors.PermissionDeniedError | errors.UnknownUserError):
+            self._forbid(one, error)
         elif isinstance(error, errors.NoLeaderError):
             self.finish(wire.UNAVAILABLE, wire.NO_LEADER.text)
         else:
@@ -216,7 +233,7 @@ class OneWatch:
     """A watch of a stream, as the engine's sink."""
 
     def __init__(self, stream: WatchStream, watch_id: int, spec: WatchSpec, fragment: bool) -> None:
-        self.id = watch_id
+        self.id = self.wanted_id = watch_id
         self.unread_bytes = 0
         # Until some node takes it, however long that is: without a leader a watch is silent.
         self.watch = Watch(spec, self, TIMEOUT_S_MAX)

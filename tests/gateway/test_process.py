@@ -33,11 +33,14 @@ class Node:
         config.write_text(json.dumps(cluster | options))
         self.pids_file = directory / "a" / "pids.json"
         self.log = directory / "log"
-        with self.log.open("w") as log:
-            command = [BIN / "sampan", "node", "--config", config, "--name", "a"]
-            self.process = subprocess.Popen(command, stderr=log)
+        self.command = [BIN / "sampan", "node", "--config", config, "--name", "a"]
+        self.start()
         with Client([self.client], timeout_s=WAIT_S) as client:
             client.get("a leader answers this")
+
+    def start(self):
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(self.command, stderr=log)
 
     def pids(self):
         return json.loads(self.pids_file.read_text())
