@@ -6,12 +6,13 @@ status` and `snapshot restore`: no bbolt file.
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from ...client.snapshot_calls import SNAPSHOT_OPEN, Reading
 from ...transport.requests import KIND_INSPECT
 from .. import messages as pb
-from ..backend import Backend, status
+from ..backend import Backend, status, token_of
 from ..grpc import Call
 from .streams import Messages
 
@@ -61,7 +62,7 @@ class SnapshotStream(Messages):
 
     async def _chunks(self) -> AsyncIterator[tuple[bytes, int]]:
         """(bytes, how many follow before the checksum), and the checksum."""
-        ask = self._backend.future
+        ask = partial(self._backend.future, token=token_of(self.call))
         reading = Reading(await ask(KIND_INSPECT, SNAPSHOT_OPEN))
         left = reading.size
         for chunk in _cut(reading.head):
