@@ -560,7 +560,7 @@ class Node(Actor):
         refused = self._keeper.refuses(asked, decoded)
         if refused is not None:
             self._fail(asked, refused)
-        elif decoded[0][:1] == ("move_leader",):
+        elif questions.is_move_leader(decoded[0]):
             self._transfers.take(asked, decoded[0], self._members, leads=self._role == "leader")
             self._transfers.settle(self._leader, self.now)
         else:

@@ -153,6 +153,11 @@ def _answer(
     return pack(results)
 
 
+def is_move_leader(request: Any) -> bool:
+    """Whether it is `("move_leader", …)`; a client may have sent anything."""
+    return type(request) is tuple and request[:1] == ("move_leader",)
+
+
 def _traced(requests: Any) -> tuple[int, int] | None:
     """(index, batch) of the first entry whose way a message asks for; None when it asks for
     none."""

@@ -605,6 +605,12 @@ def test_a_trace_has_the_steps_of_every_actor_whatever_else_the_message_asks(nod
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("nonsense", [5, None, b"move_leader", "move_leader", (), {}])
+def test_what_is_no_question_is_refused(node, nonsense):
+    out = turn(node, ask("maintenance", [nonsense]))
+    assert [result[0] for result in replies(out)[-1][2]] == [errors.INVALID_ARGUMENT]
+
+
 def test_of_two_traces_in_a_message_the_second_is_refused(node):
     out = turn(node, ask("maintenance", [("trace", 7, 8), ("trace", 9, 10), ("trace", -1, 2)]))
     ((question, _),) = out.on("tracec")

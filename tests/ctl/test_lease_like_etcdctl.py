@@ -17,7 +17,6 @@ FORMATS = ("simple", "fields", "json", "protobuf", "table", "xml")
 
 NO_LEASE_LINES = [
     "lease",
-    "lease unknown 1",
     "lease grant",
     "lease grant x",
     "lease grant 1 2",

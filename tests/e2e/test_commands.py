@@ -265,7 +265,7 @@ def changed(values, **changes):
         ({"placement": "clouds"}, ["placement must be one of processes, fused"]),
         ({"log_entries_max": 3}, ["log_entries_max must be at least"]),
         ({"members": []}, ["members must be a list with at least one"]),
-        ({"members": [{"id": 1}]}, ["member 1 must have id, name, client, peer"]),
+        ({"members": [{"id": 1}]}, ["member 1 must have name, client, peer"]),
     ],
 )
 def test_wrong_configuration_names_file_key_and_remedy(tmp_path, changes, words):
