@@ -103,8 +103,11 @@ class _Joining:
             self._port.linkc(("linkc", (link, [pack(header), pack_ask(asker.advertise)])))
 
     def _deliver(self, item: tuple[str, Any]) -> None:
-        _, (head, *frames) = item
+        channel, message = item
+        if channel != "peerc":
+            return  # a connection broke: the port makes another
         try:
+            head, *frames = message
             version, cluster_id, peer, *_, asked, _, kind = unpack_header(head)[:10]
             if version != PEER_VERSION or kind != "tell" or asked != self._epoch:
                 return  # raft's messages for who has been added: it is not running yet
