@@ -11,6 +11,7 @@ from sampan.client.errors import (
     LearnerNotReadyError,
     MemberNotFoundError,
     NotEnoughStartedError,
+    NotTheLeaderError,
     PeerUrlExistsError,
 )
 from sampan.client.member_calls import add, remove
@@ -155,7 +156,14 @@ def test_leadership_moves_by_command_and_at_a_stop(make_growing):
     cluster = make_growing(first=3, most=3)
     with cluster.anyone() as client:
         follower = cluster.followers()[0]
-        client.move_leader(cluster.ids[follower])
+
+        def moved():  # the client may not have heard yet who leads
+            try:
+                return client.move_leader(cluster.ids[follower])
+            except NotTheLeaderError:
+                return None
+
+        wait_for(moved, "the leader to be asked")
         assert cluster.wait_leader() == follower
         term = client.get(b"a").header.raft_term
     command = cluster.command(follower)
