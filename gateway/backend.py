@@ -289,3 +289,10 @@ def fill(header: Any, reply: Reply, revision: int = 0) -> None:
     header.cluster_id, header.member_id, header.raft_term, _leader = reply
     if revision:
         header.revision = revision
+
+
+def encoded(response: Any, reply: Reply, revision: int = 0) -> bytes:
+    """A response message with its header, as it travels."""
+    fill(response.header, reply, revision)
+    data: bytes = response.SerializeToString()
+    return data

@@ -24,7 +24,16 @@ from ...transport.requests import (
     is_read_only,
 )
 from .. import messages as pb
-from ..backend import Backend, Request, StatusError, fill, signed, token_of, unary, unsigned
+from ..backend import (
+    Backend,
+    Request,
+    StatusError,
+    encoded,
+    signed,
+    token_of,
+    unary,
+    unsigned,
+)
 from ..grpc import Call, Method
 
 SERVICE = "/etcdserverpb.KV/"
@@ -215,41 +224,31 @@ def _fill_delete(response: Any, result: Any) -> None:
 
 def _put_response(reply: Reply, result: Any) -> bytes:
     response = pb.PutResponse()
-    fill(response.header, reply, result[1])
     _fill_put(response, result)
-    encoded: bytes = response.SerializeToString()
-    return encoded
+    return encoded(response, reply, result[1])
 
 
 def _range_response(reply: Reply, result: Any) -> bytes:
     response = pb.RangeResponse()
-    fill(response.header, reply, result[1])
     _fill_range(response, result)
-    encoded: bytes = response.SerializeToString()
-    return encoded
+    return encoded(response, reply, result[1])
 
 
 def _delete_response(reply: Reply, result: Any) -> bytes:
     response = pb.DeleteRangeResponse()
-    fill(response.header, reply, result[1])
     _fill_delete(response, result)
-    encoded: bytes = response.SerializeToString()
-    return encoded
+    return encoded(response, reply, result[1])
 
 
 def _compact_response(reply: Reply, result: Any) -> bytes:
     response = pb.CompactionResponse()
-    fill(response.header, reply, result[1])
-    encoded: bytes = response.SerializeToString()
-    return encoded
+    return encoded(response, reply, result[1])
 
 
 def _txn_response(request: Request, reply: Reply, result: Any) -> bytes:
     response = pb.TxnResponse()
-    fill(response.header, reply, result[1])
     _fill_txn(response, request, result)
-    encoded: bytes = response.SerializeToString()
-    return encoded
+    return encoded(response, reply, result[1])
 
 
 def _fill_txn(response: Any, request: Request, result: Any) -> None:

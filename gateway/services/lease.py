@@ -5,7 +5,7 @@ from typing import Any
 from ...client._link import Reply
 from ...transport.requests import KIND_READ, KIND_WRITE
 from .. import messages as pb
-from ..backend import Backend, fill, signed, status, token_of, unary, unsigned
+from ..backend import Backend, encoded, fill, signed, status, token_of, unary, unsigned
 from ..grpc import Call, Method, Stream, Streaming
 from .streams import Messages
 
@@ -87,19 +87,13 @@ class KeepAlive(Messages):
             self.finish()
 
 
-def _encoded(response: Any, reply: Reply, revision: int) -> bytes:
-    fill(response.header, reply, revision)
-    encoded: bytes = response.SerializeToString()
-    return encoded
-
-
 def _granted(reply: Reply, result: Any) -> bytes:
     _, revision, lease_id, ttl_s = result
-    return _encoded(pb.LeaseGrantResponse(ID=signed(lease_id), TTL=ttl_s), reply, revision)
+    return encoded(pb.LeaseGrantResponse(ID=signed(lease_id), TTL=ttl_s), reply, revision)
 
 
 def _revoked(reply: Reply, result: Any) -> bytes:
-    return _encoded(pb.LeaseRevokeResponse(), reply, result[1])
+    return encoded(pb.LeaseRevokeResponse(), reply, result[1])
 
 
 def _left(reply: Reply, result: Any) -> bytes:
@@ -107,11 +101,11 @@ def _left(reply: Reply, result: Any) -> bytes:
     response = pb.LeaseTimeToLiveResponse(
         ID=signed(lease_id), TTL=left_s, grantedTTL=granted_s, keys=keys
     )
-    return _encoded(response, reply, revision)
+    return encoded(response, reply, revision)
 
 
 def _leases(reply: Reply, result: Any) -> bytes:
     response = pb.LeaseLeasesResponse()
     for lease_id in result[2]:
         response.leases.add(ID=signed(lease_id))
-    return _encoded(response, reply, result[1])
+    return encoded(response, reply, result[1])

@@ -7,7 +7,7 @@ from ...client.alarm_calls import AlarmMember
 from ...transport import errors as wire
 from ...transport.requests import KIND_INSPECT, KIND_MAINTENANCE, KIND_READ, KIND_WRITE
 from .. import messages as pb
-from ..backend import Backend, StatusError, fill, unary
+from ..backend import Backend, StatusError, encoded, unary
 from ..grpc import Call, Code, Method, Stream, Streaming
 from .snapshot import SnapshotStream
 
@@ -85,33 +85,25 @@ def _status(reply: Reply, result: Any) -> bytes:
         response.errors.append(wire.NO_LEADER.text)
     for member_id, kind in fields.get("alarms", ()):
         response.errors.append(f"memberID:{member_id} alarm:{AlarmMember(member_id, kind).name} ")
-    fill(response.header, reply, fields.get("revision", 0))
-    encoded: bytes = response.SerializeToString()
-    return encoded
+    return encoded(response, reply, fields.get("revision", 0))
 
 
 def _alarms(reply: Reply, result: Any) -> bytes:
     response = pb.AlarmResponse()
-    fill(response.header, reply, result[1])
     for member_id, kind in result[2]:
         response.alarms.add(memberID=member_id, alarm=kind)
-    encoded: bytes = response.SerializeToString()
-    return encoded
+    return encoded(response, reply, result[1])
 
 
 def _hash(reply: Reply, result: Any) -> bytes:
     response = pb.HashResponse(hash=result[2])
-    fill(response.header, reply, result[1])
-    encoded: bytes = response.SerializeToString()
-    return encoded
+    return encoded(response, reply, result[1])
 
 
 def _hash_kv(reply: Reply, result: Any) -> bytes:
     _, revision, digest, compacted, hashed = result
     response = pb.HashKVResponse(hash=digest, compact_revision=compacted, hash_revision=hashed)
-    fill(response.header, reply, revision)
-    encoded: bytes = response.SerializeToString()
-    return encoded
+    return encoded(response, reply, revision)
 
 
 def _bare(_reply: Reply, _result: Any) -> bytes:
