@@ -62,6 +62,14 @@ class Campaigns:
         self.due_at = now + ASK_AGAIN_S if now + ASK_AGAIN_S < self._until else None
         return True
 
+    def cause(self, now: float) -> str:
+        """Why this member asks for votes."""
+        if self.eager:
+            return "the cluster's first start"
+        if self._dead and now < self._until:
+            return "its leader's process is gone"
+        return "no word from a leader for an election timeout"
+
     def settled(self) -> None:
         """There is a leader, or an election."""
         self.eager = False

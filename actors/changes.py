@@ -59,7 +59,7 @@ def facts(status: dict[str, Any]) -> Facts:
     heard_s = {peer: heard_ms / 1000 for peer, heard_ms, _ in status["peers"]}
     silent = {peer for peer, _, format_ in status["peers"] if heard_s[peer] >= 0 and not format_}
     old = frozenset(peer for peer in silent if heard_s[peer] > TELLS_WITHIN_S)
-    match = dict(status["match"])
+    match = {peer: match for peer, match, *_ in status["progress"]}
     return Facts(status["raft_index"], match, heard_s, old, frozenset(silent - old))
 
 

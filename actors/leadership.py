@@ -6,6 +6,7 @@ from typing import Any
 from ..raft import RawNode, Status
 from .campaigns import Campaigns
 from .core_config import CoreSettings
+from .elections import Elections
 from .slow_disk import SlowDisk
 
 
@@ -19,6 +20,7 @@ class Leadership:
         self._log = log
         self.campaigns = Campaigns(self._id, election_s)
         self.slow_disk = SlowDisk(election_s)
+        self.elections = Elections(self.campaigns)
 
     def hand_over_if_slow(self, node: RawNode, oldest: float | None, now: float) -> None:
         """As the leader; `oldest`: when what the disk has still to write was handed to it."""
@@ -29,6 +31,7 @@ class Leadership:
         successor = self.slow_disk.successor(matches, now)
         if successor:
             self._log.warning("this disk is slow beside others: another one leads", to=successor)
+            self.elections.note(f"its disk is slow: hands over to {successor:x}", now)
             self.campaigns.gave_up(now)
             node.transfer_leadership(successor)
 

@@ -6,6 +6,7 @@ each request; who asks works out what they mean (`docs/operations.md` has the na
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 
@@ -35,22 +36,30 @@ class Load:
         self.turns = 0
         self.busy_s = 0.0
         self.longest_s = 0.0
-        """Since the last time somebody asked."""
+        self.queue_longest = 0
+        """Messages that waited when a turn began. Both since the last time somebody asked."""
         self.messages: Counter[str] = Counter()
         """By channel."""
+        self.process: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
+        """(number, seconds of processor time) of the process that it runs in, with all threads; a
+        host puts its own here."""
 
-    def note(self, seconds: float) -> None:
-        """A turn is over."""
+    def note(self, seconds: float, waiting: int) -> None:
+        """A turn is over, at whose beginning so many messages waited."""
         self.turns += 1
         self.busy_s += seconds
         self.longest_s = max(self.longest_s, seconds)
+        self.queue_longest = max(self.queue_longest, waiting)
 
     def told(self) -> dict[str, Any]:
         """As it travels on statusrc."""
         longest_s, self.longest_s = self.longest_s, 0.0
+        queue_longest, self.queue_longest = self.queue_longest, 0
         return {
             "turns": self.turns,
             "busy_s": self.busy_s,
             "longest_s": longest_s,
+            "queue_longest": queue_longest,
+            "process": self.process(),
             "messages": dict(self.messages),
         }

@@ -34,7 +34,7 @@ from ..transport.raft_messages import (
     decode_message,
     encode_message,
 )
-from . import channels
+from . import channels, core_status
 from .actor import Actor, Impossible
 from .core_config import (
     ROLES,
@@ -210,6 +210,7 @@ class RaftCore(Actor):
         target = target or successor(self._running.status())
         if target:
             self._log.info("leadership is handed over", to=target)
+            self._leadership.elections.note(f"asked to hand over to {target:x}", self.now)
             self._send_held()
             self._node.transfer_leadership(target)
 
@@ -369,16 +370,9 @@ class RaftCore(Actor):
         """Answer a status question."""
         status: dict[str, Any] = {"raft_dropped": self.dropped}
         if self._node is not None:
-            basic = self._node.basic_status()
-            status |= {
-                "commit": basic.hard_state.commit,
-                "raft_index": self._tail.last_index(),
-                "log_entries": len(self._tail),
-                "log_bytes": self._tail.bytes,
-                "wal_stalled": self._stalled(),
-                # Of the leader; others follow nobody's progress.
-                "match": [(p, pr.match) for p, pr in self._node.status().progress.items()],
-            }
+            elections = self._leadership.elections
+            status |= core_status.told(self._node, self._tail, elections, self.now)
+            status["wal_stalled"] = self._stalled()
         self.emit("statusrc", (request_id, self.name, status, self.measured()))
 
     def _step_all(self, messages: list[Message]) -> None:
@@ -473,6 +467,7 @@ class RaftCore(Actor):
             ROLES[status.soft_state.raft_state],
         )
         if soft != self._soft:
+            self._leadership.elections.changed(soft, self.now)
             if soft[1] or 0 < self._soft[0] < soft[0]:  # a leader, or an election
                 self._campaigns.settled()
             self._soft = soft

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from time import monotonic
+from time import monotonic, process_time
 from typing import Any
 
 import structlog
@@ -74,6 +74,7 @@ class Host:
         self._actors = actors
         for actor in actors:
             actor.flight.clock = monotonic
+            actor.load.process = lambda: (os.getpid(), process_time())
         self._pipes = pipes or {}
         self._client_port = client_port
         self._peer_port = peer_port
@@ -246,14 +247,14 @@ class Host:
             at += 1
             if inbox:
                 began = monotonic()
-                messages = actor.load.messages
+                messages, waiting = actor.load.messages, len(inbox)
                 while inbox:
                     channel, message = inbox.popleft()
                     messages[channel] += 1
                     handlers[channel](message)
                 actor.flush()
                 self._dispatch(actor)
-                self._note_turn(actor, monotonic() - began)
+                self._note_turn(actor, monotonic() - began, waiting)
                 at = 0
         for pipe in self._pipes.values():
             pipe.send()
@@ -300,8 +301,8 @@ class Host:
                 self._log.warning("slow fsync", took_s=round(took_s, 3))
         return result
 
-    def _note_turn(self, actor: Actor, took_s: float) -> None:
-        actor.load.note(took_s)
+    def _note_turn(self, actor: Actor, took_s: float, waiting: int) -> None:
+        actor.load.note(took_s, waiting)
         if took_s > limits.SLOW_APPLY_S and actor.name == APPLIER:
             self._log.warning("slow apply", took_s=round(took_s, 3))
 

@@ -219,6 +219,10 @@ def _of_actors(actors: Mapping[str, Any]) -> Iterator[Metric]:
         "sampan_actor_longest_turn_seconds", "The longest since it was asked last.",
         labels=["actor"],
     )  # fmt: skip
+    queue = GaugeMetricFamily(
+        "sampan_actor_longest_queue_messages", "Messages that waited when a turn began, the most "
+        "since it was asked last.", labels=["actor"],
+    )  # fmt: skip
     messages = CounterMetricFamily(
         "sampan_channel_messages_total", "Messages taken from a channel.",
         labels=["channel", "actor"],
@@ -228,9 +232,10 @@ def _of_actors(actors: Mapping[str, Any]) -> Iterator[Metric]:
         turns.add_metric([actor], load["turns"])
         busy.add_metric([actor], load["busy_s"])
         longest.add_metric([actor], load["longest_s"])
+        queue.add_metric([actor], load["queue_longest"])
         for channel, times in sorted(load["messages"].items()):
             messages.add_metric([channel, actor], times)
-    yield from (turns, busy, longest, messages)
+    yield from (turns, busy, longest, queue, messages)
 
 
 def _of_processes(taken: Taken | None) -> Iterator[Metric]:

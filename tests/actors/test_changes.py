@@ -92,7 +92,11 @@ def test_without_the_strict_check_the_last_voter_stays_and_a_learner_must_be_rea
 
 
 def test_facts_tell_who_is_of_an_older_version():
-    status = {"raft_index": 7, "match": [(2, 5)], "peers": [(2, 9000, 0), (3, 100, 0), (4, -1, 0)]}
+    status = {
+        "raft_index": 7,
+        "progress": [(2, 5, 6, "replicate", True)],
+        "peers": [(2, 9000, 0), (3, 100, 0), (4, -1, 0)],
+    }
     found = facts(status)
     assert (found.last, found.match) == (7, {2: 5})
     assert (found.old, found.strange) == ({2}, {3})

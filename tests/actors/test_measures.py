@@ -15,12 +15,14 @@ def test_a_duration_is_counted_below_the_first_bound_that_it_does_not_exceed(sec
     assert (first_s, sum_s, counts) == (0.001, seconds, [int(i == bucket) for i in range(4)])
 
 
-def test_a_load_tells_its_longest_turn_once():
+def test_a_load_tells_its_longest_turn_and_queue_once():
     load = Load()
-    load.note(0.5)
-    load.note(0.25)
+    load.note(0.5, waiting=3)
+    load.note(0.25, waiting=7)
     load.messages["readyc"] += 1
     told = load.told()
     assert (told["turns"], told["busy_s"], told["longest_s"]) == (2, 0.75, 0.5)
     assert told["messages"] == {"readyc": 1}
-    assert load.told()["longest_s"] == 0.0
+    assert told["queue_longest"] == 7
+    again = load.told()
+    assert (again["longest_s"], again["queue_longest"]) == (0.0, 0)
