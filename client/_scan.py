@@ -56,7 +56,11 @@ class Scan:
         if page.kvs:
             self._next = page.kvs[-1].key + b"\x00"
             size = sum(len(kv.key) + len(kv.value) + 64 for kv in page.kvs)
-            fitting = PAGE_BYTES * len(page.kvs) // size
-            # At most twice as many as before: the next values may be larger than these.
-            self._limit = max(1, min(fitting, 2 * self._limit, PAGE_KEYS_MAX))
+            self._limit = next_limit(self._limit, len(page.kvs), size)
         return page.kvs
+
+
+def next_limit(limit: int, keys: int, size: int) -> int:
+    """How many keys to ask for after a page of `keys` keys and `size` bytes, which was asked for
+    `limit`: at most twice as many, since the next values may be larger."""
+    return max(1, min(PAGE_BYTES * keys // size, 2 * limit, PAGE_KEYS_MAX))

@@ -9,6 +9,7 @@ from .health import Health
 from .kv import Kv
 from .lease import Lease
 from .maintenance import Maintenance
+from .range_stream import range_stream
 from .watch import WatchService
 
 
@@ -24,4 +25,5 @@ def methods(backend: Backend) -> list[Method]:
         Concurrency(backend),
         Health(),
     )
-    return [method for service in services for method in service.methods()]
+    found = [method for service in services for method in service.methods()]
+    return [*found, range_stream(backend)]

@@ -201,7 +201,7 @@ def add_kv(message: Any, kv: tuple[Any, ...]) -> None:
     message.value = kv[5]
 
 
-def _add_kvs(repeated: Any, kvs: Iterable[tuple[Any, ...]]) -> None:
+def add_kvs(repeated: Any, kvs: Iterable[tuple[Any, ...]]) -> None:
     for kv in kvs:
         add_kv(repeated.add(), kv)
 
@@ -213,13 +213,13 @@ def _fill_put(response: Any, result: Any) -> None:
 
 def _fill_range(response: Any, result: Any) -> None:
     _, _, response.count, response.more, kvs = result
-    _add_kvs(response.kvs, kvs)
+    add_kvs(response.kvs, kvs)
 
 
 def _fill_delete(response: Any, result: Any) -> None:
     response.deleted = result[2]
     if len(result) > 3:
-        _add_kvs(response.prev_kvs, result[3])
+        add_kvs(response.prev_kvs, result[3])
 
 
 def _put_response(reply: Reply, result: Any) -> bytes:

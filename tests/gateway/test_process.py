@@ -93,6 +93,19 @@ def test_etcdctl(node):
     assert node.etcdctl("lock", "door", "echo", "inside") == "inside\n"
 
 
+def test_a_range_of_any_size_comes_as_a_stream(node):
+    with node.channel() as channel, Client([node.client]) as client:
+        for number in range(100):
+            client.put(f"streamed/{number:02}", "v" * 50_000)
+        request = pb.RangeRequest(key=b"streamed/", range_end=b"streamed0").SerializeToString()
+        stream = channel.unary_stream("/etcdserverpb.KV/RangeStream")
+        pieces = list(stream(request, timeout=WAIT_S))
+    assert len(pieces) > 5
+    together = pb.RangeStreamResponse.FromString(b"".join(pieces)).range_response
+    assert [pair.key for pair in together.kvs] == [b"streamed/%02d" % n for n in range(100)]
+    assert (together.count, together.header.member_id) == (100, 1)
+
+
 def test_json_is_on_the_same_port(node):
     with urllib.request.urlopen(f"http://{node.gateway}/version", timeout=WAIT_S) as answer:
         assert json.load(answer)["etcdserver"].startswith("3.6.")
