@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
 
-LARGE_BYTES = 64 << 10
-"""Answers that are worth it."""
-
 
 @contextmanager
 def collector_paused() -> Iterator[None]:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..transport import errors as wire
+from ..transport.codec import PackedArray
+from ._large import PackedKvs, checked
 from ._link import Reply
 from .errors import MalformedReplyError, RequestTimeoutError, SampanError
 from .types import (
@@ -43,10 +45,10 @@ def key_value(kv: tuple[Any, ...]) -> KeyValue:
     return _new(KeyValue, kv)
 
 
-def _kvs(kvs: tuple[Any, ...]) -> KeyValues:
-    if not set(map(type, kvs)) <= {tuple} or not set(map(len, kvs)) <= {len(KeyValue._fields)}:
-        raise TypeError("a kv has six elements")
-    return KeyValues(kvs)
+def _kvs(kvs: tuple[Any, ...] | PackedArray) -> KeyValues:
+    if isinstance(kvs, PackedArray):
+        return KeyValues(PackedKvs(kvs))
+    return KeyValues(checked(kvs))
 
 
 def _malformed(result: Any) -> MalformedReplyError:

@@ -15,8 +15,8 @@ from ..transport.streams import CLOSED, Outgoing
 from ..transport.watches import PUSH_ID
 from ..transport.zmtp import UNBOUNDED, Frame, NotZmtpError, RefusedError
 from . import _log
-from ._collector import LARGE_BYTES, collector_paused
 from ._io import Future, SocketLoop
+from ._large import unpack_results
 from ._session import Session
 from .errors import ConnectionLostError, MalformedReplyError, OtherClusterError, SampanError
 
@@ -295,7 +295,7 @@ class Link:
         message = self.inflight.get(message_id)
         if message is None:
             return  # its callers were answered by their deadline
-        results = _unpack_results(frames[1])
+        results = unpack_results(frames[1], message.calls)
         if is_message_error(results) and results[1] in _WHO_ARE_YOU:
             self._log_in_again(message_id)
         self._owner.on_reply(self, message, reply, results)
@@ -351,14 +351,6 @@ class Link:
         if self.endpoint not in cause:
             text += f" ({self.endpoint})"
         self._owner.on_lost(self, unanswered, cls(errors.UNAVAILABLE, text))
-
-
-def _unpack_results(body: Frame) -> Any:
-    size = len(body)  # every element has a byte
-    if size < LARGE_BYTES:
-        return codec.unpack(body, array_max=size)
-    with collector_paused():
-        return codec.unpack(body, array_max=size)
 
 
 def is_message_error(results: Any) -> bool:

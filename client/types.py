@@ -1,8 +1,8 @@
 """What the calls of a client return: etcd's response messages as tuples with names."""
 
 from collections.abc import Iterator, Sequence
-from itertools import repeat
-from typing import Any, NamedTuple, TypeAlias, overload
+from itertools import chain, repeat
+from typing import Any, NamedTuple, Protocol, TypeAlias, overload
 
 _new = tuple.__new__  # half the cost of calling a NamedTuple
 
@@ -43,44 +43,79 @@ class KeyValue(NamedTuple):
     value: bytes
 
 
+Kvs: TypeAlias = tuple[tuple[Any, ...], ...]
+"""Keys as they travel: `KeyValue`s in all but the name."""
+
+
+class Packed(Protocol):
+    """Keys that are still packed."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def pieces(self) -> Iterator[Kvs]:
+        """Some at a time."""
+
+
+def _key_values(kvs: Kvs) -> Iterator[KeyValue]:
+    return map(_new, repeat(KeyValue), kvs)
+
+
 class KeyValues(Sequence[KeyValue]):
     """Keys of an answer, in its order. Equal to any sequence of the same keys.
 
     Each is made when it is asked for: Python's collector would look again and again at the 10,000
-    of a large answer, for longer than it takes to make them.
+    of a large answer, for longer than it takes to make them. Those of a large range are decoded
+    then, too: all of them for one by its index, some at a time when it is gone through.
     """
 
-    __slots__ = ("_kvs",)
+    __slots__ = ("_kvs", "_packed")
 
-    def __init__(self, kvs: tuple[tuple[Any, ...], ...]) -> None:
-        """Of what travels; whoever makes it has looked at its shape."""
-        self._kvs = kvs
+    def __init__(self, kvs: Kvs | Packed) -> None:
+        """Of what travels; whoever makes it has looked at its shape, or looks at it then."""
+        self._kvs = kvs if isinstance(kvs, tuple) else None
+        self._packed = None if isinstance(kvs, tuple) else kvs
+
+    def _all(self) -> Kvs:
+        kvs, packed = self._kvs, self._packed
+        if kvs is None:
+            assert packed is not None
+            self._kvs = kvs = tuple(chain.from_iterable(packed.pieces()))
+            self._packed = None  # after that: another thread may look
+        return kvs
 
     def __len__(self) -> int:
-        return len(self._kvs)
+        packed = self._packed
+        return len(self._all() if packed is None else packed)
 
     @overload
     def __getitem__(self, index: int) -> KeyValue: ...
     @overload
     def __getitem__(self, index: slice) -> "KeyValues": ...
     def __getitem__(self, index: int | slice) -> "KeyValue | KeyValues":
-        found = self._kvs[index]
+        found = self._all()[index]
         if isinstance(index, slice):
             return KeyValues(found)
         return _new(KeyValue, found)
 
     def __iter__(self) -> Iterator[KeyValue]:
-        return map(_new, repeat(KeyValue), self._kvs)
+        packed = self._packed
+        if packed is None:
+            return _key_values(self._all())
+        return chain.from_iterable(map(_key_values, packed.pieces()))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, KeyValues):
-            return self._kvs == other._kvs
+            return self._all() == other._all()
         if isinstance(other, Sequence):
             return len(self) == len(other) and all(map(KeyValue.__eq__, self, other))
         return NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._kvs)
+        return hash(self._all())
+
+    def __reduce__(self) -> tuple[type["KeyValues"], tuple[Kvs]]:
+        return KeyValues, (self._all(),)
 
     def __repr__(self) -> str:
         return repr(list(self))

@@ -5,7 +5,7 @@ client or a peer is decoded to tuples, bytes, str, int, bool and None; anything 
 that does not decode, is a `CodecError`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import msgpack
@@ -52,6 +52,10 @@ _FEW, _HEADS_MAX = 512, 16
 """Requests, and bytes that may be heads of long arrays: more of both in a body and it is decoded
 with care."""
 _MALFORMED = (ValueError, TypeError, RecursionError, msgpack.OutOfData)
+_HEAD_BYTES = 64
+"""What stands before the keys of a range's result is shorter."""
+_PIECE_BYTES = 64 * limits.KIB
+"""What is fed to an unpacker at once: 200 keys with their values, or some thousand small ones."""
 
 
 def unpack(
@@ -127,6 +131,96 @@ def unpack_requests(body: bytes) -> Any:
     if len(decoded) != count or unpacker.tell() != size:
         raise CodecError(f"not msgpack of this protocol: {count} requests announced")
     return decoded
+
+
+class PackedArray:
+    """An array that stays as it travelled. Iterating decodes it a piece at a time.
+
+    What is decoded and dropped piece by piece stays in the processor's caches, and Python's
+    collector has nothing to look through: half of what a large array costs decoded whole.
+    """
+
+    __slots__ = ("_count", "_packed")
+
+    def __init__(self, packed: memoryview, count: int) -> None:
+        """Of `count` elements, one after the other."""
+        self._packed, self._count = packed, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def pieces(self) -> Iterator[tuple[Any, ...]]:
+        """Some elements at a time, in order. Raises CodecError."""
+        unpacker = _trusting_unpacker(len(self._packed))
+        left = self._count
+        try:
+            for piece in _cut(self._packed):
+                unpacker.feed(piece)
+                elements = tuple(unpacker)
+                left -= len(elements)
+                yield elements
+        except _MALFORMED as error:
+            raise CodecError(f"not msgpack of this protocol: {error}") from error
+        if left or unpacker.tell() != len(self._packed):
+            raise CodecError(f"not msgpack of this protocol: {self._count} elements announced")
+
+
+def _trusting_unpacker(size: int) -> msgpack.Unpacker:
+    """For `size` bytes of an answer: whoever was asked may answer as much as it likes."""
+    return msgpack.Unpacker(
+        max_buffer_size=size,
+        use_list=False,
+        raw=False,
+        strict_map_key=True,
+        ext_hook=_refuse_ext,
+        max_array_len=size,
+        max_map_len=MAP_MAX,
+        max_str_len=TEXT_MAX,
+        max_ext_len=0,
+    )
+
+
+def split_array(data: memoryview) -> list[memoryview]:
+    """The elements of an array, packed as they are. Raises CodecError."""
+    unpacker = _trusting_unpacker(len(data))
+    ends: list[int] = []
+    count = 1
+    for piece in _cut(data):
+        unpacker.feed(piece)
+        try:
+            if not ends:
+                count = unpacker.read_array_header()
+                ends.append(unpacker.tell())
+            while len(ends) < count:  # the last one's end is that of the data
+                unpacker.skip()
+                ends.append(unpacker.tell())
+            break
+        except msgpack.OutOfData:
+            continue  # the unpacker goes on where it is
+        except _MALFORMED as error:
+            raise CodecError(f"not msgpack of this protocol: {error}") from error
+    if not count:
+        return []
+    if len(ends) < count:
+        raise CodecError(f"not msgpack of this protocol: {count} elements announced")
+    return [data[begin:end] for begin, end in zip(ends, (*ends[1:], len(data)), strict=True)]
+
+
+def _cut(data: memoryview) -> Iterator[memoryview]:
+    return (data[at : at + _PIECE_BYTES] for at in range(0, len(data), _PIECE_BYTES))
+
+
+def unpack_but_last(data: memoryview) -> Any:
+    """Decode an array but for its last element, which is an array too: that becomes a PackedArray.
+    Anything else is decoded whole. Raises CodecError."""
+    unpacker = _trusting_unpacker(len(data))
+    unpacker.feed(data[:_HEAD_BYTES])
+    try:
+        first = [unpacker.unpack() for _ in range(unpacker.read_array_header() - 1)]
+        count = unpacker.read_array_header()
+    except _MALFORMED:
+        return unpack(data, array_max=len(data))
+    return (*first, PackedArray(data[unpacker.tell() :], count))
 
 
 def unpack_local(data: bytes) -> Any:
