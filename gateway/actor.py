@@ -9,14 +9,15 @@ import importlib
 import importlib.util
 import os
 import signal
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, NamedTuple
 
-from ..client import errors
+from ..client import AsyncClient, errors
 from ..config import addresses
 from ..transport.requests import KIND_MAINTENANCE
+from ..web.pages import Pages
 from .backend import Backend
-from .http_api import HttpApi
+from .http_api import VERSIONS, HttpApi
 from .services import methods
 from .wire.server import Gateway
 
@@ -71,12 +72,14 @@ async def _serve(settings: Settings, log: Any) -> None:
         if stop.is_set():
             return
         served = methods(backend)
-        gateway = Gateway(served, HttpApi(backend, served).serve, log)
-        for address in settings.listen:
-            await gateway.listen(*addresses.parse(address))
-        log.info("ready to serve client requests", addresses=settings.listen)  # etcd's words
-        await _until_stopped(settings, stop)
-        await gateway.aclose()
+        async with aclosing(AsyncClient([node], token=settings.own_token)) as itself:
+            pages = Pages(itself, VERSIONS.decode(), lambda: [os.getpid()])
+            gateway = Gateway(served, HttpApi(pages, served).serve, log)
+            for address in settings.listen:
+                await gateway.listen(*addresses.parse(address))
+            log.info("ready to serve client requests", addresses=settings.listen)  # etcd's words
+            await _until_stopped(settings, stop)
+            await gateway.aclose()
     finally:
         backend.close()
 

@@ -217,7 +217,11 @@ def translate(given: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
     advertise = _endpoints(told | {"advertise-client-urls": advertised}, "advertise-client-urls")
     peers = _endpoints(told, "listen-peer-urls")
     metrics = _endpoints(told, "listen-metrics-urls") if told.get("listen-metrics-urls") else []
-    for flag, found in (("advertise-client-urls", advertise), ("listen-peer-urls", peers)):
+    for flag, found in (
+        ("advertise-client-urls", advertise),
+        ("listen-peer-urls", peers),
+        ("listen-metrics-urls", metrics),
+    ):
         if len(found) > 1:
             notes.append(f"of --{flag} only the first is used")
     members, cluster_id = _cluster(told)

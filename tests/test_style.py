@@ -159,7 +159,7 @@ KNOWS = {
     "storage": {"security", "transport", "raft", "config"},
     "client": {"transport", "config"},
     "actors": {"security", "storage", "transport", "raft", "config"},
-    "gateway": {"client", "transport", "security", "config"},
+    "gateway": {"client", "web", "transport", "security", "config"},
     "ctl": {"client", "storage", "config"},
     "web": {"client", "config"},
     "hosts": {

@@ -24,7 +24,7 @@ class Pages:
         self, client: AsyncClient, versions: str, pids: Callable[[], Iterable[int]]
     ) -> None:
         """`client` has the node as its only endpoint; `versions` is the JSON of `/version`; `pids`
-        are the node's processes."""
+        are those of the node's processes that its actors do not tell of."""
         self._client = client
         self._versions = versions
         self._pids = pids
@@ -59,7 +59,8 @@ class Pages:
             measured = (await self._client.metrics(timeout_s=5.0)).fields
         except SampanError as error:
             return Verdict(503, _TEXT, f"{error.text}\n")
-        text = metrics.exposition(measured, taken_by(self._pids()))
+        actors = {each["load"]["process"][0] for each in measured["actors"].values()}
+        text = metrics.exposition(measured, taken_by(actors.union(self._pids())))
         return Verdict(200, metrics.CONTENT_TYPE, text.decode())
 
     async def _trace(self, revision: str) -> Verdict:

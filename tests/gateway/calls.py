@@ -47,6 +47,7 @@ class Services:
     """All services, before one node, in a loop of their own."""
 
     def __init__(self, endpoint):
+        self.endpoint = endpoint
         self._runner = asyncio.Runner()
         self.backend = self.run(self._connect(endpoint))
         self.methods = {method.path: method for method in methods(self.backend)}

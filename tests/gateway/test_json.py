@@ -2,12 +2,16 @@
 
 import asyncio
 import json
+import os
 
 import pytest
+from sampan.client import AsyncClient
 from sampan.gateway import messages as pb
 from sampan.gateway.http import HttpRequest
-from sampan.gateway.http_api import HttpApi
+from sampan.gateway.http_api import VERSIONS, HttpApi
 from sampan.gateway.json_messages import JsonError, from_json, read_all, to_json
+from sampan.web.pages import Pages
+from sampan.web.process import taken_by
 
 
 class FakeResponse:
@@ -39,7 +43,9 @@ class FakeResponse:
 class Client:
     def __init__(self, services):
         self.services = services
-        self.api = HttpApi(services.backend, services.methods.values())
+        self.node = AsyncClient([services.endpoint])
+        pages = Pages(self.node, VERSIONS.decode(), lambda: [os.getpid()])
+        self.api = HttpApi(pages, services.methods.values())
 
     def begin(self, method, path, body=b"", query=""):
         response = FakeResponse()
@@ -62,7 +68,9 @@ class Client:
 
 @pytest.fixture(scope="module")
 def http(services):
-    return Client(services)
+    client = Client(services)
+    yield client
+    services.run(client.node.aclose())
 
 
 def test_put_and_range(http):
@@ -104,6 +112,8 @@ def test_errors(http):
         ("GET", "/", 404),
         ("HEAD", "/health", 405),
         ("POST", "/version", 405),
+        ("GET", "/readyz/nope", 404),
+        ("GET", "/metrics/nope", 404),
     ],
 )
 def test_what_is_not_there(http, method, path, status):
@@ -121,8 +131,18 @@ def test_about_the_node(http):
     assert versions["etcdserver"].startswith("3.6.")
     assert versions["etcdcluster"] == "3.6.0"
     assert "sampan" in versions
-    for path in ("/livez", "/readyz"):
+    for path in ("/livez", "/readyz", "/readyz/linearizable_read"):
         assert http("GET", path)[::2] == (200, b"ok\n")
+
+
+def test_metrics_are_those_of_the_node(http):
+    status, headers, body = http("GET", "/metrics")
+    assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    lines = dict(line.rsplit(" ", 1) for line in body.decode().splitlines() if line[0] != "#")
+    assert lines["etcd_server_has_leader"] == "1.0"
+    one = taken_by([os.getpid()])
+    if one is not None:  # where the kernel tells, the node's own process is among them
+        assert float(lines["process_resident_memory_bytes"]) > one.resident_bytes
 
 
 def test_a_watch_is_a_line_a_message(http):

@@ -144,13 +144,13 @@ def test_version(capsys):
 
 
 def test_a_node(tmp_path):
-    ports = [free_port() for _ in range(2)]
-    client, peer = (f"http://127.0.0.1:{port}" for port in ports)
+    client, peer, metrics, other = (f"http://127.0.0.1:{free_port()}" for _ in range(4))
     command = [
         sys.executable, "-m", "sampan", "etcd", "--data-dir", str(tmp_path / "data"),
         "--listen-client-urls", client, "--advertise-client-urls", client,
         "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
         "--initial-cluster", f"default={peer}", "--logger", "zap",
+        "--listen-metrics-urls", f"{metrics},{other}",
     ]  # fmt: skip
     log = tmp_path / "log"
     with log.open("w") as out:
@@ -167,7 +167,11 @@ def test_a_node(tmp_path):
         own = member_id([peer], "etcd-cluster")
         assert header["member_id"] == str(own)
         assert header["cluster_id"] == str(cluster_id([own]))
+        for at in (client, metrics):
+            with urllib.request.urlopen(f"{at}/metrics", timeout=WAIT_S) as answer:
+                assert b"etcd_server_has_leader 1.0" in answer.read()
         assert "without a meaning here: --logger" in log.read_text()
+        assert "of --listen-metrics-urls only the first is used" in log.read_text()
     finally:
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(WAIT_S) == 0
