@@ -34,7 +34,8 @@ from ..transport.raft_messages import (
     decode_message,
     encode_message,
 )
-from . import channels, core_status
+from . import acquaintance, channels, core_status
+from .acquaintance import Acquaintance
 from .actor import Actor, Impossible
 from .core_config import (
     ROLES,
@@ -48,7 +49,7 @@ from .core_config import (
 from .entries import check_forwarded
 from .leadership import Leadership
 from .log_tail import LogTail, is_sending, needed_after
-from .peer_memory import Life, PeerMemory, refusal
+from .peer_memory import Life
 from .reconfiguration import FORCED, conf_changes
 from .recovery import recover
 from .throttle import Throttle
@@ -104,11 +105,11 @@ class RaftCore(Actor):
         self._asked: set[int] = set()  # in this turn
         self._awaits: dict[int, int] = {}  # peer -> the last index when it asked last
         self._asked_here_at = float("-inf")  # when this member's own clients asked last
-        self._heard_at: dict[int, float] = {}  # peer -> when it said something last
-        self._peers = PeerMemory()
-        self._peers_noted_at = 0.0
-        self._lives: dict[int, Life] = {}  # of peers that were heard before this core had started
-        self._refused: set[int] = set()  # peers that must not be heard
+        doors = acquaintance.Doors(
+            refuse=lambda message: self.emit("refusec", message),
+            keep=lambda packed: self.emit("readyc", ("peers", packed)),
+        )
+        self._peers = Acquaintance(self._election_s, doors)
         self._soft: tuple[int, int, str] = (0, 0, "follower")
         self.dropped = 0  # messages from peers that made no sense
 
@@ -116,7 +117,7 @@ class RaftCore(Actor):
 
     def on_knownc(self, packed: bytes) -> None:
         """What this member knew of its peers."""
-        self._peers = PeerMemory(packed)
+        self._peers.recall(packed)
 
     def on_logc(self, message: Any) -> None:
         """What the log database holds: (hard_state, start, entries)."""
@@ -154,8 +155,7 @@ class RaftCore(Actor):
         self._tell_soft_state()  # a restarted member knows its term before it hears of anything
         self._log.info("raft started", applied=applied, last=last, term=hard.term)
         self.emit("logendc", (hard.term, last))
-        for peer, life in self._lives.items():
-            self._meet(peer, life)
+        self._peers.meet_early(self._node, self.now)
         tell_of_other_members(self._log, members, self._settings.bootstrap)
 
     def _drop_others(self, hard: HardState, last: int) -> Entry:
@@ -224,11 +224,11 @@ class RaftCore(Actor):
         """Raft messages from a peer: (peer id, [bytes, …], name of the snapshot that came with
         them, or empty)."""
         peer, frames, snapshot = message
-        if self._node is None or peer in self._refused:
+        if self._node is None or self._peers.refuses(peer):
             return  # still starting: the peer sends again
         if self._campaigns.is_dead(peer, self.now):
             return
-        self._heard_at[peer] = self.now
+        self._peers.hear(peer, self.now)
         for frame in frames:
             try:
                 m = decode_message(frame)
@@ -297,11 +297,10 @@ class RaftCore(Actor):
     def on_reportc(self, message: Any) -> None:
         """("unreachable", peer), ("gone", peer), ("started", peer, its life),
         ("snapshot", peer, ok)."""
-        if self._node is None:
-            if message[0] == "started":
-                self._lives[message[1]] = Life(*message[2])
-        elif message[0] == "started":
-            self._meet(message[1], Life(*message[2]))
+        if message[0] == "started":
+            self._peers.meet(self._node, message[1], Life(*message[2]), self.now)
+        elif self._node is None:
+            return
         elif message[0] == "unreachable":
             self._node.report_unreachable(message[1])
         elif message[0] == "gone":
@@ -312,33 +311,6 @@ class RaftCore(Actor):
             ok = message[2]
             status = SnapshotStatus.SnapshotFinish if ok else SnapshotStatus.SnapshotFailure
             self._node.report_snapshot(message[1], status)
-
-    def _meet(self, peer: int, life: Life) -> None:
-        """A peer has started: listen to it, unless it has forgotten what it promised."""
-        status = self._running.status()
-        progress = status.progress.get(peer)
-        match = progress.match if progress and life.term <= status.hard_state.term else 0
-        why = self._peers.judge(peer, life, match)
-        if why:
-            self._refused.add(peer)
-            self.emit("refusec", (peer, life.epoch, refusal(why)))
-        else:
-            self._refused.discard(peer)
-            self._note_peers()
-
-    def _note_peers(self) -> None:
-        if self._peers.changed:
-            self._peers_noted_at = self.now
-            self.emit("readyc", ("peers", self._peers.packed()))
-
-    def _remember_acknowledged(self) -> None:
-        """What followers have acknowledged and is committed is theirs for good."""
-        if self._soft[2] == "leader":
-            self._running.with_progress(
-                lambda peer, _, p: self._peers.acknowledged(peer, min(p.match, self._commit))
-            )
-        if self.now - self._peers_noted_at >= limits.LOG_MARK_S:
-            self._note_peers()
 
     def on_snapreadyc(self, message: Any) -> None:
         """(name, index, term, conf_state) of a snapshot that was made."""
@@ -357,7 +329,8 @@ class RaftCore(Actor):
             return
         index = tail.compactable(applied, bounds.keep_entries, bounds.keep_bytes)
         if tail.bytes < self._held_bytes_max and len(tail) < bounds.held_entries_max:
-            index = min(index, needed_after(self._running.status(), self._heard()))
+            heard = self._peers.heard(self.now)
+            index = min(index, needed_after(self._running.status(), heard))
         if index > tail.start_index:
             tail.compact(index)
             self.emit("readyc", ("compact", index, tail.start_term))
@@ -392,10 +365,12 @@ class RaftCore(Actor):
         if late > limits.TICKS_CAUGHT_UP_MAX:
             self._log.warning("ticks skipped", ticks=late - limits.TICKS_CAUGHT_UP_MAX)
         self._next_tick += late * self._settings.heartbeat_s
-        self._remember_acknowledged()
+        leads = self._soft[2] == "leader"
+        self._peers.remember(self._node if leads else None, self._commit, self.now)
         self._throttle.is_on = False
-        if self._soft[2] == "leader":
-            self._throttle.is_on = is_sending(self._running.status(), self._heard())
+        if leads:
+            heard = self._peers.heard(self.now)
+            self._throttle.is_on = is_sending(self._running.status(), heard)
             oldest = self._appends[0].sent_at if self._appends else None
             self._leadership.hand_over_if_slow(self._node, oldest, self.now)
         if self._stalled():
@@ -405,10 +380,6 @@ class RaftCore(Actor):
             self._node.tick()
         if self._campaigns.eager:
             self._node.campaign()
-
-    def _heard(self) -> list[int]:
-        """The peers that are not silent."""
-        return [p for p, at in self._heard_at.items() if self.now - at < self._election_s]
 
     def _wake_to_campaign(self) -> None:
         due = self._campaigns.due_at

@@ -1,0 +1,82 @@
+"""The peers that a core has met: which may be heard, and which are not silent."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..config import limits
+from ..raft import RawNode
+from .peer_memory import Life, PeerMemory, refusal
+
+
+class Doors(NamedTuple):
+    """What the core does for it."""
+
+    refuse: Callable[[tuple[int, int, str]], None]
+    """Tells the transport of (peer, epoch, why): it must not be heard."""
+    keep: Callable[[bytes], None]
+    """Writes what is known to the log database."""
+
+
+class Acquaintance:
+    """A core's peers; what they promised is in peer_memory.py."""
+
+    def __init__(self, silence_s: float, doors: Doors) -> None:
+        """A peer that has said nothing for `silence_s` is silent."""
+        self._silence_s = silence_s
+        self._doors = doors
+        self._memory = PeerMemory()
+        self._kept_at = 0.0
+        self._early: dict[int, Life] = {}  # of peers that were heard before this core had started
+        self._refused: set[int] = set()
+        self._heard_at: dict[int, float] = {}
+
+    def recall(self, packed: bytes) -> None:
+        """What was known at the last start."""
+        self._memory = PeerMemory(packed)
+
+    def meet(self, node: RawNode | None, peer: int, life: Life, now: float) -> None:
+        """A peer has started: listen to it, unless it has forgotten what it promised."""
+        if node is None:
+            self._early[peer] = life
+            return
+        status = node.status()
+        progress = status.progress.get(peer)
+        match = progress.match if progress and life.term <= status.hard_state.term else 0
+        why = self._memory.judge(peer, life, match)
+        if why:
+            self._refused.add(peer)
+            self._doors.refuse((peer, life.epoch, refusal(why)))
+        else:
+            self._refused.discard(peer)
+            self._keep(now)
+
+    def meet_early(self, node: RawNode, now: float) -> None:
+        """The core has started: meet those that came before."""
+        for peer, life in self._early.items():
+            self.meet(node, peer, life, now)
+
+    def refuses(self, peer: int) -> bool:
+        """Whether this peer must not be heard."""
+        return peer in self._refused
+
+    def hear(self, peer: int, now: float) -> None:
+        """It has said something."""
+        self._heard_at[peer] = now
+
+    def heard(self, now: float) -> list[int]:
+        """The peers that are not silent."""
+        return [p for p, at in self._heard_at.items() if now - at < self._silence_s]
+
+    def remember(self, leader: RawNode | None, commit: int, now: float) -> None:
+        """What a leader's followers have acknowledged and is committed is theirs for good."""
+        if leader is not None:
+            leader.with_progress(
+                lambda peer, _, p: self._memory.acknowledged(peer, min(p.match, commit))
+            )
+        if now - self._kept_at >= limits.LOG_MARK_S:
+            self._keep(now)
+
+    def _keep(self, now: float) -> None:
+        if self._memory.changed:
+            self._kept_at = now
+            self._doors.keep(self._memory.packed())
