@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from ..config import limits
 from ..security.rules import Who
-from ..transport.codec import pack, unpack_local
+from ..transport.codec import pack, unpack_local, unpack_requests
 from ..transport.errors import WireError
 
 NOBODY = 0
@@ -42,6 +42,18 @@ class Batch(NamedTuple):
     size: int
     term: int
     """In which it was proposed, as far as the node knew."""
+    changes: bool = False
+    """It changes the members."""
+    again: bool = False
+    """It was proposed again, and the first time may have done: nobody knows that it was not."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may come twice: sessions see to it that it is applied once, and a session too
+        many is none that anybody uses."""
+        return not self.changes and all(
+            asked.stamp is not None or _opens_session(asked.body) for asked in self.asked
+        )
 
     def take_late(self, now: float) -> list[Asked]:
         """The messages whose time is up. Their places stay, so that results keep their positions,
@@ -62,6 +74,12 @@ def take_late(waiting: list[Asked] | deque[Asked], now: float) -> list[Asked]:
         waiting.clear()
         waiting.extend(kept)
     return late
+
+
+def _opens_session(body: bytes) -> bool:
+    return b"session_open" in body and all(
+        request[0] == "session_open" for request in unpack_requests(body)
+    )
 
 
 def entry_of(member_id: int, batch_id: int, asked: list[Asked]) -> bytes:

@@ -11,6 +11,9 @@ while it follows one, and asks for votes itself, the followers one after the oth
 connection broke, the others follow their leader still, do not answer, and the next heartbeat is
 followed again: nobody is deposed.
 
+Where nobody leads and a link to a peer stands again, a member asks, too, or the end of a partition
+would be followed by an election timeout.
+
 Who has given up the leadership, because its disk is slow, leaves the next elections to others, as
 long as there are others.
 """
@@ -40,6 +43,7 @@ class Campaigns:
         self.due_at: float | None = None
         """When to ask for votes since the leader is gone."""
         self._until = 0.0
+        self._was_settled = False
         self._dead, self._dead_until = 0, 0.0
         self._modest_until = 0.0
 
@@ -50,6 +54,14 @@ class Campaigns:
         if self._id in others:
             self.due_at = now + others.index(self._id) * TURN_S
             self._until = now + self._election_s  # then the election timeout does it
+
+    def way_back(self, voters: Collection[int], now: float) -> None:
+        """A peer can be reached again. If nobody leads, there may be a majority now: those that
+        were cut from each other would wait for their election timeouts, one after the other."""
+        if self._was_settled and self._id in voters:
+            turn = now + sorted(voters).index(self._id) * TURN_S
+            self.due_at = turn if self.due_at is None else min(turn, self.due_at)
+            self._until = now + self._election_s
 
     def is_dead(self, peer: int, now: float) -> bool:
         """Whether what comes from `peer` was said by a leader that is gone."""
@@ -73,6 +85,7 @@ class Campaigns:
     def settled(self) -> None:
         """There is a leader, or an election."""
         self.eager = False
+        self._was_settled = True
         self.due_at = None
 
     def gave_up(self, now: float) -> None:

@@ -108,6 +108,9 @@ CHANNELS: dict[str, Channel] = {
     "brokenc": Channel(
         (HOST,), (TRANSPORT,), "a peer whose connection broke and that refuses more"
     ),
+    "linkedc": Channel(
+        (HOST,), (NODE, RAFT_CORE), "whether the link to a peer stands, when that changes"
+    ),
     "linksc": Channel((TRANSPORT,), (HOST,), "the peers to be linked to"),
     "jobc": Channel(
         (WAL_WRITER, APPLIER, NODE), (HOST,), "a job for a thread: sync, flush, a password"

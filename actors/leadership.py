@@ -41,6 +41,10 @@ class Leadership:
         self.campaigns.leader_is_gone(leader, _voters(node.status()), now)
         node.forget_leader()
 
+    def way_back(self, node: RawNode, now: float) -> None:
+        """Nobody leads as far as this member knows, and a peer can be reached again."""
+        self.campaigns.way_back(_voters(node.status()), now)
+
     def be_modest(self, node: RawNode, now: float) -> None:
         """Before the clock ticks: who has given up leaves an election to others at first."""
         if self.campaigns.is_modest(now):

@@ -22,8 +22,8 @@ from .admission import sift
 from .asked import Asked, with_refused
 from .changes import ChangeSettings, MemberChanges, facts, steps_of
 from .client_limits import client_limits
-from .entries import PUBLISH
 from .gatekeeper import Gatekeeper
+from .publishing import Publishing
 from .questions import Desk
 from .reads import Reads
 from .traffic import Traffic
@@ -75,6 +75,7 @@ class Node(Actor):
         )
         self._log = log
         self._term = self._leader = 0
+        self._cut: set[int] = set()  # peers to which no link stands
         self._role = "follower"
         self._members: tuple[Any, ...] = ()
         self._learner = False
@@ -100,7 +101,8 @@ class Node(Actor):
         )
         self._reads = Reads(settings.incarnation, read_doors)
         self._desk = self._make_desk()
-        self._publish_at = 0.0
+        wanted = (settings.name, settings.client_advertise, settings.incarnation)
+        self._publishing = Publishing(settings.member_id, wanted, settings.request_timeout_s)
         self._propose_at = 0.0  # not before: raft has just refused a batch
         self._stopping = False
         self.requests = 0
@@ -295,7 +297,7 @@ class Node(Actor):
         if self._watches.busy:
             self._watches.work(self.now)
             self.wake_at = self._watches.wake_at
-        if not self._leader:
+        if not self._leader or self._leader in self._cut:
             return  # etcd's nil propc: held until there is a leader or the deadline has come
         if self._writes.held and self.now >= self._propose_at:
             at = self._writes.hold_until(self.now)
@@ -312,7 +314,19 @@ class Node(Actor):
         if self._writes.on_drop(batch_id):
             self._propose_at = self.now + self.timer_s
         else:
-            self._publish_at = 0.0
+            self._publishing.dropped()
+
+    def _propose_own(self, payload: bytes) -> None:
+        self.emit("propc", (self._new_id(), payload))
+
+    def on_linkedc(self, message: tuple[int, bool]) -> None:
+        """(peer, whether the link to it stands). While that to the leader does not, nothing is
+        forwarded; what was on its way when it broke may never have come."""
+        peer, stands = message
+        (self._cut.discard if stands else self._cut.add)(peer)
+        if stands and peer == self._leader:
+            self._writes.propose_again()
+            self._reads.on_new_leader()
 
     # -- changes of the members
 
@@ -511,23 +525,14 @@ class Node(Actor):
         if self._leader != leader_before:
             self._reads.on_new_leader()
 
-    def _publish_if_needed(self) -> None:
-        """Announce this member's client endpoint and data dir, until the log holds it."""
-        settings = self._settings
-        me = next((m for m in self._members if m[0] == settings.member_id), None)
-        wanted = (settings.name, settings.client_advertise, settings.incarnation)
-        said = me is None or (me[1], me[3], me[5]) == wanted
-        if said or not self._leader or self.now < self._publish_at:
-            return
-        self._publish_at = self.now + settings.request_timeout_s
-        payload = (PUBLISH, settings.member_id, *wanted)
-        self.emit("propc", (self._new_id(), pack(payload)))
-
     # -- the clock
 
     def on_timer(self) -> None:
         """Answer what has waited too long; ask again for a read index that does not come."""
-        self._publish_if_needed()
+        if self._leader:
+            self._publishing.work(
+                self._members, self.now, lambda said: self._propose_own(pack(said))
+            )
         self._keeper.on_timer(self.now)
         self._watches.on_timer(self.now, self._leader)
         self._writes.expire(self.now)

@@ -312,6 +312,12 @@ class RaftCore(Actor):
             status = SnapshotStatus.SnapshotFinish if ok else SnapshotStatus.SnapshotFailure
             self._node.report_snapshot(message[1], status)
 
+    def on_linkedc(self, message: tuple[int, bool]) -> None:
+        """(peer, whether the link to it stands)."""
+        if self._node is not None and message[1] and not self._soft[1]:
+            self._leadership.way_back(self._node, self.now)
+            self._wake_to_campaign()
+
     def on_snapreadyc(self, message: Any) -> None:
         """(name, index, term, conf_state) of a snapshot that was made."""
         name, index, term, conf_state = message

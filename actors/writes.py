@@ -96,7 +96,7 @@ class Writes:
 
     def _enter(self, asked: list[Asked], size: int, *steps: Steps) -> int:
         batch_id = self._doors.new_id()
-        self._batches[batch_id] = Batch(asked, size, self.term)
+        self._batches[batch_id] = Batch(asked, size, self.term, changes=bool(steps))
         self._doors.flight.note_at("clientc", batch_id, asked[0].began)
         self._doors.flight.note("propc", batch_id, batch_id)
         entry = entry_of(self._member_id, batch_id, asked)
@@ -117,11 +117,21 @@ class Writes:
             self._doors.propose((batch_id, entry, *filter(None, (steps,))))
         return batch is not None
 
+    def propose_again(self) -> None:
+        """What was forwarded to the leader may have been lost on the way. Only what has a number in
+        a session: of anything else nobody could tell that it had come already."""
+        for batch_id, batch in list(self._batches.items()):
+            if batch.repeatable:
+                self._batches[batch_id] = batch._replace(again=True)
+                entry = entry_of(self._member_id, batch_id, batch.asked)
+                self._doors.propose((batch_id, entry))
+
     def on_drop(self, batch_id: int) -> bool:
         """Raft refused the batch, for want of a leader or of room: it was not applied, so it may be
         proposed again. False when it is none of these."""
-        batch = self._batches.pop(batch_id, None)
-        if batch is not None:
+        batch = self._batches.get(batch_id)
+        if batch is not None and not batch.again:
+            del self._batches[batch_id]
             self._held.extendleft(reversed(batch.asked))
         return batch is not None
 

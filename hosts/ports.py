@@ -278,18 +278,23 @@ class Link:
         log: Any,
         *,
         on_gone: Callable[[int], object],
+        on_linked: Callable[[int, bool], object],
     ) -> None:
-        """`on_gone` is told of a peer whose connection broke and that refuses the next one."""
+        """`on_gone` is told of a peer whose connection broke and that refuses the next one,
+        `on_linked` whether messages may be sent, when that changes."""
         self.endpoint = endpoint
         self._poller, self._names, self._peer, self._log = poller, names, peer, log
-        self._on_gone = on_gone
+        self._on_gone, self._on_linked = on_gone, on_linked
+        self._stands: bool | None = None
         self._was_ready = False
         self._wait_s = RECONNECT_S
         self._again_at = math.inf
+        self._began_at = 0.0
         self._told = ""
         self._connection = self._connect()
 
     def _connect(self) -> Outgoing:
+        self._began_at = time.monotonic()
         return Outgoing(
             self._poller,
             self._names,
@@ -319,6 +324,12 @@ class Link:
         self._wait_s = RECONNECT_S
         self._told = ""
         self._was_ready = True
+        self._tell(stands=True)
+
+    def _tell(self, *, stands: bool) -> None:
+        if stands != self._stands:
+            self._stands = stands
+            self._on_linked(self._peer, stands)
 
     def on_messages(self, _connection: Outgoing, messages: list[Message]) -> None:
         """Peers answer on links of their own: what comes here means nothing."""
@@ -329,6 +340,7 @@ class Link:
         if why != self._told:
             self._told = why
             self._log.info("peer not connected", peer=self._peer, why=why)
+        self._tell(stands=False)
         if connection.was_ready:
             self._connection = self._connect()
             self._connection.tick()
@@ -336,7 +348,8 @@ class Link:
         if self._was_ready and connection.refused:
             self._was_ready = False
             self._on_gone(self._peer)
-        self._again_at = time.monotonic() + self._wait_s
+        # From the last attempt on: one that nobody answered has taken long enough.
+        self._again_at = self._began_at + self._wait_s
         self._wait_s = min(2 * self._wait_s, RECONNECT_S_MAX)
 
 
@@ -369,11 +382,20 @@ class PeerPort(Door):
         for peer, endpoint in wanted.items():
             if peer not in self._links:
                 self._links[peer] = Link(
-                    self._poller, self._names, peer, endpoint, self._log, on_gone=self._gone
+                    self._poller,
+                    self._names,
+                    peer,
+                    endpoint,
+                    self._log,
+                    on_gone=self._gone,
+                    on_linked=self._linked,
                 )
 
     def _gone(self, peer: int) -> None:
         self._deliver(("brokenc", peer))
+
+    def _linked(self, peer: int, stands: bool) -> None:
+        self._deliver(("linkedc", (peer, stands)))
 
     def linkc(self, item: tuple[str, tuple[int, list[bytes]]]) -> bool:
         """Send to a peer; False when it is away or its queue is full, and the message is gone."""

@@ -109,6 +109,42 @@ def test_one_that_sees_the_death_alone_waits_with_the_other(log):
         assert seconds_to_a_new_leader(cores, old) < 4 * ELECTION_S
 
 
+# -- the end of a partition
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_was_cut_from_all_others_does_not_wait_for_the_election_timeout(log, seed):
+    cores = ThreeCores(log, seed)
+    cores.elect()
+    cores.put(1.0)
+    cores.cut_all()
+    cores.run(4 * ELECTION_S)
+    assert not any(leader for _, leader, _ in cores.soft.values())
+    terms = len(cores.terms_led)
+    began = cores.now
+    cores.heal(within_s=0.05)
+    cores.elect()
+    assert cores.now - began < 0.5 * ELECTION_S
+    assert len(cores.terms_led) == terms + 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_links_that_come_back_depose_nobody(log, seed):
+    """One follower's, which has heard nobody for a while."""
+    cores = ThreeCores(log, seed)
+    leader = cores.elect()
+    follower = cores.rng.choice([n for n in (1, 2, 3) if n != leader])
+    before = set(cores.terms_led)
+    for _ in range(10):
+        cores.cut_all(ways=[(follower, n) for n in (1, 2, 3)] + [(n, follower) for n in (1, 2, 3)])
+        cores.put(cores.rng.random() * 4 * ELECTION_S)
+        cores.heal(within_s=0.05)
+        cores.put(cores.rng.random() * ELECTION_S)
+    cores.put(2 * ELECTION_S)
+    assert cores.terms_led == before
+    assert cores.soft[follower][1] == leader
+
+
 # -- a leader whose disk is slow
 
 

@@ -309,6 +309,70 @@ def test_what_an_earlier_leader_has_lost_is_unknown_as_soon_as_the_next_one_work
     assert node.idle
 
 
+# -- the way to the leader
+
+
+def test_while_there_is_no_way_to_the_leader_nothing_is_forwarded(node):
+    """It would be lost, and whoever asked would wait for a timeout."""
+    assert turn(node, ("linkedc", (2, False))) == []
+    assert turn(node, ask("write", [PUT]), ask("read", [RANGE], message_id=2)) == []
+    assert turn(node, ("linkedc", (3, True))) == [], "which does not lead"
+    out = turn(node, ("linkedc", (2, True)))
+    assert len(proposed(out)) == len(out.on("readindexc")) == 1
+
+
+def test_what_could_not_be_forwarded_in_time_was_certainly_not_applied(node):
+    turn(node, ("linkedc", (2, False)), ask("write", [PUT], timeout_ms=1000))
+    assert replies(tick(node, 101.1)) == [(b"c", 1, tuple(errors.NO_LEADER))]
+    assert turn(node, ("linkedc", (2, True))) == []
+
+
+def test_a_link_to_nobody_who_leads_holds_nothing_up(node):
+    assert len(proposed(turn(node, ("linkedc", (3, False)), ask("write", [PUT])))) == 1
+
+
+def test_writes_of_a_session_that_may_be_lost_are_proposed_again(node):
+    """Twice does no harm, and the first answer is the answer."""
+    ((first, _),) = turn(node, ask("write", [PUT], stamp=(5, 3, 2))).on("propc")
+    ((other, _),) = turn(node, ask("write", [PUT], message_id=2), now=later(node)).on("propc")
+    assert turn(node, ("linkedc", (2, False)), ("linkedc", (3, True))) == []
+    out = turn(node, ("linkedc", (2, True)))
+    assert [batch_id for batch_id, _ in out.on("propc")] == [first], (
+        "of what has no session nobody could tell that it is there already"
+    )
+    assert payloads(out) == [((pack([PUT]),), ((5, 3, 2),))]
+    assert replies(turn(node, done(first, [(0, 2)]))) == [(b"c", 1, ((0, 2),))]
+    assert replies(turn(node, done(first, [(0, 2)]))) == []
+    assert replies(turn(node, done(other, [(0, 3)]))) == [(b"c", 2, ((0, 3),))]
+    assert node.idle
+
+
+def test_a_session_is_opened_again(node):
+    """Twice is one too many, which nobody uses; but with anything else it would happen twice."""
+    opening = ("session_open", 9)
+    ((alone, _),) = turn(node, ask("write", [opening])).on("propc")
+    turn(node, ask("write", [opening, PUT], message_id=2), now=later(node))
+    turn(node, ask("write", [("put", b"k", b"session_open")], message_id=3), now=later(node))
+    turn(node, ("linkedc", (2, False)))
+    out = turn(node, ("linkedc", (2, True)))
+    assert [batch_id for batch_id, _ in out.on("propc")] == [alone]
+
+
+def test_of_what_was_proposed_again_nobody_says_that_it_was_not_applied(node):
+    ((batch_id, _),) = turn(node, ask("write", [PUT], stamp=(5, 3, 2))).on("propc")
+    turn(node, ("linkedc", (2, False)), ("linkedc", (2, True)))
+    turn(node, ("dropc", batch_id))  # the second time; the first may be on its way
+    assert replies(tick(node, 108.0)) == [(b"c", 1, tuple(errors.TIMEOUT))]
+    assert errors.TIMEOUT.outcome == "unknown"
+
+
+def test_a_read_index_that_may_be_lost_is_asked_for_again_at_once(node):
+    (first,) = turn(node, ask("read", [RANGE])).on("readindexc")
+    turn(node, ("linkedc", (2, False)))
+    (second,) = turn(node, ("linkedc", (2, True))).on("readindexc")
+    assert second != first
+
+
 # -- reads
 
 

@@ -14,6 +14,7 @@ ELECTION_S = HEARTBEAT_S * ELECTION_TICKS
 NEW_LOG = ((0, 0, 0), (0, 0), ())
 NEW_STATE = (0, 0, ((), (), (), (), False), (), None)
 NORMAL = 0
+ALL_WAYS = tuple(itertools.permutations((1, 2, 3), 2))
 
 
 class ThreeCores:
@@ -152,6 +153,16 @@ class ThreeCores:
         for n in by:
             if n != peer:
                 self.at(notice_s * (0.5 + self.rng.random()), n, ("reportc", ("gone", peer)))
+
+    def cut_all(self, ways=ALL_WAYS):
+        """Nothing arrives on these ways, (from, to)."""
+        self.cut.update(way for way in ways if way[0] != way[1])
+
+    def heal(self, within_s):
+        """Every link that was cut stands again within this time, one after the other."""
+        for sender, to in sorted(self.cut):
+            self.at(self.rng.random() * within_s, sender, ("linkedc", (to, True)))
+        self.cut.clear()
 
     def kill(self, member, notice_s=0.002):
         """kill -9: its kernel closes its connections and refuses new ones."""

@@ -14,6 +14,7 @@ from ..namespaces import ip, why_not, within
 from .cluster import ROUNDS, Cluster, Command, wait_for
 from .load import Load
 
+ASKED_FOR = "TEST_ROUNDS" in os.environ
 HELD_S = 4.0
 """How long a cut lasts once the service is back, or is known to be away: connections that stood
 are given up after 3 s of silence, and new ones are tried."""
@@ -176,10 +177,11 @@ def cut_and_heal(cluster, load, shape):
     return served_s, healed_s, changed
 
 
-@pytest.mark.parametrize("placement", ["fused"])
+@pytest.mark.parametrize("placement", ["fused", *["processes"] * ASKED_FOR])
 def test_partitions(cluster):
     """Whatever is cut: what was acknowledged stays, who has a majority serves, and all are the same
-    soon after. Times are told, not judged: they depend on the machine."""
+    soon after. Times are told, not judged: they depend on the machine. With TEST_ROUNDS so many
+    times, and in processes, too."""
     cluster.start()
     with Load(cluster.endpoints) as load:
         load.wait_more()

@@ -10,7 +10,7 @@ import zmq
 from sampan.config import limits
 from sampan.hosts import ports
 from sampan.hosts.ports import ClientPort, PeerPort
-from sampan.transport import tcp
+from sampan.transport import streams, tcp
 from sampan.transport.polling import Poller
 from structlog.testing import capture_logs
 
@@ -453,9 +453,29 @@ def test_a_peer_that_was_killed_is_known_to_be_gone_at_once(peer_port, monkeypat
         host, number = listener.getsockname()
         port.linksc(("linksc", {2: f"{host}:{number}"}))
         peer, _ = listener.accept()
+        assert opened.of("linkedc") == [], "no handshake yet"
         peer.sendall(GREETING + READY.replace(b"DEALER", b"ROUTER"))
         opened.run_until(lambda: port.linkc(("linkc", (2, [b"x"]))))
+        assert opened.of("linkedc") == [(2, True)]
         listener.close()
         peer.close()
         opened.run_until(lambda: opened.of("brokenc"))
     assert opened.of("brokenc") == [2]
+    assert opened.of("linkedc") == [(2, True), (2, False)]
+
+
+def test_an_attempt_that_nobody_answers_is_followed_by_the_next_at_once(peer_port, monkeypatch):
+    """Connections are asked for every second, or the end of a cut would be noticed late."""
+    monkeypatch.setattr(ports, "RECONNECT_S_MAX", 0.05)
+    opened, port = peer_port, peer_port.port
+    with socket.create_server(("127.0.0.1", 0)) as listener, capture_logs():
+        host, number = listener.getsockname()
+        port.linksc(("linksc", {2: f"{host}:{number}"}))
+        link = port._links[2]
+        first = link._connection
+        link._began_at -= streams.CONNECT_S
+        first._give_up("timed out")
+        assert link._connection is first
+        link.tick()
+        assert link._connection is not first
+    assert opened.of("linkedc") == [(2, False)]
