@@ -435,9 +435,9 @@ class Applier(Actor):
         state = self._state
         name = self._snapshots.create(state)
         self._log.info("snapshot made", snapshot=name, index=state.applied_index)
-        self.emit(
-            "snapreadyc", (name, state.applied_index, state.applied_term, state.members.conf_state)
-        )
+        conf_state = state.members.conf_state
+        made = (name, state.applied_index, state.applied_term, conf_state, state.revision)
+        self.emit("snapreadyc", made)
 
     def _install(self, name: str, index: int, term: int) -> None:
         self._drop_work()

@@ -113,8 +113,10 @@ CHANNELS: dict[str, Channel] = {
     ),
     "linksc": Channel((TRANSPORT,), (HOST,), "the peers to be linked to"),
     "jobc": Channel(
-        (WAL_WRITER, APPLIER, NODE), (HOST,), "a job for a thread: sync, flush, a password"
+        (WAL_WRITER, APPLIER, NODE, RAFT_CORE),
+        (HOST,),
+        "a job for a thread: sync, flush, a password, the archive",
     ),
-    "donec": Channel((HOST,), (WAL_WRITER, APPLIER, NODE), "a job's result"),
+    "donec": Channel((HOST,), (WAL_WRITER, APPLIER, NODE, RAFT_CORE), "a job's result"),
     "fatalc": Channel(ACTORS, (HOST,), "a reason to stop this node for good, in one sentence"),
 }

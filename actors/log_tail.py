@@ -6,6 +6,7 @@ leave when the log is compacted, here and on disk at the same index.
 
 from collections.abc import Iterable, Sequence
 
+from ..config.limits import LogLimits
 from ..raft import (
     ConfState,
     Entry,
@@ -102,6 +103,12 @@ class LogTail:
             return made
         self.snapshot_wanted = True
         raise ErrSnapshotTemporarilyUnavailable
+
+    def exceeds(self, bounds: LogLimits, share: int) -> bool:
+        """Whether it is larger than `share` times what it should be."""
+        return (
+            len(self._entries) > share * bounds.entries_max or self.bytes > share * bounds.bytes_max
+        )
 
     # -- what the actor does to it
 

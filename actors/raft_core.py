@@ -36,7 +36,8 @@ from ..transport.raft_messages import (
 )
 from . import acquaintance, channels, core_status
 from .acquaintance import Acquaintance
-from .actor import Actor, Impossible
+from .actor import Impossible
+from .archiver import Archiving
 from .core_config import (
     ROLES,
     CoreSettings,
@@ -68,7 +69,7 @@ class _Append(NamedTuple):
     responses: list[Message]  # for this core itself, once the write is durable
 
 
-class RaftCore(Actor):
+class RaftCore(Archiving):
     """Owns the consensus state and the log's tail in memory."""
 
     name = channels.RAFT_CORE
@@ -149,6 +150,8 @@ class RaftCore(Actor):
         self._commit = hard.commit
         self._tail = LogTail(hard, conf_state_from_tuple(conf_state), found.start, entries)
         self._node = RawNode(raft_config(self._settings, self._tail, applied, self._rand))
+        if self.archiver is not None:
+            self.archiver.start(self._tail, self.now)
         if last == 0 and self._settings.bootstrap:
             self._bootstrap()
         self._next_tick = self.now + self._settings.heartbeat_s
@@ -319,8 +322,9 @@ class RaftCore(Actor):
             self._wake_to_campaign()
 
     def on_snapreadyc(self, message: Any) -> None:
-        """(name, index, term, conf_state) of a snapshot that was made."""
-        name, index, term, conf_state = message
+        """(name, index, term, conf_state, revision) of a snapshot that was made."""
+        name, index, term, conf_state, revision = message
+        self.archive_snapshot(name, index, term, revision)
         self._snapshot_asked = False
         metadata = SnapshotMetadata(conf_state_from_tuple(conf_state), index, term)
         self._tail.snapshot_made = Snapshot(name.encode(), metadata)
@@ -331,12 +335,14 @@ class RaftCore(Actor):
         if self._node is None:
             return  # the log is still being opened
         tail, bounds = self._tail, self._settings.log_limits
-        if len(tail) <= bounds.entries_max and tail.bytes <= bounds.bytes_max:
+        if not tail.exceeds(bounds, 1):
             return
         index = tail.compactable(applied, bounds.keep_entries, bounds.keep_bytes)
-        if tail.bytes < self._held_bytes_max and len(tail) < bounds.held_entries_max:
+        if not tail.exceeds(bounds, limits.HELD):
             heard = self._peers.heard(self.now)
             index = min(index, needed_after(self._running.status(), heard))
+        if not tail.exceeds(bounds, limits.HELD // 2) and not self._throttle.is_on:
+            index = min(index, self.archive_needs_after())
         if index > tail.start_index:
             tail.compact(index)
             self.emit("readyc", ("compact", index, tail.start_term))
@@ -352,6 +358,7 @@ class RaftCore(Actor):
             elections = self._leadership.elections
             status |= core_status.told(self._node, self._tail, elections, self.now)
             status["wal_stalled"] = self._stalled()
+            status |= self.archive_status()
         self.emit("statusrc", (request_id, self.name, status, self.measured()))
 
     def _step_all(self, messages: list[Message]) -> None:
@@ -365,6 +372,7 @@ class RaftCore(Actor):
         """Tick by absolute deadlines; catch up a bounded number after a pause."""
         if self._node is None:
             return
+        self.archive(self._tail, self._commit)
         late = int((self.now - self._next_tick) / self._settings.heartbeat_s) + 1
         if late <= 0:
             return

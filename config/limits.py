@@ -311,6 +311,10 @@ LOG_ENTRIES_MAX = 40_000
 LOG_BYTES_MAX = 64 * MIB
 
 
+HELD = 4
+"""Times its bound that a log may hold for others."""
+
+
 class LogLimits(NamedTuple):
     """When the log is compacted and what is left of it; all follows from two numbers."""
 
@@ -332,13 +336,15 @@ class LogLimits(NamedTuple):
     @property
     def held_bytes_max(self) -> int:
         """Entries that a follower needs which answers are kept up to this, those after a snapshot
-        on its way as well; beyond, they go, and the follower takes a snapshot, or another one."""
-        return 4 * self.bytes_max
+        on its way as well; beyond, they go, and the follower takes a snapshot, or another one. What
+        only the archive needs may take half of it: a log must never become so full that it takes no
+        more."""
+        return HELD * self.bytes_max
 
     @property
     def held_entries_max(self) -> int:
         """Likewise in entries."""
-        return 4 * self.entries_max
+        return HELD * self.entries_max
 
     @property
     def flush_entries(self) -> int:

@@ -92,6 +92,12 @@ class ClusterConfig:
     """Requests that a node takes of one connection, 0 for no bound; beyond, `too many requests`."""
     client_keys_per_s: int = 0
     """Likewise keys that it puts or deletes."""
+    archive_dir: str = ""
+    """Archive each member's log in archive_dir/NAME, from which any revision or moment can be
+    restored; empty for no archive."""
+    archive_command: str = ""
+    """Instead of archive_dir: what the shell runs for each file, with the file's path for %p and
+    its name for %f; 0 says that the file is safe."""
     gateway: bool = True
     """Serve etcd's clients, at members that have an address for them."""
     bcrypt_cost: int = 10
@@ -288,6 +294,7 @@ def build(
     scalars["cluster_id"] = scalars.get("cluster_id") or _id_of(scalars["cluster"])
     config = ClusterConfig(members=_members(values["members"], where), **scalars)
     _check(config, label)
+    _check_archive(config, label)
     _check_members(config, where)
     _check_addresses(config, where, label)
     return config
@@ -379,6 +386,14 @@ def _check(config: ClusterConfig, label: _Label) -> None:
     for key in ("client_requests_per_s", "client_keys_per_s"):
         if getattr(config, key) < 0:
             refuse(key, "must not be negative; 0 is no bound")
+
+
+def _check_archive(config: ClusterConfig, label: _Label) -> None:
+    where = label("archive_command")
+    if config.archive_command and config.archive_dir:
+        raise ConfigError(f"{where} and archive_dir are both there: the archive is one of them")
+    if config.archive_command and "%p" not in config.archive_command:
+        raise ConfigError(f"{where} must have %p in it, where the path of the file is put")
 
 
 _SIGNS_IN_NAMES = str.maketrans("", "", "-_.")

@@ -4,10 +4,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from ..config import model
+from ..storage.archived import ArchivedState, Target
 from ..storage.backup import BackupFile
 from ..storage.errors import DataDirError, SnapshotError, StorageError
 from ..storage.restore import BUMP_REVISION, NewMember, restore
@@ -23,6 +25,9 @@ RESTORE_FLAGS = (
     string_flag("data-dir", "where members keep their data, instead of the file's"),
     Flag("bump-revision", BUMP_REVISION, "how much higher the revision becomes", gofmt.parse_int),
     bool_flag("mark-compacted", "end watches and reads at revisions of the lost cluster"),
+    string_flag("archive", "restore from this archive, or archives, instead of a file"),
+    Flag("revision", 0, "with --archive: the last revision that is restored", gofmt.parse_int),
+    string_flag("time", "with --archive: what was committed by then is restored, in RFC 3339"),
 )
 
 
@@ -110,29 +115,32 @@ def _show(run: Run, found: Status) -> None:
 
 
 def restore_member(run: Run) -> None:
-    """`snapshot restore <filename> --config FILE --name NAME`."""
-    if len(run.args) != 1:
-        bad_arguments("snapshot restore requires exactly one argument")
+    """`snapshot restore <filename> --config FILE --name NAME`, or `--archive DIR` for a file."""
+    if len(run.args) != (0 if run.flags["archive"] else 1):
+        bad_arguments("snapshot restore requires exactly one argument, or --archive")
+    if not run.flags["archive"] and (run.flags["revision"] or run.flags["time"]):
+        bad_arguments("--revision and --time need --archive")
     for name in ("config", "name"):
         if not run.flags[name]:
             bad_arguments(f"snapshot restore needs --{name}: the file of the new cluster, and who "
                           "of its members this is")  # fmt: skip
     try:
-        path, revision = _restore(run)
+        path, revision = _restore(run, _target(run))
     except (model.ConfigError, SnapshotError, StorageError, DataDirError) as error:
         raise CommandError(str(error)) from error
     run.stdout.write(os.fsencode(f"Restored {path} at revision {revision}\n"))
 
 
-def _restore(run: Run) -> tuple[Path, int]:
+def _restore(run: Run, target: Target) -> tuple[Path, int]:
     flags = run.flags
     file = Path(flags["config"])
     values = model.load(file) | ({"data_dir": flags["data-dir"]} if flags["data-dir"] else {})
     config = model.build(values, str(file))
     member = config.member(flags["name"])
     path = Path(config.data_dir) / member.name
+    archive = flags["archive"]
     revision = restore(
-        BackupFile(Path(run.args[0])),
+        ArchivedState(Path(archive), target) if archive else BackupFile(Path(run.args[0])),
         path,
         config.cluster_id,
         member.id,
@@ -141,3 +149,20 @@ def _restore(run: Run) -> tuple[Path, int]:
         mark_compacted=flags["mark-compacted"],
     )
     return path, revision
+
+
+def _target(run: Run) -> Target:
+    revision, time = run.flags["revision"], run.flags["time"]
+    if revision and time:
+        bad_arguments("--revision and --time are two answers to one question")
+    return Target(revision or None, _moment(time) if time else None)
+
+
+def _moment(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        bad_arguments(f"{text} is not a time as 2026-01-31T23:59:59Z")
+    if moment.tzinfo is None:
+        bad_arguments(f"{text} is of which zone? Write {text}Z, or {text}+02:00")
+    return int(moment.timestamp() * 1000)

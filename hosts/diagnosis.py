@@ -17,6 +17,7 @@ from ..actors.recovery import recover
 from ..config.model import ClusterConfig
 from ..storage import data_dir, log_mark, members
 from ..storage.alarms import KINDS, NOSPACE
+from ..storage.archive import noted
 from ..storage.errors import CorruptionError, DataDirError, StorageError
 from ..storage.inspection import copied
 from ..storage.log_store import LogEntry, LogStore
@@ -84,6 +85,7 @@ def diagnose(path: Path, wanted: Wanted) -> Iterator[Finding]:
     except StorageError as error:
         yield Finding(BAD, "state", str(error), _restore(path, 0))
     yield _snapshots(path)
+    yield from _archive(path)
     yield _space(path, wanted.quota_bytes)
 
 
@@ -213,6 +215,14 @@ def _space(path: Path, quota_bytes: int) -> Finding:
         text += ": the disk is full before the state has the size of its quota"
         return Finding(WARN, "space", text, "make room, or lower quota_bytes", facts)
     return Finding(OK, "space", text, facts=facts)
+
+
+def _archive(path: Path) -> Iterator[Finding]:
+    """How far a log is archived that is; one that never was has no file."""
+    position = noted(path)
+    if position is not None:
+        text = f"the log is archived up to entry {position.last}, its base is of {position.base}"
+        yield Finding(OK, "archive", text, facts=position._asdict())
 
 
 # -- the databases

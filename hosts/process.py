@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 
@@ -28,6 +28,9 @@ from . import processors, slices
 from .host import Fatal, Host, Orphaned
 from .pipes import Inbox, Pipe
 from .ports import ClientPort, PeerPort
+
+if TYPE_CHECKING:
+    from ..actors.archiver import Archiver
 
 GATEWAY = "gateway"
 """The process that serves etcd's clients, beside the actors."""
@@ -250,9 +253,24 @@ class Builder:
             log_limits=config.log_limits,
         )
         core = RaftCore(settings, secrets.randbelow, self._log)
+        core.archiver = self._archiver()
         for channel in ("logc", "statec"):
             core.handlers[channel] = self._fatal_if_impossible(core.handlers[channel])
         return core
+
+    def _archiver(self) -> "Archiver | None":
+        from ..actors.archiver import Archiver
+        from ..storage.archive import Archive
+
+        config = self._config
+        if not (config.archive_dir or config.archive_command):
+            return None
+        directory = Path(config.archive_dir) / self._member.name if config.archive_dir else None
+        ids = (config.cluster_id, self._member.id)
+        archive = Archive(self._data_dir, ids, directory, config.archive_command)
+        if config.force_new_cluster:
+            archive.begin_anew()  # what the lost members wrote after this one may be in it
+        return Archiver(archive, lambda: time.time_ns() // 1_000_000, self._log)
 
     def _bootstrap(self) -> tuple[tuple[int, str, str], ...]:
         """The members of a new cluster; none for one that has joined a cluster."""

@@ -13,7 +13,7 @@ import hashlib
 import os
 import shutil
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from pathlib import Path
 from struct import Struct
@@ -117,6 +117,28 @@ class BackupSource:
         shutil.rmtree(self._path, ignore_errors=True)
 
 
+def write_backup(
+    file: BinaryIO, manifest: Manifest, directory: Path, check: Callable[[], None]
+) -> None:
+    """Write a backup of the checkpoint in `directory` into a new file. `check` is called now and
+    then, and may raise. Raises OSError, and SnapshotError when the files are not those of the
+    manifest."""
+    digest = hashlib.sha256()
+
+    def write(data: bytes) -> None:
+        check()
+        file.write(data)
+        digest.update(data)
+
+    write(head(manifest))
+    for name, size in manifest.files:
+        with (directory / name).open("rb") as source:
+            for chunk in _chunks(source, size):
+                write(chunk)
+    write(bytes(-file.tell() % _BLOCK_BYTES))
+    file.write(digest.digest())
+
+
 def head(manifest: Manifest) -> bytes:
     """What stands in a file before the stream."""
     packed = manifest.packed()
@@ -152,8 +174,9 @@ class BackupFile:
             raise SnapshotError(f"{self._path} is damaged: its SHA-256 is another")
         return found
 
-    def extract(self, directory: Path) -> None:
-        """Write the database's files into a new directory. Raises SnapshotError."""
+    def extract(self, directory: Path) -> tuple[int, int]:
+        """Write the database's files into a new directory; returns (applied index, its term).
+        Raises SnapshotError."""
         try:
             directory.mkdir(mode=0o700, parents=True)
             with self._path.open("rb") as source:
@@ -166,6 +189,7 @@ class BackupFile:
                         os.fsync(target.fileno())
         except OSError as error:
             raise SnapshotError(f"cannot extract {self._path}: {error}") from error
+        return self.manifest.applied_index, self.manifest.applied_term
 
 
 def _read_head(file: BinaryIO) -> tuple[Manifest, int]:

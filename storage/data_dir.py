@@ -12,6 +12,7 @@ DATA_DIR/      0700, owned by the user who runs the node
   pids.json    which process is which, and
   runtime      where their sockets are, while a node runs (hosts/supervisor.py)
   installed    the snapshot that was installed last (snapshot_store.py)
+  archived, archive-times, archive/    where the log has an archive (archive.py)
 """
 
 import contextlib

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from .backup import BackupFile
 from .data_dir import DataDir, sync_directory
 from .errors import DataDirForeignError
 from .log_store import LogStore
@@ -22,8 +21,18 @@ class NewMember(NamedTuple):
     peer: str
 
 
+class Source(Protocol):
+    """What a state is restored from."""
+
+    def verify(self) -> bytes:
+        """See BackupFile."""
+
+    def extract(self, directory: Path) -> tuple[int, int]:
+        """See BackupFile."""
+
+
 def restore(
-    backup: BackupFile,
+    source: Source,
     path: Path,
     cluster_id: int,
     member_id: int,
@@ -32,11 +41,11 @@ def restore(
     bump_revision: int = BUMP_REVISION,
     mark_compacted: bool = False,
 ) -> int:
-    """Fill a member's new data directory from a backup. Do the same for every member, from the same
-    backup.
+    """Fill a member's new data directory from a backup, or from an archive. Do the same for every
+    member, from the same.
 
     Args:
-        backup: where from; its checksum is compared first.
+        source: where from; its checksum is compared first.
         path: the data directory, which must not be there, or be empty.
         cluster_id: the new cluster's.
         member_id: which of `members` this is.
@@ -49,17 +58,17 @@ def restore(
         The new revision.
 
     Raises:
-        SnapshotError: the backup is damaged or the disk refuses.
+        SnapshotError: what is restored is damaged or does not suffice, or the disk refuses.
         DataDirError: the directory cannot be used, or holds something.
         StorageError: the disk refuses.
     """
-    backup.verify()
+    source.verify()
     data = DataDir.open(path, cluster_id, member_id)
     try:
         if any((path / "state").iterdir()):
             raise DataDirForeignError(f"data directory {path} holds data; name another one")
         (path / "state").rmdir()
-        backup.extract(path / "state")
+        applied = source.extract(path / "state")
         voters = tuple(sorted(member.id for member in members))
         revision = StateStore.rebase(
             path / "state",
@@ -68,7 +77,7 @@ def restore(
             bump_revision,
             compact=mark_compacted,
         )
-        _begin_log(path / "log", backup.manifest.applied_index, backup.manifest.applied_term)
+        _begin_log(path / "log", *applied)
         sync_directory(path)
     finally:
         data.close()

@@ -101,6 +101,11 @@ class SnapshotStore:
         except OSError as error:
             raise SnapshotError(f"no snapshot {name}: {error}") from error
 
+    def checkpoint(self, name: str) -> tuple[Path, list[tuple[str, int]]]:
+        """Where a finished snapshot's files are, and their names and sizes. Raises
+        SnapshotError."""
+        return self.path / name / _FILES, _parse_manifest(name, self.manifest(name))
+
     def chunks(self, name: str, size: int) -> Iterator[tuple[str, int, bytes]]:
         """(file, offset, at most `size` bytes) of everything there is to send, in order.
 

@@ -298,6 +298,11 @@ class StateStore:
             return errors.NO_SPACE
         return self._executor.execute(request, user)
 
+    def reopen_entry(self) -> None:
+        """Let the next `apply` go on with the entry that was applied last, for who applies a part
+        of one (replay.py)."""
+        self._index -= 1
+
     def apply_conf_state(self, index: int, term: int, conf_state: Any, members: Any) -> None:
         """Apply the raft entry `index`, which led to this configuration and these members.
 

@@ -126,9 +126,27 @@ def _of_raft(status: Mapping[str, Any], actors: Mapping[str, Any]) -> Iterator[M
     yield _gauge("sampan_raft_term", "Raft's term.", status["term"])
     yield _gauge("sampan_raft_log_entries", "Entries of the log in memory.", status["log_entries"])
     yield _gauge("sampan_raft_log_bytes", "Their bytes.", status["log_bytes"])
+    yield from _of_archive(status.get("archive"))
     version = GaugeMetricFamily("sampan_version", "Its version.", labels=["version"])
     version.add_metric([status["version"]], 1)
     yield version
+
+
+def _of_archive(archive: Mapping[str, Any] | None) -> Iterator[Metric]:
+    if archive is None:
+        return
+    yield _gauge("sampan_archive_index", "The last entry that is archived.", archive["index"])
+    yield _gauge(
+        "sampan_archive_behind_entries", "Committed entries that are not.", archive["behind"]
+    )
+    yield _gauge(
+        "sampan_archive_failing", "Whether it failed when it was last tried, as the log says.",
+        bool(archive["failing"]),
+    )  # fmt: skip
+    yield _gauge(
+        "sampan_archive_under_way_seconds", "How long the file that is being archived takes so "
+        "far.", archive["under_way_s"],
+    )  # fmt: skip
 
 
 def _of_storage(status: Mapping[str, Any], actors: Mapping[str, Any]) -> Iterator[Metric]:

@@ -499,7 +499,7 @@ def test_a_node_that_ends_otherwise_finishes_what_it_does(applier, tmp_path):
 def test_a_snapshot_is_made_after_a_flush(applier, tmp_path):
     turn(applier, committed(entry(1, [put(b"a")])))
     assert turn(applier, ("snapshotc", None)).on("jobc") == ["flush"]
-    ((name, index, term, _),) = flushed(applier).on("snapreadyc")
+    ((name, index, term, *_),) = flushed(applier).on("snapreadyc")
     assert (index, term) == (1, 1)
     assert SnapshotStore(tmp_path / "snapshots").finished() == [name]
 
@@ -512,7 +512,7 @@ def test_a_snapshot_is_not_made_between_apply_and_commit(applier):
     turn(applier, ("snapshotc", None), committed(second))
     applier.handle("confstatec", (2, ALONE))
     out = flushed(applier)
-    assert [index for _, index, _, _ in out.on("snapreadyc")] == [2]
+    assert [index for _, index, *_ in out.on("snapreadyc")] == [2]
 
 
 def install(tmp_path, *requests, members=()):

@@ -5,6 +5,7 @@ import inspect
 
 import pytest
 from sampan.actors import channels
+from sampan.actors.actor import Actor
 from sampan.actors.applier import Applier
 from sampan.actors.channels import CHANNELS
 from sampan.actors.node import Node
@@ -17,14 +18,16 @@ NOT_CHANNELS = {"on_timer", "on_wake"}
 
 
 def handled(actor):
-    return {n[3:] for n in vars(actor) if n.startswith("on_") and n not in NOT_CHANNELS}
+    return {n[3:] for n in dir(actor) if n.startswith("on_") and n not in NOT_CHANNELS}
 
 
 def emitted(actor):
-    """Channels that an actor's own code names in emit(…)."""
-    tree = ast.parse(inspect.getsource(inspect.getmodule(actor)))
+    """Channels that an actor's code names in emit(…)."""
+    classes = actor.__mro__[: actor.__mro__.index(Actor)]
+    trees = [ast.parse(inspect.getsource(inspect.getmodule(each))) for each in classes]
     return {
         node.args[0].value
+        for tree in trees
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)

@@ -564,7 +564,7 @@ def sending(behind):
     for _ in range(3):
         asked += turn(behind, ("recvc", (3, [heard], "")))
     assert asked.on("snapshotc") == [None]
-    made = ("snapreadyc", ("snap-3-205", 205, 3, THREE))
+    made = ("snapreadyc", ("snap-3-205", 205, 3, THREE, 9))
     assert turn(behind, made).on("snapshotc") == [], "one snapshot is enough"
     ((peer, name, _),) = turn(behind, ("recvc", (3, [heard], ""))).on("snapsendc")
     assert (peer, name) == (3, "snap-3-205")
@@ -576,7 +576,7 @@ def sending(behind):
 
 
 def test_the_log_is_kept_from_a_snapshot_that_travels(sending):
-    newer = ("snapreadyc", ("snap-3-300", 300, 3, THREE))
+    newer = ("snapreadyc", ("snap-3-300", 300, 3, THREE, 9))
     turn(sending, newer, ("durablec", 305))
     assert begins_after(sending) == 205
 

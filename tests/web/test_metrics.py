@@ -88,3 +88,14 @@ def test_processes_are_added_up_and_those_that_ended_are_nothing():
         pytest.skip("this system has no /proc")
     assert alone.resident_bytes > 1 << 20
     assert twice.resident_bytes > 1.5 * alone.resident_bytes
+
+
+def test_an_archive_that_fails_shows(measured):
+    assert ("sampan_archive_failing",) not in samples(measured)
+    measured["status"]["archive"] = {
+        "index": 40, "base": 3, "behind": 10, "under_way_s": 0.0, "failing": "no room",
+    }  # fmt: skip
+    found = samples(measured)
+    assert found["sampan_archive_index",] == 40
+    assert found["sampan_archive_behind_entries",] == 10
+    assert found["sampan_archive_failing",] == 1
