@@ -6,14 +6,14 @@ when it reads slowly: a watch with much unread leaves the node until that has be
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ...client import errors
 from ...client._dispatch import TIMEOUT_S_MAX
 from ...client.types import ResponseHeader
 from ...client.watch import EventType, WatchEvent, WatchResponse, WatchSpec
-from ...client.watch_engine import RESUME_BYTES, Engine, Watch
+from ...client.watch_engine import RESUME_BYTES, Engine, State, Watch
 from ...config import limits
 from ...security.rules import HEALTH_KEY
 from ...transport import errors as wire
@@ -125,15 +125,17 @@ class WatchStream(Messages):
         if one is None:
             return  # etcd does not answer either
         self._engine.cancel(one.watch)
-        self._asked.discard(watch_id)
         self.send(pb.WatchResponse(watch_id=watch_id, canceled=True), self.header)
-        self._tell_progress()
+        self._settle(watch_id)
 
     def _progress(self) -> None:
-        if not self._watches:
+        if self._watches:
+            self._ask(self._watches.values())
+        else:
             self._send_with_revision(pb.WatchResponse(watch_id=NO_ID))
-            return
-        for one in self._watches.values():
+
+    def _ask(self, watches: "Iterable[OneWatch]") -> None:
+        for one in watches:
             self._asked.add(one.id)
             self._engine.request_progress(one.watch)
 
@@ -155,21 +157,30 @@ class WatchStream(Messages):
     def progressed(self, one: "OneWatch", header: ResponseHeader) -> None:
         """A watch has told of everything up to the header's revision."""
         if one.id in self._asked and not one.watch.progress_wanted:
-            self._asked.discard(one.id)
             self.header = header
-            self._tell_progress()
+            self._settle(one.id)
         else:
             self.send(pb.WatchResponse(watch_id=one.id), header, one)
 
-    def _tell_progress(self) -> None:
-        """When the last of those that were asked has told, the stream is that far."""
-        if self._watches and not self._asked and self.header.revision:
+    def _settle(self, watch_id: int) -> None:
+        """A watch that was asked has told, or is no more. After the last one the stream is that
+        far, but for watches that have fallen behind since, or are new: those are asked, too."""
+        if watch_id not in self._asked:
+            return
+        self._asked.remove(watch_id)
+        if self._asked:
+            return
+        behind = [one for one in self._watches.values() if one.watch.state is not State.ACTIVE]
+        if behind:
+            self._ask(behind)
+        elif self.header.revision:
             self.send(pb.WatchResponse(watch_id=NO_ID), self.header)
+        else:
+            self._send_with_revision(pb.WatchResponse(watch_id=NO_ID))
 
     def ended(self, one: "OneWatch", error: errors.SampanError) -> None:
         """A watch is over, and with it the stream unless the watch is alone to blame."""
         self._watches.pop(one.id, None)
-        self._asked.discard(one.id)
         response = pb.WatchResponse(watch_id=one.id, canceled=True)
         if isinstance(error, errors.WatchCompactedError):
             response.compact_revision = error.compact_revision
@@ -183,6 +194,7 @@ class WatchStream(Messages):
             self.finish(wire.UNAVAILABLE, wire.NO_LEADER.text)
         else:
             self.finish(*status(error, protocol.KIND_WATCH))
+        self._settle(one.id)
 
     # -- to the client
 

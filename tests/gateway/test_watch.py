@@ -168,6 +168,57 @@ def test_progress(watching):
     watching(body)
 
 
+def test_the_end_of_a_watch_tells_nothing_that_nobody_asked_for(watching):
+    """What comes under no watch's id, and was not asked for, ends a stream of npm's client."""
+
+    async def body(w, key):
+        w.create(key)
+        w.create(key)
+        assert [(await w.next()).watch_id for _ in range(2)] == [0, 1]
+        w.send(cancel_request=pb.WatchCancelRequest(watch_id=0))
+        assert (await w.next()).canceled
+        await w.put(key, b"1")
+        told = await w.next()
+        assert (told.watch_id, len(told.events)) == (1, 1)
+
+    watching(body)
+
+
+def test_a_watch_that_is_canceled_holds_up_no_progress(watching):
+    async def body(w, key):
+        w.create(key)
+        assert (await w.next()).created
+        w.send(progress_request=pb.WatchProgressRequest())
+        w.send(cancel_request=pb.WatchCancelRequest(watch_id=0))
+        assert (await w.next()).canceled
+        assert (await w.next()).watch_id == -1
+
+    watching(body)
+
+
+def test_progress_waits_for_a_watch_that_has_fallen_behind(watching):
+    """What was told for all is true for all: no event of before comes after it."""
+
+    async def body(w, key):
+        w.create(key)
+        assert (await w.next()).created
+        w.call.writable = False
+        newest = [await w.put(key, b"x" * 400_000) for _ in range(20)][-1]
+        w.send(progress_request=pb.WatchProgressRequest())
+        w.create(key + b"/other")
+        w.call.writable = True
+        w.stream.on_writable()
+        seen, told = 0, None
+        while told is None:
+            response = await w.next()
+            if response.watch_id == -1:
+                told = response.header.revision
+            seen = max([seen, *(event.kv.mod_revision for event in response.events)])
+        assert (seen, told >= newest) == (newest, True)
+
+    watching(body)
+
+
 def test_a_slow_reader_gets_everything_in_order(watching):
     async def body(w, key):
         w.create(key)
