@@ -39,6 +39,8 @@ class Elections:
                 return f"asks for votes (PreVote): {self._campaigns.cause(now)}"
             asked = role_before == "candidate"
             return "would be elected, so it stands" if asked else "was told to by its leader"
+        if not term_before and role == "follower" and not leader:
+            return "has started"
         if role == "leader":
             return "a majority voted for it"
         if role_before == "leader":

@@ -11,6 +11,7 @@ all indexes.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from ..raft import Message, MessageType
@@ -51,10 +52,11 @@ class Flight:
         """What happened to entries or batches with these numbers: each step once for each peer,
         when it happened first (an acknowledgement is one of all entries before it, too)."""
         found: dict[tuple[str, int], Step] = {}
-        for step, first, last, at, peer in self._events:
-            if any(first <= number <= last for number in numbers):
-                found.setdefault((step, peer), (step, at, peer))
-        return list(found.values())
+        for number in numbers:
+            for step, first, last, at, peer in self._events:
+                if first <= number <= last:
+                    found.setdefault((step, peer), (step, at, peer))
+        return sorted(found.values(), key=itemgetter(1))
 
 
 class Origin(NamedTuple):

@@ -34,6 +34,19 @@ class Step(NamedTuple):
     peer: int
 
 
+PARTS = (
+    ("propc", "waits for a batch"),
+    ("propose", "to the core"),
+    ("readyc", "Ready"),
+    ("fsync", "log and fsync"),
+    ("applyc", "until a majority has it"),
+    ("applied", "applied"),
+    ("resultc", "result"),
+)
+"""What a write waits for, one after the other, by the steps with which that ends."""
+_LEADERS = ("readyc", "fsync", "applyc")
+
+
 class Trace(NamedTuple):
     """The way of the entry that made a revision.
 
@@ -45,6 +58,7 @@ class Trace(NamedTuple):
         steps: what happened to it, in order.
         offsets: by how many seconds each node's clock was ahead of that node's, by member; 0 where
             no difference can be told from the time that asking took, as on one machine.
+        began: when its node took the write, on the monotonic clock of who asked.
     """
 
     revision: int
@@ -53,6 +67,26 @@ class Trace(NamedTuple):
     member_id: int
     steps: list[Step]
     offsets: dict[int, float]
+    began: float
+
+    @property
+    def took_s(self) -> float:
+        """From the client's message to its results, in the node that took it; 0 when one of the two
+        is not remembered."""
+        ends = [s.at for s in self.steps if (s.member_id, s.name) == (self.member_id, "resultc")]
+        begins = any(s.name == "clientc" for s in self.steps)
+        return ends[0] if ends and begins else 0.0
+
+    def parts(self) -> list[tuple[str, float]]:
+        """What the write waited for, one after the other, in seconds: together `took_s`."""
+        leader = next((s.member_id for s in self.steps if s.name == "acknowledged"), self.member_id)
+        parts, before = [], 0.0
+        for name, text in PARTS:
+            where = leader if name in _LEADERS else self.member_id
+            at = next((s.at for s in self.steps if (s.member_id, s.name) == (where, name)), before)
+            parts.append((text, max(at - before, 0.0)))
+            before = max(at, before)
+        return parts
 
 
 class _Noted(NamedTuple):
@@ -102,7 +136,9 @@ def _together(revision: int, origin: tuple[int, int, int, int], found: Iterable[
             Step(at - offset - begun, noted.member_id, actor, name, peer)
             for actor, name, at, peer in noted.steps
         ]
-    return Trace(revision, entry, term, member_id, sorted(steps), offsets)
+    steps.sort()
+    ahead = first.ahead if abs(first.ahead) > first.asked_s else 0.0
+    return Trace(revision, entry, term, member_id, steps, offsets, begun - ahead)
 
 
 class AsyncTraceCalls:

@@ -104,6 +104,8 @@ class ClusterConfig:
     """What a password's hash costs, 2 to this power: 10 is 50 ms (etcd: --bcrypt-cost)."""
     auth_token_ttl_s: int = 300
     """How long a token is good that is not shown (etcd: --auth-token-ttl)."""
+    trace_sample: float = 0.0
+    """Share of writes whose way is traced as they happen, at members with an `http` address."""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
     initial_cluster_state: str = "new"
@@ -260,6 +262,11 @@ def _from_text(text: str, kind: Any, key: str) -> Any:
         except ValueError:
             shown = _shorten.repr(text)
             raise ConfigError(f"{key}: expected a whole number, got {shown}") from None
+    if kind is float:
+        try:
+            return float(text)
+        except ValueError:
+            raise ConfigError(f"{key}: expected a number, got {_shorten.repr(text)}") from None
     if kind is bool:
         if text.lower() not in ("true", "false", "1", "0"):
             raise ConfigError(f"{key}: expected true or false, got {text!r}")
@@ -307,7 +314,7 @@ def _id_of(cluster: str) -> int:
 
 def _check_value(value: Any, wanted: Any, label: str) -> None:
     """What holds for every key, named by the label."""
-    if type(value) is not wanted:
+    if type(value) is not wanted and not (wanted is float and type(value) is int):
         raise ConfigError(f"{label} must be {wanted.__name__}, got {_shorten.repr(value)}")
     if type(value) is int and label.endswith("id"):
         if not 0 <= value <= limits.ID_MAX:
@@ -375,17 +382,23 @@ def _check(config: ClusterConfig, label: _Label) -> None:
     for key, least in _LEAST.items():
         if getattr(config, key) < least:
             refuse(key, f"must be at least {least}")
+    _check_times(config, refuse)
+    if config.trace_sample and not 1e-9 <= config.trace_sample <= 1:
+        refuse("trace_sample", "must be a share of all writes, from 1e-9 to 1, or 0 for none")
+    if not 4 <= config.bcrypt_cost <= 31:
+        refuse("bcrypt_cost", "must be 4 to 31")
+    for key in ("client_requests_per_s", "client_keys_per_s"):
+        if getattr(config, key) < 0:
+            refuse(key, "must not be negative; 0 is no bound")
+
+
+def _check_times(config: ClusterConfig, refuse: Callable[[str, str], None]) -> None:
     if config.election_ms < limits.ELECTION_TICKS_MIN_RATIO * config.heartbeat_ms:
         refuse("election_ms", f"must be at least {limits.ELECTION_TICKS_MIN_RATIO} heartbeats")
     if config.election_ms > limits.ELECTION_MS_MAX:
         refuse("election_ms", f"must be at most {limits.ELECTION_MS_MAX}")
     if config.request_timeout_ms < config.election_ms:
         refuse("request_timeout_ms", "must be at least election_ms")
-    if not 4 <= config.bcrypt_cost <= 31:
-        refuse("bcrypt_cost", "must be 4 to 31")
-    for key in ("client_requests_per_s", "client_keys_per_s"):
-        if getattr(config, key) < 0:
-            refuse(key, "must not be negative; 0 is no bound")
 
 
 def _check_archive(config: ClusterConfig, label: _Label) -> None:

@@ -132,12 +132,14 @@ def put(run: Run) -> None:
     key, value, options = put_call(run.flags, run.args, run.stdin)
     printer = run.printer()
     with run.client() as client:
+        began = time.monotonic()
         response = client.put(key, value, **options)
+        ended = time.monotonic()
     printer.put(response)
     if run.flags["trace"]:
         from . import trace  # hardly ever asked for
 
-        trace.show(run, response.header.revision)
+        trace.show(run, response.header.revision, (began, ended))
 
 
 def put_call(

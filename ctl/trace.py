@@ -23,8 +23,9 @@ MEANINGS = {
 """What a step is, by the channel or the message with which it ends."""
 
 
-def show(run: Run, revision: int) -> None:
-    """Ask all members about the write that made a revision, and print its way."""
+def show(run: Run, revision: int, called: tuple[float, float]) -> None:
+    """Ask all members about the write that made a revision, and print its way; `called`: when the
+    call for it began and ended, in monotonic seconds."""
     with run.client() as client:
         members = client.member_list().members
     # Addresses that begin with http are for etcd's clients.
@@ -32,15 +33,21 @@ def show(run: Run, revision: int) -> None:
     names = {m.id: m.name or f"{m.id:x}" for m in members}
     with run.client(endpoints) as client:
         trace = client.trace(revision)
-    run.stdout.write(timeline(trace, names).encode())
+    run.stdout.write(timeline(trace, names, called).encode())
 
 
-def timeline(trace: "Trace", names: dict[int, str]) -> str:
+def timeline(trace: "Trace", names: dict[int, str], called: tuple[float, float]) -> str:
     """A line for each step, in order: when in milliseconds, how long after the step before."""
-    took = next((s.at for s in reversed(trace.steps) if s.name == "resultc"), 0.0)
+    took = trace.took_s
     taker = names.get(trace.member_id, f"{trace.member_id:x}")
     entry = f"entry {trace.entry} of term {trace.term}"
-    lines = [f"revision {trace.revision}, {entry}: {1000 * took:.3f} ms in {taker}"]
+    began, ended = called
+    sent_s, back_s = trace.began - began, ended - trace.began - took
+    lines = [
+        f"revision {trace.revision}, {entry}: {1000 * took:.3f} ms in {taker}, "
+        f"{1000 * (ended - began):.3f} ms for the client: {1000 * sent_s:.3f} ms to get there, "
+        f"connection and all, and {1000 * back_s:.3f} ms back"
+    ]
     before = 0.0
     for step in trace.steps:
         node = names.get(step.member_id, f"{step.member_id:x}")

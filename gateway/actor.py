@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ..client import AsyncClient, errors
 from ..config import addresses
 from ..transport.requests import KIND_MAINTENANCE
+from ..web.cluster import Cluster
 from ..web.pages import Pages
 from .backend import Backend
 from .http_api import VERSIONS, HttpApi
@@ -73,7 +74,7 @@ async def _serve(settings: Settings, log: Any) -> None:
             return
         served = methods(backend)
         async with aclosing(AsyncClient([node], token=settings.own_token)) as itself:
-            pages = Pages(itself, VERSIONS.decode(), lambda: [os.getpid()])
+            pages = Pages(Cluster(itself), VERSIONS.decode(), lambda: [os.getpid()])
             gateway = Gateway(served, HttpApi(pages, served).serve, log)
             for address in settings.listen:
                 await gateway.listen(*addresses.parse(address))

@@ -29,10 +29,9 @@ from ..actors import channels
 from ..config import addresses, logging
 from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
 from ..transport import tcp
-from . import process, startup
+from . import process, startup, web
 from .processors import Share, available, share
 from .systemd import notify
-from .web import WebServer
 
 RESTART_PAUSE_S = 0.1
 RESTART_PAUSE_MAX_S = 5.0
@@ -76,6 +75,8 @@ class NodeSupervisor:
         processors: Share,
         log_path: str,
         log: Any,
+        *,
+        own_token: str = "",
     ) -> None:
         self._config, self.member, self._data = startup.begin(config, member, log)
         self._processors = processors
@@ -90,7 +91,7 @@ class NodeSupervisor:
         self.failed = ""
         """Why this node was given up, empty while it was not."""
         self.restarts = 0
-        self.own_token = secrets.token_urlsafe()
+        self.own_token = own_token
         """By which its node knows the supervisor and its pages, whoever else is asked."""
 
     @property
@@ -104,6 +105,15 @@ class NodeSupervisor:
         host, port = addresses.parse(self._config.listen(self.member)[0])
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def web(self) -> web.Settings | None:
+        """What its pages need to know; None when it has no HTTP address."""
+        listen = self._config.http_address(self.member)
+        if not listen:
+            return None
+        name, sample = self.member.name, self._config.trace_sample
+        return web.Settings(name, listen, self.client_here, self.own_token, sample)
 
     def describe(self) -> dict[str, str]:
         """Where the node is, for people."""
@@ -330,9 +340,12 @@ class Supervisor:
         self.nodes: list[NodeSupervisor] = []
         try:
             fused = config.placement == "fused"
+            own_token = secrets.token_urlsafe()  # all of them are asked from each one's pages
             shares = share([] if fused else available(), len(members))
             for member, processors in zip(members, shares, strict=True):
-                self.nodes.append(NodeSupervisor(config, member, processors, log_path, log))
+                self.nodes.append(
+                    NodeSupervisor(config, member, processors, log_path, log, own_token=own_token)
+                )
             if not fused:
                 _check_socket_paths()
             with ExitStack() as probes:
@@ -341,11 +354,7 @@ class Supervisor:
         except BaseException:
             self._close()
             raise
-        self._web = [
-            WebServer(at, node.member.client, node.own_token, node.pids, log)
-            for node in self.nodes
-            if (at := config.http_address(node.member))
-        ]
+        self._web = [web.WebServer(node.web, node.pids, log) for node in self.nodes if node.web]
         self._signals_in, self._signals_out = socket.socketpair()
         self._signals_in.setblocking(False)
         self._signals_out.setblocking(False)
@@ -361,8 +370,8 @@ class Supervisor:
         try:
             for node in self.nodes:
                 node.start_first()
-            for web in self._web:
-                web.start()
+            for server in self._web:
+                server.start()
             next_tick = time.monotonic() + tick_s
             while not self._is_over():
                 self._wait(next_tick)
@@ -378,8 +387,8 @@ class Supervisor:
         finally:
             signal.set_wakeup_fd(-1)
             notify("STOPPING=1")
-            for web in self._web:
-                web.stop()
+            for server in self._web:
+                server.stop()
             self._stop()
         return 0 if self._stopping else 1
 

@@ -9,14 +9,17 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..client import AsyncClient
+from ..client.trace_calls import Trace
 from ..config import addresses
 from ..config.model import ConfigError
 from ..gateway.http import HttpRequest, HttpResponse
 from ..gateway.http_api import VERSIONS
 from ..gateway.wire.server import Gateway
+from ..web import page, sampling, spans
+from ..web.cluster import Cluster
 from ..web.pages import Pages
 
 WAITING_MAX = 64
@@ -24,22 +27,33 @@ WAITING_MAX = 64
 told to come again."""
 
 
-POLICY = "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-"""What the page may load: nothing from elsewhere."""
+class Settings(NamedTuple):
+    """Which node's pages are served, and where."""
+
+    name: str
+    listen: str
+    """HOST:PORT to bind."""
+    node: str
+    """HOST:PORT at which the node takes clients."""
+    token: str
+    """By which it knows its pages."""
+    trace_sample: float = 0.0
+    """Share of all writes to trace."""
 
 
 class WebServer:
     """Serves from `start` to `stop`."""
 
-    def __init__(
-        self, listen_at: str, node: str, token: str, pids: Callable[[], Iterable[int]], log: Any
-    ) -> None:
-        """`listen_at` and `node`: HOST:PORT to bind, and at which the node takes clients and knows
-        this one by `token`."""
-        self._host, self._port = addresses.parse(listen_at)
-        self._node = node
-        self._token = token
+    def __init__(self, settings: Settings, pids: Callable[[], Iterable[int]], log: Any) -> None:
+        """`pids` are the node's processes.
+
+        Raises:
+            ConfigError: traces are to be exported, and cannot be.
+        """
+        self._settings = settings
+        self._host, self._port = addresses.parse(settings.listen)
         self._pids = pids
+        self._export = spans.exporter(settings.name) if settings.trace_sample else None
         self._log = log
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -76,8 +90,15 @@ class WebServer:
             self._bound.set()
 
     async def _serve(self) -> None:
-        async with AsyncClient([self._node], token=self._token) as client:
-            self._pages = Pages(client, VERSIONS.decode(), self._pids)
+        settings = self._settings
+        async with AsyncClient([settings.node], token=settings.token) as client:
+            cluster = Cluster(client, settings.token)
+            self._pages = Pages(cluster, VERSIONS.decode(), self._pids)
+            if settings.trace_sample:
+                sampled = sampling.sample(
+                    cluster, settings.trace_sample, self._pages.traces, self._export or _nowhere
+                )
+                self._answers.add(self._loop.create_task(sampled))
             server = Gateway((), self._take, self._log)
             await server.listen(self._host, self._port)
             self._bound.set()
@@ -87,6 +108,7 @@ class WebServer:
                 for task in self._answers:
                     task.cancel()
                 await self._pages.live.aclose()
+                await cluster.aclose()
                 await server.aclose()
 
     def _take(self, request: HttpRequest, response: HttpResponse) -> None:
@@ -121,9 +143,13 @@ class WebServer:
             ("content-type", verdict.content_type),
             ("x-content-type-options", "nosniff"),
             ("cache-control", "no-store"),
-            ("content-security-policy", POLICY),
+            ("content-security-policy", page.policy()),
         )
         response.send(verdict.status, headers, b"" if request.method == "HEAD" else body)
+
+
+def _nowhere(_trace: Trace) -> None:
+    """Traces are kept, and not exported."""
 
 
 def _cancel(task: "asyncio.Task[None]") -> None:

@@ -47,6 +47,8 @@ EVERY_USER = frozenset(
     ("session_open", "refused", "lease_grant", "alarm_list", "status", "metrics", "member_list",
      "cancel", "progress", "ack")
 )  # fmt: skip
+_ITS_PAGES = EVERY_USER | {"trace", "trace_of"}
+"""What a node's own pages may ask: how it fares, and when what happened; no key, no value."""
 
 
 def refusal(
@@ -60,7 +62,7 @@ def refusal(
         return errors.USER_EMPTY
     if who.user == ITSELF:
         healthy = name == "range" and _range_of(request) == (HEALTH_KEY, b"")
-        return None if healthy or name in EVERY_USER else errors.PERMISSION_DENIED
+        return None if healthy or name in _ITS_PAGES else errors.PERMISSION_DENIED
     rights = auth.rights(who.user)
     allowed = _ON_KEYS.get(name)
     if allowed is not None:

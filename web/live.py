@@ -1,22 +1,28 @@
-"""What the live page is told: all members' statuses and measures, a few times a second.
+"""What the live page is told: all members' figures, and the ways of writes, twice a second.
 
-One poller for all who look, and none while nobody does. The page works rates and shares out itself,
-from what has changed between two tellings.
+One poller for all who look, and none while nobody does. Who answers late holds up nobody: it is
+shown as it was, until it has been silent for too long.
 """
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
-from ..client import AsyncClient, SampanError
+from ..client import SampanError
+from .cluster import ASK_S, Cluster
+from .figures import Answer, figures
+from .traces import Traces
 
 EVERY_S = 0.5
 """Often enough to see a leader change at once; asking costs each node 0.5 ms."""
-ASK_S = 1.0
-"""A member that does not answer in this time is shown as away."""
+WAIT_S = 0.2
+"""How long a telling waits for answers."""
+SILENT_S = 1.5
+"""A member is shown as away after so long."""
 VIEWERS_MAX = 16
 
 Send = Callable[[bytes], None]
@@ -25,13 +31,15 @@ Send = Callable[[bytes], None]
 class Live:
     """Asks the members, and tells whoever looks."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        """`client` has the page's own node as its only endpoint."""
-        self._client = client
-        self._all: AsyncClient | None = None
-        self._endpoints: dict[int, tuple[str, str]] = {}  # member -> (name, endpoint)
+    def __init__(self, cluster: Cluster, traces: Traces) -> None:
+        self._cluster = cluster
+        self._traces = traces
         self._viewers: set[Send] = set()
         self._polling: asyncio.Task[None] | None = None
+        self._asking: dict[str | int, asyncio.Task[None]] = {}
+        self._answers: dict[int, tuple[Answer, Answer | None]] = {}  # the last, the one before
+        self._troubles: dict[int, str] = {}
+        self._revision = 0  # of the write that was looked at last
 
     def look(self, send: Send) -> bool:
         """Have `send` called with each telling, as a server-sent event; False when too many look
@@ -54,20 +62,6 @@ class Live:
             self._polling.cancel()
             with suppress(asyncio.CancelledError):
                 await self._polling
-        if self._all is not None:
-            await self._all.aclose()
-
-    async def trace(self, revision: int) -> dict[str, Any]:
-        """The way of the write that made a revision; 0 for the newest.
-
-        Raises:
-            SampanError: it is not remembered, or who took it does not answer.
-        """
-        client = await self._cluster()
-        if not revision:
-            revision = (await client.status(timeout_s=ASK_S)).header.revision
-        trace = await client.trace(revision)
-        return trace._asdict() | {"steps": [step._asdict() for step in trace.steps]}
 
     async def _poll(self) -> None:
         try:
@@ -79,43 +73,58 @@ class Live:
                 await asyncio.sleep(max(0.0, due - monotonic()))
         finally:
             self._polling = None
+            for task in self._asking.values():
+                task.cancel()
+            self._asking.clear()
+            self._answers.clear()
 
     async def _telling(self) -> dict[str, Any]:
+        if not self._cluster.places:
+            await self._refresh()
+        self._begin("members", self._refresh)
+        for member in self._cluster.places:
+            self._begin(member, partial(self._ask, member))
+        if self._newest() > self._revision:
+            self._begin("trace", self._look_at_newest)
+        await asyncio.wait(self._asking.values(), timeout=WAIT_S)
+        shown = {f"{member:x}": self._shown(member) for member in self._cluster.places}
+        return {"nodes": shown, "traces": self._traces.told()}
+
+    def _begin(self, what: str | int, ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Ask, unless that has been asked and is not answered yet."""
+        if what not in self._asking:
+            task = self._asking[what] = asyncio.create_task(ask())
+            task.add_done_callback(lambda _: self._asking.pop(what, None))
+
+    async def _refresh(self) -> None:
+        with suppress(SampanError):  # those known last are asked on
+            await self._cluster.refresh()
+
+    async def _ask(self, member: int) -> None:
+        place = self._cluster.places.get(member)
+        if place is None:
+            return  # it was removed just now
         try:
-            client = await self._cluster()
+            measured = (await self._cluster.client.metrics(place.endpoint, timeout_s=ASK_S)).fields
         except SampanError as error:
-            return {"at": monotonic(), "trouble": error.text, "nodes": {}}
-        asked = [self._ask(client, endpoint) for _, endpoint in self._endpoints.values()]
-        answers = await asyncio.gather(*asked)
-        nodes = {
-            f"{member:x}": {"name": name or f"{member:x}", "measured": answer}
-            for (member, (name, _)), answer in zip(self._endpoints.items(), answers, strict=True)
-        }
-        return {"at": monotonic(), "trouble": "", "nodes": nodes}
+            self._troubles[member] = error.text
+        else:
+            before = self._answers[member][0] if member in self._answers else None
+            self._answers[member] = (Answer(monotonic(), measured), before)
 
-    async def _ask(self, client: AsyncClient, endpoint: str) -> dict[str, Any] | None:
-        try:
-            return (await client.metrics(endpoint, timeout_s=ASK_S)).fields
-        except SampanError:
-            return None
+    async def _look_at_newest(self) -> None:
+        self._revision = revision = self._newest()
+        with suppress(SampanError):  # the next one, then
+            self._traces.keep(await self._cluster.client.trace(revision))
 
-    async def _cluster(self) -> AsyncClient:
-        """A client of all members there are now; of those known last, where that is not told."""
-        try:
-            members = (await self._client.member_list(timeout_s=ASK_S)).members
-        except SampanError:
-            if self._all is None:
-                raise
-            return self._all
-        # Addresses that begin with http are for etcd's clients.
-        found = {
-            m.id: (m.name, next((u for u in m.client_urls if not u.startswith("http")), ""))
-            for m in members
-        }
-        found = {member: where for member, where in found.items() if where[1]}
-        if self._all is None or found != self._endpoints:
-            if self._all is not None:
-                await self._all.aclose()
-            self._endpoints = found
-            self._all = AsyncClient([endpoint for _, endpoint in found.values()])
-        return self._all
+    def _newest(self) -> int:
+        answers = [now.measured["status"].get("revision", 0) for now, _ in self._answers.values()]
+        return max(answers, default=0)
+
+    def _shown(self, member: int) -> dict[str, Any]:
+        name = self._cluster.places[member].name
+        now, before = self._answers.get(member, (None, None))
+        if now is None or monotonic() - now.at > SILENT_S:
+            why = self._troubles.get(member, "does not answer")
+            return {"name": name, "away": why, "figures": None}
+        return {"name": name, "away": "", "figures": figures(now, before)}

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
-from pathlib import Path
 from urllib.parse import parse_qs
 
-from ..client import AsyncClient, SampanError
-from . import metrics
+from ..client import SampanError
+from . import metrics, page
+from .cluster import Cluster
 from .health import LIVEZ, READYZ, Check, Verdict, checked, health
 from .live import Live
+from .picture import picture
 from .process import taken_by
+from .traces import Traces
 
 _ALLOWED = ("GET", "HEAD")
 _TEXT = "text/plain; charset=utf-8"
@@ -20,15 +21,15 @@ _JSON = "application/json"
 class Pages:
     """The pages of one node."""
 
-    def __init__(
-        self, client: AsyncClient, versions: str, pids: Callable[[], Iterable[int]]
-    ) -> None:
-        """`client` has the node as its only endpoint; `versions` is the JSON of `/version`; `pids`
-        are those of the node's processes that its actors do not tell of."""
-        self._client = client
+    def __init__(self, cluster: Cluster, versions: str, pids: Callable[[], Iterable[int]]) -> None:
+        """`versions` is the JSON of `/version`; `pids` are those of the node's processes that its
+        actors do not tell of."""
+        self._client = cluster.own
+        self._cluster = cluster
         self._versions = versions
         self._pids = pids
-        self.live = Live(client)
+        self.traces = Traces()
+        self.live = Live(cluster, self.traces)
         self._checks: Mapping[str, Mapping[str, Check]] = {"livez": LIVEZ, "readyz": READYZ}
 
     async def answer(self, method: str, path: str, query: str) -> Verdict:
@@ -42,10 +43,10 @@ class Pages:
             return await health(self._client, asked)
         if path == "/version":
             return Verdict(200, _JSON, self._versions)
-        if path == "/trace":
-            return await self._trace(asked.get("revision", ["0"])[0])
+        if path in ("/trace", "/picture"):
+            return await self._trace(path, asked.get("revision", ["0"])[0])
         if path == "/":
-            return Verdict(200, "text/html; charset=utf-8", _page())
+            return Verdict(200, "text/html; charset=utf-8", page.text())
         kind, _, name = path.removeprefix("/").partition("/")
         checks = self._checks.get(kind, {})
         if name:
@@ -63,15 +64,17 @@ class Pages:
         text = metrics.exposition(measured, taken_by(actors.union(self._pids())))
         return Verdict(200, metrics.CONTENT_TYPE, text.decode())
 
-    async def _trace(self, revision: str) -> Verdict:
+    async def _trace(self, path: str, revision: str) -> Verdict:
         if not revision.isdecimal() or len(revision) > 19:
             return Verdict(400, _JSON, json.dumps({"error": "a revision is a number"}))
         try:
-            return Verdict(200, _JSON, json.dumps(await self.live.trace(int(revision))))
+            kept = self.traces.find(int(revision))
+            trace = kept or await self._cluster.trace(int(revision))
         except SampanError as error:
             return Verdict(404, _JSON, json.dumps({"error": error.text}))
-
-
-@cache
-def _page() -> str:
-    return Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+        if path == "/picture":
+            names = {member: place.name for member, place in self._cluster.places.items()}
+            return Verdict(200, "image/svg+xml", picture(trace, names))
+        steps = [step._asdict() for step in trace.steps]
+        told = trace._asdict() | {"steps": steps, "parts": trace.parts()}
+        return Verdict(200, _JSON, json.dumps(told))

@@ -67,6 +67,12 @@ def test_a_leader_that_steps_down(elections, after, why):
     assert whys(elections, (3, 2, "leader"), after)[-1] == why
 
 
+def test_a_start(elections):
+    assert whys(elections, (5, 0, "follower"), (5, 1, "follower")) == [
+        "has started", "hears its leader",
+    ]  # fmt: skip
+
+
 def test_who_follows_sees_others_stand(elections):
     assert whys(elections, (3, 1, "follower"), (4, 0, "follower"), (4, 3, "follower"))[1:] == [
         "another one stands for election", "hears its leader",

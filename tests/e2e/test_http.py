@@ -91,7 +91,7 @@ def test_a_healthy_node_and_one_without_its_majority(cluster):
 
     with urllib.request.urlopen(f"http://{at['n2']}/live", timeout=30) as stream:
         telling = json.loads(stream.readline().removeprefix(b"data: "))
-    assert {n["name"]: n["measured"]["status"]["name"] for n in telling["nodes"].values()} == {
+    assert {n["name"]: n["figures"]["name"] for n in telling["nodes"].values()} == {
         name: name for name in cluster.names
     }
     trace = json.loads(get(at["n3"], "/trace")[1])

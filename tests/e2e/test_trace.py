@@ -1,6 +1,8 @@
 """The way of one put through three nodes."""
 
+import re
 import subprocess
+from time import monotonic
 
 import pytest
 from sampan.client import NotAppliedError
@@ -26,7 +28,9 @@ def test_every_step_is_there_in_its_order(make_cluster):
     leader = cluster.names.index(cluster.wait_leader()) + 1
     with cluster.client() as client:
         client.put("warm", "up")
+        began = monotonic()
         revision = client.put("ship", "sampan").header.revision
+        ended = monotonic()
         trace = client.trace(revision)
         with pytest.raises(NotAppliedError, match="no longer remembered"):
             client.trace(1)
@@ -43,6 +47,11 @@ def test_every_step_is_there_in_its_order(make_cluster):
     assert min(heard) <= committed, "nothing is committed before a follower has it"
     assert trace.steps[0].at == 0.0
 
+    # One clock on one machine: what the write waited for is all of the time in its node, and that
+    # is within the client's.
+    assert sum(seconds for _, seconds in trace.parts()) == pytest.approx(trace.took_s, rel=0.05)
+    assert began <= trace.began <= trace.began + trace.took_s <= ended
+
     told = subprocess.run(
         [SAMPANCTL, "--endpoints", cluster.endpoints[0], "put", "ship", "sampan", "--trace"],
         capture_output=True, text=True, timeout=60,
@@ -51,4 +60,6 @@ def test_every_step_is_there_in_its_order(make_cluster):
     lines = told.stdout.splitlines()
     assert lines[0] == "OK"
     assert lines[1].startswith(f"revision {revision + 1}, entry ")
+    took, whole, there, back = (float(ms) for ms in re.findall(r"([\d.]+) ms", lines[1]))
+    assert there + took + back == pytest.approx(whole, abs=0.003), "as rounded"
     assert any("durable in this member's log" in line for line in lines)

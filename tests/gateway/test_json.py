@@ -10,6 +10,7 @@ from sampan.gateway import messages as pb
 from sampan.gateway.http import HttpRequest
 from sampan.gateway.http_api import VERSIONS, HttpApi
 from sampan.gateway.json_messages import JsonError, from_json, read_all, to_json
+from sampan.web.cluster import Cluster
 from sampan.web.pages import Pages
 from sampan.web.process import taken_by
 
@@ -44,7 +45,7 @@ class Client:
     def __init__(self, services):
         self.services = services
         self.node = AsyncClient([services.endpoint])
-        pages = Pages(self.node, VERSIONS.decode(), lambda: [os.getpid()])
+        pages = Pages(Cluster(self.node), VERSIONS.decode(), lambda: [os.getpid()])
         self.api = HttpApi(pages, services.methods.values())
 
     def begin(self, method, path, body=b"", query=""):

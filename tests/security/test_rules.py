@@ -244,7 +244,8 @@ def test_a_range_without_keys_gives_nothing():
 def test_the_node_itself_may_ask_how_it_is():
     auth = make([(model.READWRITE, b"\x00", b"\x00")])
     for request in (("status",), ("metrics",), ("alarm_list",), ("range", b"health"),
-                    ("range", b"health", b"", 1, 0, 1)):  # fmt: skip
+                    ("range", b"health", b"", 1, 0, 1), ("trace", 5, 7),
+                    ("trace_of", 5)):  # fmt: skip
         assert decide(auth, request, ITSELF) is None
     for request in (("range", b"health", b"i"), ("range", b"a"), put(b"health"), ("user_list",),
                     ("txn", (), (), ()), ("hash_kv", 0)):  # fmt: skip

@@ -2,33 +2,16 @@
 
 import asyncio
 import json
+from time import monotonic
 
-from sampan.client import NotAppliedError
-from sampan.client.types import Member, MemberListResponse, ResponseHeader, StatusResponse
-from sampan.web import live
+import pytest
+from sampan.client.types import Member
+from sampan.web import cluster, live
+from sampan.web.cluster import Cluster
 from sampan.web.live import Live
+from sampan.web.traces import Traces
 
-HEADER = ResponseHeader(1, 1, 1, 1)
-
-
-class FakeCluster:
-    """Stands for every client: one of a node, and one of all members."""
-
-    def __init__(self, members, away=()):
-        self.members, self.away, self.asked = members, set(away), 0
-
-    async def member_list(self, *, timeout_s):
-        return MemberListResponse(HEADER, self.members)
-
-    async def metrics(self, endpoint, *, timeout_s):
-        self.asked += 1
-        if endpoint in self.away:
-            raise NotAppliedError(14, "away")
-        return StatusResponse(HEADER, {"status": {"name": endpoint}})
-
-    async def aclose(self):
-        pass
-
+from .fakes import FakeClient
 
 MEMBERS = [
     Member(1, "n1", [], ["a:1", "http://a:2"], False),
@@ -37,51 +20,76 @@ MEMBERS = [
 ]
 
 
-def test_everybody_is_told_of_every_member_that_has_an_address(monkeypatch):
-    cluster = FakeCluster(MEMBERS, away={"b:1"})
-    monkeypatch.setattr(live, "AsyncClient", lambda endpoints: cluster)
+@pytest.fixture
+def looked(monkeypatch):
+    """Makes a page of a fake client, looks, and returns the first tellings."""
 
-    async def look():
-        told = asyncio.Queue()
-        page = Live(cluster)
-        assert page.look(told.put_nowait)
-        telling = await told.get()
-        page.leave(told.put_nowait)
-        await page.aclose()
-        return telling
+    def look(client, tellings=1):
+        monkeypatch.setattr(cluster, "AsyncClient", lambda endpoints, token: client)
 
-    telling = asyncio.run(look())
-    assert telling.startswith(b"data: ")
-    assert telling.endswith(b"\n\n")
-    nodes = json.loads(telling[6:])["nodes"]
-    assert nodes == {
-        "1": {"name": "n1", "measured": {"status": {"name": "a:1"}}},
-        "a": {"name": "a", "measured": None},
-    }
+        async def run():
+            told = asyncio.Queue()
+            page = Live(Cluster(client), Traces())
+            assert page.look(told.put_nowait)
+            found = [await told.get() for _ in range(tellings)]
+            page.leave(told.put_nowait)
+            await page.aclose()
+            return found
+
+        found = asyncio.run(run())
+        assert all(t.startswith(b"data: ") and t.endswith(b"\n\n") for t in found)
+        return [json.loads(telling[6:]) for telling in found]
+
+    return look
+
+
+def test_everybody_is_told_of_every_member_that_has_an_address(looked):
+    nodes = looked(FakeClient(MEMBERS, away={"b:1"}))[0]["nodes"]
+    assert nodes.keys() == {"1", "a"}
+    assert (nodes["1"]["name"], nodes["1"]["away"]) == ("n1", "")
+    assert nodes["1"]["figures"]["name"] == "a:1"
+    assert nodes["a"] == {"name": "a", "away": "away", "figures": None}
+
+
+def test_who_does_not_answer_holds_up_nobody(looked):
+    began = monotonic()
+    nodes = looked(FakeClient(MEMBERS, silent={"b:1"}))[0]["nodes"]
+    assert nodes["1"]["figures"]
+    assert nodes["a"]["figures"] is None
+    assert monotonic() - began < 60  # for ever, if it did
+
+
+def test_the_newest_write_is_looked_at_once(looked, monkeypatch):
+    monkeypatch.setattr(live, "EVERY_S", 0.01)
+    client = FakeClient(MEMBERS, revision=9)
+    told = looked(client, tellings=5)[-1]
+    assert client.traced == [9]
+    assert [write[0] for write in told["traces"]["last"]] == []  # it was long ago, by its clock
+    assert [write[:3] for write in told["traces"]["slowest"]] == [[9, 1, 0.01]]
 
 
 def test_nobody_is_asked_while_nobody_looks(monkeypatch):
-    cluster = FakeCluster(MEMBERS)
-    monkeypatch.setattr(live, "AsyncClient", lambda endpoints: cluster)
+    client = FakeClient(MEMBERS)
+    monkeypatch.setattr(cluster, "AsyncClient", lambda endpoints, token: client)
     monkeypatch.setattr(live, "EVERY_S", 0.0)
 
     async def look():
-        page, told = Live(cluster), asyncio.Queue()
+        page, told = Live(Cluster(client), Traces()), asyncio.Queue()
         assert page.look(told.put_nowait)
         await told.get()
         page.leave(told.put_nowait)
-        polling = page._polling
-        await polling
-        asked = cluster.asked
+        await page._polling
+        asked = client.asked
         assert page._polling is None
-        return asked == cluster.asked
+        await asyncio.sleep(0)
+        return asked == client.asked
 
     assert asyncio.run(look())
 
 
 def test_so_many_may_look_and_no_more():
     async def look():
-        page = Live(FakeCluster([]))
+        page = Live(Cluster(FakeClient([])), Traces())
         sends = [lambda _, n=n: n for n in range(live.VIEWERS_MAX + 1)]
         taken = [page.look(send) for send in sends]
         await page.aclose()

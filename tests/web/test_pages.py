@@ -7,6 +7,7 @@ import re
 import pytest
 from sampan.client import NotAppliedError
 from sampan.client.types import ResponseHeader, StatusResponse
+from sampan.web.cluster import Cluster
 from sampan.web.pages import Pages
 
 NO_LEADER = NotAppliedError(14, "etcdserver: no leader")
@@ -28,7 +29,7 @@ class FakeClient:
 
 
 def ask(client, path, query="", method="GET"):
-    pages = Pages(client, "{}", tuple)
+    pages = Pages(Cluster(client), "{}", tuple)
     return asyncio.run(pages.answer(method, path, query))
 
 
@@ -91,6 +92,7 @@ def test_nothing_is_taken(method):
 @pytest.mark.parametrize("revision", ["x", "-1", "1.5", "9" * 40])
 def test_a_revision_is_a_number(revision):
     assert ask(FakeClient(), "/trace", f"revision={revision}").status == 400
+    assert ask(FakeClient(), "/picture", f"revision={revision}").status == 400
 
 
 def test_the_page_loads_nothing_from_elsewhere():
