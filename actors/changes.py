@@ -146,6 +146,8 @@ class Doors(NamedTuple):
 
     ask: Callable[[], None]
     """Ask the actors for the facts; they come to `on_facts`."""
+    permits: Callable[[Asked, Any], bool]
+    """Whether who asks for it may, as far as this node knows."""
     propose: Callable[[Asked, Any], int]
     """Propose a message with its decoded requests; returns the number of the batch."""
     again: Callable[[int, Any], bool]
@@ -239,18 +241,19 @@ class MemberChanges:
         if not self._leads or not self._waiting or self._batch:
             return
         asked, decoded = self._waiting[0]
-        if not self._handing_until and self._leaves(decoded) and self._has_successor(known):
-            # Whoever leads without being a member any more must stop while it is needed most.
-            self._handing_until = now + 1.5 * self._settings.election_s
-            self._doors.transfer(0)
-            return
-        del self._waiting[0]
         refused = {}
         for position, request in enumerate(decoded):
             if request[0] == "member_change":
                 error = judge(request[1], self.members, known, self._settings)
                 if error is not None:
                     refused[position] = error
+        goes = self._leaves(decoded) and not refused and self._doors.permits(asked, decoded)
+        if goes and not self._handing_until and self._has_successor(known):
+            # Whoever leads without being a member any more must stop while it is needed most.
+            self._handing_until = now + 1.5 * self._settings.election_s
+            self._doors.transfer(0)
+            return
+        del self._waiting[0]
         if errors.MIXED_VERSIONS in refused.values():
             self._doors.fail(asked, errors.MIXED_VERSIONS)  # not even this could everybody read
             left = None

@@ -156,8 +156,9 @@ class Node(Actor):
         )
         doors = changes.Doors(
             ask=lambda: self._desk.ask(Asked(b"", 0, "", b"", {}, math.inf), questions.FACTS),
+            permits=lambda asked, decoded: self._keeper.refuses(asked, decoded) is None,
             propose=lambda asked, decoded: self._writes.change_members(asked, steps_of(decoded)),
-            again=self._propose_again,
+            again=lambda batch, decoded: self._writes.change_again(batch, steps_of(decoded)),
             transfer=self._transfer,
             forward=lambda message: self.emit("forwardc", message),
             fail=self._fail_change,
@@ -329,9 +330,6 @@ class Node(Actor):
             self._reads.on_new_leader()
 
     # -- changes of the members
-
-    def _propose_again(self, batch_id: int, decoded: Any) -> bool:
-        return self._writes.change_again(batch_id, steps_of(decoded))
 
     def _fail_change(self, asked: Asked, error: WireError) -> None:
         self._writes.release(asked)

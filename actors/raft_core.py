@@ -154,6 +154,8 @@ class RaftCore(Archiving):
             self.archiver.start(self._tail, self.now)
         if last == 0 and self._settings.bootstrap:
             self._bootstrap()
+        elif self._tail.initial_state()[1].voters == [self._settings.member_id]:
+            self._campaigns.eager = True
         self._next_tick = self.now + self._settings.heartbeat_s
         self._tell_soft_state()  # a restarted member knows its term before it hears of anything
         self._log.info("raft started", applied=applied, last=last, term=hard.term)

@@ -45,6 +45,9 @@ HELLO_EVERY_S = 0.05
 
 LOST_S = 1.0
 """Without a word for so long a peer does not count as connected."""
+KEEP_S = 0.4
+"""How long a member is silent towards a peer: followers, which have nothing to say to each other,
+know so who of them is there when one of them leads."""
 ASK_EVERY_S = 1.0
 """How often a peer is asked who the members are, while it has not said what it can read, or while
 nobody leads: who was removed meanwhile finds out so."""
@@ -93,6 +96,7 @@ class Link:
         self.silent = False  # and it was told
         self.incarnation = 0  # the data dir this peer announced through the log
         self.frames: list[bytes] = []  # raft messages of this turn
+        self.sent_at = now
         self.sent = self.acked = 0  # bytes from here; acked is what the peer last reported
         self.version = PEER_VERSION  # of the headers that the peer reads
         self.met = 0  # the epoch in which it was heard, and had heard this start of this member
@@ -110,6 +114,7 @@ class Link:
 
     def sends(self, size: int, now: float) -> None:
         """A message of this size leaves; one at a time is timed."""
+        self.sent_at = now
         self.sent += size
         if self._timed is None:
             self._timed = (self.sent, now)
@@ -555,6 +560,8 @@ class Transport(Actor):
             self._guest = ""
             self._emit_links()
         for peer, link in self._links.items():
+            if link.met and self.now - link.sent_at >= KEEP_S:
+                self._transmit(peer, "raft", [])
             if (not link.format or not self._leader) and self.now - link.asked_at > ASK_EVERY_S:
                 self._ask(peer, link)
         for peer, link in self._links.items():

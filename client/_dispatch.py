@@ -20,7 +20,6 @@ from typing import Any, Protocol
 
 from ..config import addresses, limits
 from ..transport import errors as wire
-from ..transport.auth import KIND_AUTH
 from ..transport.errors import Outcome, WireError
 from ..transport.names import Names
 from ..transport.requests import (
@@ -451,7 +450,7 @@ class Dispatcher:
     def _failed(self, link: Link, lane: Lane, call: Call, error: WireError) -> None:
         exception = errors.from_wire(error)
         unknown_here = self.logs_in and isinstance(exception, errors.UnknownUserError)
-        if lane.kind == KIND_AUTH or not (unknown_here or errors.worth_retrying(lane.kind, error)):
+        if not (unknown_here or lane.sends_again(error)):
             call.future.set_exception(exception)
             return
         if isinstance(call.future, Opening):

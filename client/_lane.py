@@ -1,12 +1,13 @@
 """Calls that wait to be sent, and how many of them share a message."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..transport import codec
 from ..transport.auth import KIND_AUTH
+from ..transport.errors import WireError
 from ._link import Call, Link
-from .errors import SampanError
+from .errors import SampanError, worth_retrying
 
 MESSAGE_REQUESTS_MAX = 1_000
 MESSAGE_BYTES_MAX = 1 << 20
@@ -20,8 +21,15 @@ class Lane:
         self.kind = kind
         self._requests_max = 1 if kind == KIND_AUTH else MESSAGE_REQUESTS_MAX
         self.link = link
+        self.final: Collection[str] = ()
+        """Texts of errors that are for the caller, though another try might do."""
         self.queue: deque[Call] = deque()
         self.size = 0
+
+    def sends_again(self, error: WireError) -> bool:
+        """Whether a call that failed so has another try."""
+        final = self.kind == KIND_AUTH or error.text in self.final
+        return not final and worth_retrying(self.kind, error)
 
     def take(self) -> tuple[list[Call], int]:
         """The next message's calls, without those whose callers no longer wait; and its bytes."""

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from ..client import AsyncClient, errors
 from ..config import addresses
-from ..transport.requests import KIND_MAINTENANCE
+from ..security.rules import HEALTH_KEY
+from ..transport.requests import KIND_READ
 from ..web.cluster import Cluster
 from ..web.pages import Pages
 from .backend import Backend
@@ -68,8 +69,9 @@ async def _serve(settings: Settings, log: Any) -> None:
     host = ANY.get(host, host)
     node = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     backend = Backend(loop, node, settings.timeout_s, settings.own_token)
+    stopped, ready = (loop.create_task(each) for each in (stop.wait(), _catch_up(backend)))
     try:
-        await _until_answered(backend, settings, stop)
+        await _first_of(settings, stopped, ready)
         if stop.is_set():
             return
         served = methods(backend)
@@ -79,26 +81,30 @@ async def _serve(settings: Settings, log: Any) -> None:
             for address in settings.listen:
                 await gateway.listen(*addresses.parse(address))
             log.info("ready to serve client requests", addresses=settings.listen)  # etcd's words
-            await _until_stopped(settings, stop)
+            await _first_of(settings, stopped)
             await gateway.aclose()
     finally:
+        ready.cancel()
+        stopped.cancel()
         backend.close()
 
 
-async def _until_answered(backend: Backend, settings: Settings, stop: asyncio.Event) -> None:
-    """Wait for the node: whoever can connect is served."""
-    while not stop.is_set():
-        _check_parent(settings)
+async def _catch_up(backend: Backend) -> None:
+    """Wait until the node has heard of everything that was ever acknowledged: as at etcd, whoever
+    can connect is served, and not from what stood before the last writes, or by users of before."""
+    while True:
         with suppress(errors.SampanError):
-            await backend.future(KIND_MAINTENANCE, ("status",), backend.own_token)
+            await backend.future(KIND_READ, ("range", HEALTH_KEY), backend.own_token)
             return
 
 
-async def _until_stopped(settings: Settings, stop: asyncio.Event) -> None:
-    while not stop.is_set():
+async def _first_of(settings: Settings, *tasks: asyncio.Task[Any]) -> None:
+    done: set[asyncio.Task[Any]] = set()
+    while not done:
         _check_parent(settings)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), PARENT_CHECK_S)
+        done, _ = await asyncio.wait(
+            tasks, timeout=PARENT_CHECK_S, return_when=asyncio.FIRST_COMPLETED
+        )
 
 
 def _check_parent(settings: Settings) -> None:

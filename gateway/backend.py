@@ -16,9 +16,10 @@ from ..client._link import Link, Reply
 from ..client._tasks import TaskLoop
 from ..client.watch_engine import Engine, engine_of
 from ..config import limits
+from ..security.rules import HEALTH_KEY
 from ..transport import errors as wire
 from ..transport.auth import KIND_AUTH
-from ..transport.requests import KIND_MAINTENANCE, KIND_WRITE
+from ..transport.requests import KIND_MAINTENANCE, KIND_READ, KIND_WRITE
 from .grpc import Call, Code, Unary
 
 Request = tuple[Any, ...]
@@ -30,10 +31,14 @@ NOT_PROPOSED = (int(Code.UNKNOWN), "context deadline exceeded")
 """What etcd answers to a write that waited for a leader in vain."""
 
 
+FINAL = (wire.UNHEALTHY.text,)
+"""What our own clients wait out, and etcd's are told."""
 ALONE = "alone"
 """The lane of maintenance requests that must be alone in their message."""
 TOKEN_IDLE_S = 30.0
 """When the connection of a token that is not used is closed: several times a call's longest."""
+KNOWN_S = 1.0
+"""How long a call with a token that is new here waits at most for what others know."""
 TOKEN_LETTERS_MAX = 64
 """Twice those of a node's tokens; what is longer is none."""
 
@@ -63,9 +68,9 @@ class Connection:
             ALONE: self.dispatcher.pinned_lane(endpoint, KIND_MAINTENANCE),
             KIND_AUTH: self.dispatcher.pinned_lane(endpoint, KIND_AUTH),
         }
+        self.lanes[KIND_WRITE].final = FINAL
         self.queue = self.dispatcher.queue
         self.used_at = 0.0
-        self.dispatcher.start()
 
     def is_idle(self, now: float) -> bool:
         """Whether nothing of it is under way, and was not for a while."""
@@ -93,6 +98,7 @@ class Backend:
         self.own_token = own_token
         self._endpoint = endpoint
         self._nobody = Connection(loop, endpoint, "", exactly_once=True)
+        self._nobody.dispatcher.start()
         self._of_token: dict[str, Connection] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[bytes]] = set()
@@ -145,10 +151,29 @@ class Backend:
                 raise StatusError(*wire.TOO_MANY_REQUESTS[:2])
             at = Connection(self.loop, self._endpoint, token, exactly_once=False)
             self._of_token[token] = at
+            if token == self.own_token:
+                at.dispatcher.start()
+            else:
+                self._start_when_known(at)
             if self._sweeping is None:
                 self._sweeping = self.loop.call_later(TOKEN_IDLE_S, self._sweep)
         at.used_at = self.loop.time()
         return at
+
+    def _start_when_known(self, at: Connection) -> None:
+        """Another member may have given the token, and this node not have heard of it yet: it has
+        when it has answered a read that began later. Calls wait in their lanes until then."""
+        heard: asyncio.Future[tuple[Reply, Any]] = self.loop.create_future()
+        own = self._known(self.own_token) if self.own_token else self._nobody
+        own.queue(own.lanes[KIND_READ], heard, ("range", HEALTH_KEY), 0, KNOWN_S)
+
+        def start(heard: "asyncio.Future[tuple[Reply, Any]]") -> None:
+            if not heard.cancelled():
+                heard.exception()  # it was asked in vain: the node will say what it thinks
+            if at.dispatcher.refusal is None:
+                at.dispatcher.start()
+
+        heard.add_done_callback(start)
 
     def _sweep(self) -> None:
         """Close what nobody uses any more."""

@@ -109,10 +109,12 @@ class Node:
     def __init__(self):
         self.done = []
         self.open = set()
+        self.permits = True
         self.changes = MemberChanges(
             SETTINGS,
             Doors(
                 ask=lambda: self.done.append("ask"),
+                permits=lambda _asked, _decoded: self.permits,
                 propose=self.propose,
                 again=self.again,
                 transfer=lambda target: self.done.append(("transfer", target)),
@@ -188,6 +190,16 @@ def test_a_leader_hands_over_before_it_goes(leading):
     leading.changes.on_soft_state(2, "follower", 0.2)
     ((what, message),) = leading.did()
     assert (what, message[:3]) == ("forward", ("ask", 2, 700))
+
+
+def test_a_leader_stays_when_it_is_not_to_go(leading):
+    leading.take(11, removal(ME))
+    leading.changes.on_facts(known((2,)), 0.1)
+    assert leading.did() == ["ask", ("refuse", {0: errors.UNHEALTHY})]
+    leading.permits = False  # who asks is told so when it is applied
+    leading.take(12, removal(ME))
+    leading.changes.on_facts(known(), 0.2)
+    assert leading.did() == ["ask", ("propose", 12)]
 
 
 def test_a_leader_that_nobody_relieves_goes_itself(leading):

@@ -107,6 +107,14 @@ def test_a_restart_goes_on_from_its_log_and_bootstraps_nothing(log):
     assert out.on("softstatec") == [(4, 0, "follower")], "the term is known at once"
 
 
+def test_the_only_voter_leads_again_at_once(log):
+    disk = ((4, 1, 7), (2, 1), entries(6, term=3, first=3))
+    core, out = started(log, disk, (5, 3, ONE, (), None))
+    play(core, out)
+    seen = play(core, tick(core, 100.0 + 1.5 * HEARTBEAT_S))
+    assert seen.on("softstatec")[-1] == (5, 1, "leader")
+
+
 @pytest.mark.parametrize(
     ("peers", "told"),
     [(("n1", "n2", "n3"), False), (("n1", "n2", "n3:9"), True), (("n1", "n2"), True)],

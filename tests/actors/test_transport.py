@@ -289,6 +289,13 @@ def test_a_snapshot_to_a_peer_that_starts_again_is_reported_failed(transport, tm
     assert out.on("reportc")[0] == ("snapshot", PEER, False)
 
 
+def test_whoever_has_nothing_to_say_is_heard_all_the_same(transport):
+    tick(transport, 100.9)  # they are asked what they can read
+    turn(transport, ("sendc", (PEER, b"m")), now=101.0)
+    assert sent(tick(transport, 101.35)) == [(OTHER, "raft", [])]
+    assert sent(tick(transport, 101.45)) == [(PEER, "raft", [])]
+
+
 def test_silent_peers_are_told_of_once_and_when_they_are_back(transport, log):
     def told():
         return [

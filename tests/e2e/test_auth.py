@@ -2,11 +2,15 @@
 password in anything that a node writes."""
 
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import pytest
 from sampan.client import Client, errors
+from sampan.gateway import messages as pb
 
+from ..ports import free_port
 from .cluster import WAIT_S
 
 PASSWORD, ROOT_PASSWORD = "canary-of-the-user", "canary-of-root"
@@ -64,3 +68,31 @@ def test_rights_on_every_member_after_kills(make_cluster):
     written = [path.read_bytes() for path in Path(cluster.directory).rglob("*") if path.is_file()]
     assert any(b"secret" in each for each in written), "or this would find nothing"
     assert not any(b"canary-of" in each for each in written)
+
+
+def ask(channel, method, request, token=""):
+    call = channel.unary_unary(f"/etcdserverpb.{method}")
+    metadata = [("token", token)] if token else []
+    return call(request.SerializeToString(), timeout=WAIT_S, metadata=metadata, wait_for_ready=True)
+
+
+@pytest.mark.parametrize("placement", ["fused"], indirect=True)
+def test_what_one_member_gave_all_members_take(make_cluster):
+    """etcd's clients log in at one member and ask the next."""
+    cluster = make_cluster(bcrypt_cost=4)
+    gateways = [f"127.0.0.1:{free_port()}" for _ in cluster.names]
+    for member, gateway in zip(cluster.config["members"], gateways, strict=True):
+        member["gateway"] = gateway
+    cluster.start()
+    with Client(cluster.endpoints, timeout_s=WAIT_S) as client:
+        client.user_add("root", ROOT_PASSWORD)
+        client.user_grant_role("root", "root")
+        client.auth_enable()
+    with ExitStack() as stack:
+        channels = [stack.enter_context(grpc.insecure_channel(each)) for each in gateways]
+        for i in range(30):
+            who = pb.AuthenticateRequest(name="root", password=ROOT_PASSWORD)
+            told = ask(channels[i % 3], "Auth/Authenticate", who)
+            token = pb.AuthenticateResponse.FromString(told).token
+            for channel in channels:
+                ask(channel, "KV/Range", pb.RangeRequest(key=b"a", serializable=True), token)

@@ -1,7 +1,13 @@
 """etcd's Cluster and Maintenance services before a real node."""
 
+import asyncio
+
 import pytest
+from sampan.client._lane import Lane
 from sampan.gateway import messages as pb
+from sampan.gateway.backend import Connection
+from sampan.transport import errors as wire
+from sampan.transport.requests import KIND_WRITE
 
 from .calls import Failed
 
@@ -91,3 +97,16 @@ def test_move_leader(maintenance):
     with pytest.raises(Failed) as raised:
         maintenance("MoveLeader", targetID=77)
     assert raised.value.args == (9, "etcdserver: bad leader transferee")
+
+
+def test_an_unhealthy_cluster_is_told_at_once(services):
+    """Our own clients wait for it."""
+
+    async def tried_again():
+        loop = asyncio.get_running_loop()
+        connection = Connection(loop, services.endpoint, "", exactly_once=True)
+        connection.dispatcher.close()
+        return connection.lanes[KIND_WRITE].sends_again(wire.UNHEALTHY)
+
+    assert services.run(tried_again()) is False
+    assert Lane(KIND_WRITE).sends_again(wire.UNHEALTHY) is True

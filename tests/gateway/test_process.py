@@ -142,6 +142,42 @@ def test_it_shares_the_fate_of_its_node(node):
         assert put(channel, b"after", b"1").header.revision > 0
 
 
+def test_who_comes_first_after_a_restart_finds_everything(tmp_path):
+    """A read that asks no leader, and a watch while users are not asked who they are any more."""
+    node = Node(tmp_path, bcrypt_cost=4)
+    node.etcdctl("put", "ship", "sampan")
+    for words in (
+        "user add root --new-user-password=r",
+        "role add root",
+        "user grant-role root root",
+        "auth enable",
+        "--user root:r auth disable",
+    ):
+        node.etcdctl(*words.split())
+    ready = "ready to serve client requests"
+    before = node.log.read_text().count(ready)
+    node.process.kill()
+    node.process.wait(WAIT_S)
+    node.start()
+    give_up = time.monotonic() + WAIT_S
+    while node.log.read_text().count(ready) == before:
+        assert time.monotonic() < give_up, "the node did not start again"
+        time.sleep(0.001)
+    with node.channel() as channel:
+        call = channel.unary_unary("/etcdserverpb.KV/Range")
+        asked = pb.RangeRequest(key=b"ship", serializable=True).SerializeToString()
+        found = pb.RangeResponse.FromString(call(asked, timeout=WAIT_S))
+        assert [kv.value for kv in found.kvs] == [b"sampan"]
+        request = pb.WatchRequest()
+        request.create_request.key = b"ship"
+        request.create_request.start_revision = 1
+        watch = channel.stream_stream("/etcdserverpb.Watch/Watch")
+        answers = watch(iter([request.SerializeToString()]), timeout=WAIT_S)
+        next(answers)
+        assert pb.WatchResponse.FromString(next(answers)).events[0].kv.value == b"sampan"
+    node.stop()
+
+
 def test_a_node_without_one_is_what_it_was(tmp_path):
     node = Node(tmp_path, gateway=False)
     assert set(node.pids()) == {"supervisor", "fused"}
