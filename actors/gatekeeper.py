@@ -67,6 +67,11 @@ class Gatekeeper:
 
     # -- who asks
 
+    @property
+    def asks(self) -> bool:
+        """Whether anybody is asked who they are."""
+        return self.auth is not None and self.auth.enabled
+
     def identify(self, token: str, now: float) -> Who | WireError | None:
         """For whom a message is admitted that came with a token, or none."""
         auth = self.auth
@@ -76,11 +81,14 @@ class Gatekeeper:
             return None
         if not token:
             return errors.USER_EMPTY
-        digest = passwords.token_digest(token)
+        asking, named = shapes.split_token(token)
+        digest = passwords.token_digest(asking)
         if digest == self._own_digest:
-            return Who(rules.ITSELF, auth.revision)
+            if len(named.encode()) > shapes.NAME_BYTES_MAX:
+                return errors.PERMISSION_DENIED  # as any name that no user has
+            return Who(named or rules.ITSELF, auth.revision)
         user, until = self._tokens.get(digest, ("", 0.0))
-        if until <= now:
+        if until <= now or named:
             return errors.INVALID_AUTH_TOKEN
         self._tokens[digest] = (user, now + self._token_ttl_s)
         return Who(user, auth.revision)
@@ -135,7 +143,8 @@ class Gatekeeper:
             return None
         if asked.who is None:
             return errors.USER_EMPTY
-        if passwords.token_digest(asked.token) not in self._tokens:
+        digest = passwords.token_digest(shapes.split_token(asked.token)[0])
+        if digest != self._own_digest and digest not in self._tokens:
             return errors.INVALID_AUTH_TOKEN
         may = rules.may_watch(auth, asked.who.user, key, range_end)
         return None if may else errors.PERMISSION_DENIED

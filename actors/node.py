@@ -595,4 +595,5 @@ class Node(Actor):
             "pending_bytes": self._writes.pending_bytes,
             "pending_reads": self._reads.pending,
             "pending_read_bytes": self._reads.pending_bytes,
+            "auth_enabled": self._keeper.asks,
         }

@@ -54,6 +54,14 @@ def plain(endpoint: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def without_scheme(address: str) -> tuple[str, str]:
+    """(scheme, the rest) of an address for HTTP: "https", "http", or "" where it does not say."""
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme in ("http", "https"):
+        return scheme, rest.removesuffix("/")
+    return "", address
+
+
 def tcp(endpoint: str) -> str:
     """The ZeroMQ form of a tcp endpoint."""
     host, port = parse(endpoint)

@@ -37,10 +37,13 @@ REQUEST_ARRAY_MAX = 300
 """Elements of an array within a request: some more than a transaction's 128 operations, so that
 somewhat larger ones get etcd's error."""
 
-HEADER_BYTES_MAX = 256
+TOKEN_BYTES_MAX = 1 * KIB
+"""A token: ours have 32 letters, a JWT signed with RSA of 4,096 bits 850."""
+
+HEADER_BYTES_MAX = 256 + TOKEN_BYTES_MAX
 HEADER_FIELDS_MAX = 16
-"""What stands first in a message of a client or a peer: ten numbers, a word and a token of 32
-letters, 150 bytes."""
+"""What stands first in a message of a client or a peer: ten numbers and a word, 120 bytes, and a
+token."""
 
 REFUSED_MAX, REFUSED_BYTES = 2_000, 256
 """Requests that are not valid in one message, twice what the client library sends in one; beyond,

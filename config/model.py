@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import addresses, limits
 
@@ -29,6 +29,19 @@ _WHOLE = re.compile(r"\d{1,19}", re.ASCII)
 _PERIOD = re.compile(r"(?:(\d{1,19})h)?(?:(\d{1,19})m)?(?:(\d{1,19})s)?", re.ASCII)
 ENV_PREFIX = "SAMPAN_"
 DEV_CLUSTER = Path(__file__).with_name("dev-3-nodes.toml")
+
+
+class Door(NamedTuple):
+    """An address that a node binds for HTTP."""
+
+    address: str
+    """HOST:PORT."""
+    tls: bool
+
+    @property
+    def url(self) -> str:
+        """With the scheme."""
+        return f"{'https' if self.tls else 'http'}://{self.address}"
 
 
 class ConfigError(ValueError):
@@ -45,7 +58,8 @@ class Member:
     peer: str
     """HOST:PORT at which the other members reach it."""
     gateway: str = ""
-    """HOST:PORT at which etcd's clients reach it; empty where they do not."""
+    """HOST:PORT at which etcd's clients reach it; empty where they do not. Here and in `http`
+    `http://` or `https://` before it says whether by TLS; else so where there is a certificate."""
     http: str = ""
     """HOST:PORT for `/metrics`, `/health`, `/livez`, `/readyz` and `/version`; empty for none."""
     id: int = 0
@@ -106,6 +120,16 @@ class ClusterConfig:
     """How long a token is good that is not shown (etcd: --auth-token-ttl)."""
     trace_sample: float = 0.0
     """Share of writes whose way is traced as they happen, at members with an `http` address."""
+    cert_file: str = ""
+    """A certificate, with those between it and its authority, in PEM: TLS for etcd's clients."""
+    key_file: str = ""
+    """The certificate's key, in PEM and without a password."""
+    trusted_ca_file: str = ""
+    """Authorities in PEM: only clients with a certificate of one of them are let in."""
+    client_cert_auth: bool = False
+    """The common name of a client's certificate is the user that asks, where it shows no token."""
+    auto_tls: bool = False
+    """Make a certificate that nobody vouches for, kept in the data dir; for encryption alone."""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
     initial_cluster_state: str = "new"
@@ -176,20 +200,39 @@ class ClusterConfig:
             return member.client, member.peer
         return self.client_listen or member.client, self.peer_listen or member.peer
 
-    def gateway_addresses(self, member: Member) -> tuple[str, ...]:
+    @property
+    def has_certificate(self) -> bool:
+        """Whether etcd's clients may come by TLS."""
+        return bool(self.cert_file) or self.auto_tls
+
+    def _door(self, address: str) -> Door:
+        scheme, rest = addresses.without_scheme(address)
+        return Door(rest, scheme == "https" or (not scheme and self.has_certificate))
+
+    def gateway_doors(self, member: Member) -> tuple[Door, ...]:
         """What the member's gateway binds; none when there is no gateway."""
         if not self.gateway or not member.gateway:
             return ()
         listen = self.gateway_listen if member.name == self.node else ""
-        return tuple((listen or member.gateway).split(","))
+        return tuple(self._door(each) for each in (listen or member.gateway).split(","))
 
-    def http_address(self, member: Member) -> str:
-        """The HTTP address that the member binds, empty for none."""
-        return (self.http_listen if member.name == self.node else "") or member.http
+    def http_door(self, member: Member) -> Door | None:
+        """The HTTP address that the member binds, if any."""
+        address = (self.http_listen if member.name == self.node else "") or member.http
+        return self._door(address) if address else None
+
+    def gateway_url(self, member: Member) -> str:
+        """What etcd's clients are told of a member that has a gateway."""
+        return self._door(member.gateway).url
+
+    def http_doors(self, member: Member) -> tuple[Door, ...]:
+        """All that the member binds for HTTP."""
+        http = self.http_door(member)
+        return self.gateway_doors(member) + ((http,) if http else ())
 
     def bound(self, member: Member) -> tuple[str, ...]:
         """All addresses that the member binds."""
-        doors = (*self.gateway_addresses(member), self.http_address(member))
+        doors = (door.address for door in self.http_doors(member))
         return tuple(filter(None, (*self.listen(member), *doors)))
 
     def to_json(self) -> str:
@@ -383,6 +426,7 @@ def _check(config: ClusterConfig, label: _Label) -> None:
         if getattr(config, key) < least:
             refuse(key, f"must be at least {least}")
     _check_times(config, refuse)
+    _check_certificates(config, refuse)
     if config.trace_sample and not 1e-9 <= config.trace_sample <= 1:
         refuse("trace_sample", "must be a share of all writes, from 1e-9 to 1, or 0 for none")
     if not 4 <= config.bcrypt_cost <= 31:
@@ -407,6 +451,17 @@ def _check_archive(config: ClusterConfig, label: _Label) -> None:
         raise ConfigError(f"{where} and archive_dir are both there: the archive is one of them")
     if config.archive_command and "%p" not in config.archive_command:
         raise ConfigError(f"{where} must have %p in it, where the path of the file is put")
+
+
+def _check_certificates(config: ClusterConfig, refuse: Callable[[str, str], None]) -> None:
+    if bool(config.cert_file) != bool(config.key_file):
+        refuse("cert_file", "and key_file are needed both, or neither")
+    if config.auto_tls and config.cert_file:
+        refuse("auto_tls", "makes a certificate of its own: leave out cert_file")
+    if config.trusted_ca_file and not config.has_certificate:
+        refuse("trusted_ca_file", "needs a certificate of the node: set cert_file and key_file")
+    if config.client_cert_auth and not config.trusted_ca_file:
+        refuse("client_cert_auth", "needs trusted_ca_file: whose certificates are believed")
 
 
 _SIGNS_IN_NAMES = str.maketrans("", "", "-_.")
@@ -434,6 +489,8 @@ def _check_addresses(config: ClusterConfig, where: str, label: _Label) -> None:
             optional = key in ("gateway", "http") or (key == "client" and config.node)
             if not address and optional and (key != "client" or member.name != config.node):
                 continue
+            if key in ("gateway", "http"):
+                address = _bare(address, config, f"{where}: member {number}: {key}")
             parsed = _parsed(address, f"{where}: member {number}: {key}")
             if parsed in taken:
                 raise ConfigError(
@@ -443,7 +500,8 @@ def _check_addresses(config: ClusterConfig, where: str, label: _Label) -> None:
             taken.add(parsed)
     for key in ("client_listen", "peer_listen", "gateway_listen", "http_listen"):
         for address in filter(None, getattr(config, key).split(",")):
-            _parsed(address, label(key))
+            has_door = key in ("gateway_listen", "http_listen")
+            _parsed(_bare(address, config, label(key)) if has_door else address, label(key))
     for member in config.members:
         bound = [_parsed(address, where) for address in config.bound(member)]
         if len(set(bound)) < len(bound):
@@ -451,6 +509,16 @@ def _check_addresses(config: ClusterConfig, where: str, label: _Label) -> None:
                 f"{label('client_listen')}, peer_listen, gateway_listen or http_listen "
                 "is an address twice"
             )
+
+
+def _bare(address: str, config: ClusterConfig, label: str) -> str:
+    """HOST:PORT of an address for HTTP; raises ConfigError."""
+    scheme, rest = addresses.without_scheme(address)
+    if scheme == "https" and not config.has_certificate:
+        raise ConfigError(
+            f"{label}: {address} needs a certificate: set cert_file and key_file, or auto_tls"
+        )
+    return rest
 
 
 def _parsed(address: str, label: str) -> tuple[str, int]:
@@ -471,12 +539,19 @@ def _parsed(address: str, label: str) -> tuple[str, int]:
 
 def check_insecure(config: ClusterConfig, member: Member, where: str) -> None:
     """Refuse to bind what other machines reach, unless told so; raises ConfigError."""
+    secured = {door.address for door in config.http_doors(member) if door.tls}
     for address in config.bound(member):
         try:
             loopback = addresses.is_loopback(address)
         except (addresses.EndpointError, UnicodeError) as error:
             raise ConfigError(f"{where}: {address} cannot be resolved: {error}") from error
-        if not (loopback or config.allow_insecure):
+        if not (loopback or address in secured or config.allow_insecure):
+            if address in {door.address for door in config.http_doors(member)}:
+                raise ConfigError(
+                    f"{where}: {address} can be reached from other machines and has no "
+                    "certificate: set cert_file and key_file (or auto_tls), bind a loopback "
+                    "address, or set allow_insecure = true on a network you trust"
+                )
             raise ConfigError(
                 f"{where}: {address} can be reached from other machines and there are no keys yet: "
                 "bind a loopback address, or set allow_insecure = true on a network you trust"

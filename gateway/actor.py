@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from ..client import AsyncClient, errors
 from ..config import addresses
+from ..config.certificates import CertificateFiles
+from ..config.model import Door
 from ..security.rules import HEALTH_KEY
 from ..transport.requests import KIND_READ
 from ..web.cluster import Cluster
@@ -21,6 +23,7 @@ from ..web.pages import Pages
 from .backend import Backend
 from .http_api import VERSIONS, HttpApi
 from .services import methods
+from .wire.certificates import Certificates
 from .wire.server import Gateway
 
 PARENT_CHECK_S = 1.0
@@ -31,8 +34,12 @@ ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 class Settings(NamedTuple):
     """What the gateway is told."""
 
-    listen: tuple[str, ...]
-    """Each HOST:PORT to bind."""
+    listen: tuple[Door, ...]
+    """What to bind."""
+    certificate: CertificateFiles | None
+    """For those that take TLS."""
+    names_users: bool
+    """The common name of a client's certificate is the user who asks."""
     node: str
     """HOST:PORT that its own node has bound for clients."""
     timeout_s: float
@@ -77,16 +84,29 @@ async def _serve(settings: Settings, log: Any) -> None:
         served = methods(backend)
         async with aclosing(AsyncClient([node], token=settings.own_token)) as itself:
             pages = Pages(Cluster(itself), VERSIONS.decode(), lambda: [os.getpid()])
-            gateway = Gateway(served, HttpApi(pages, served).serve, log)
-            for address in settings.listen:
-                await gateway.listen(*addresses.parse(address))
-            log.info("ready to serve client requests", addresses=settings.listen)  # etcd's words
+            api = HttpApi(pages, served, backend.asks_who)
+            gateway = Gateway(served, api.serve, log)
+            await _listen(gateway, settings, log)
             await _first_of(settings, stopped)
             await gateway.aclose()
     finally:
         ready.cancel()
         stopped.cancel()
         backend.close()
+
+
+async def _listen(gateway: Gateway, settings: Settings, log: Any) -> None:
+    certificates = None
+    if settings.certificate is not None:
+        certificates = Certificates(settings.certificate, log)
+    for door in settings.listen:
+        await gateway.listen(
+            *addresses.parse(door.address),
+            certificates if door.tls else None,
+            names_users=settings.names_users,
+        )
+    urls = [door.url for door in settings.listen]
+    log.info("ready to serve client requests", addresses=urls)  # etcd's words
 
 
 async def _catch_up(backend: Backend) -> None:

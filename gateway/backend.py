@@ -18,7 +18,7 @@ from ..client.watch_engine import Engine, engine_of
 from ..config import limits
 from ..security.rules import HEALTH_KEY
 from ..transport import errors as wire
-from ..transport.auth import KIND_AUTH
+from ..transport.auth import KIND_AUTH, for_user, names_user
 from ..transport.requests import KIND_MAINTENANCE, KIND_READ, KIND_WRITE
 from .grpc import Call, Code, Unary
 
@@ -39,18 +39,10 @@ TOKEN_IDLE_S = 30.0
 """When the connection of a token that is not used is closed: several times a call's longest."""
 KNOWN_S = 1.0
 """How long a call with a token that is new here waits at most for what others know."""
-TOKEN_LETTERS_MAX = 64
-"""Twice those of a node's tokens; what is longer is none."""
 
 
 class StatusError(Exception):
     """A call that is refused here: `args` are gRPC's code and a text."""
-
-
-def token_of(call: Call) -> str:
-    """Who calls; empty for who does not say. etcd takes the token as it is, in either header."""
-    metadata = call.metadata
-    return metadata.get("token") or metadata.get("authorization", "")
 
 
 class Connection:
@@ -110,13 +102,22 @@ class Backend:
         for each in (self._nobody, *self._of_token.values()):
             each.dispatcher.close()
 
+    def token_of(self, call: Call) -> str:
+        """Who calls, for the node; empty for who does not say. etcd takes the token as it is, in
+        either header, and before the name in a certificate."""
+        metadata = call.metadata
+        shown = metadata.get("token") or metadata.get("authorization", "")
+        if shown or not call.user:
+            return shown
+        return for_user(self.own_token, call.user)
+
     def ask(self, call: Call, kind: str, request: Request, encode: Encode) -> None:
         """Send a request; its result, or the error that ended it, ends the call.
 
         Raises:
             StatusError: too many tokens are in use.
         """
-        token = token_of(call)
+        token = self.token_of(call)
         at = self._known(token) if token else self._nobody
         answer = Answer(call, kind, encode, at.link)
         call.on_cancelled = answer.cancel
@@ -140,18 +141,25 @@ class Backend:
         at.queue(at.lanes[kind], future, request, ops.size(request), self.timeout_s)
         return future
 
+    async def asks_who(self) -> bool:
+        """Whether users are asked who they are; raises errors.SampanError."""
+        _, result = await self.future(KIND_MAINTENANCE, ("status",), self.own_token)
+        return bool(dict(result[1]).get("auth_enabled"))
+
     def _known(self, token: str) -> Connection:
         """The connection of a token: made for its first call, closed when it is idle."""
         at = self._of_token.get(token)
         if at is None:
-            if len(token) > TOKEN_LETTERS_MAX or not token.isascii():
+            own = token == self.own_token
+            known = own or names_user(token, self.own_token)
+            if len(token.encode()) > limits.TOKEN_BYTES_MAX or not (known or token.isascii()):
                 raise StatusError(*wire.INVALID_AUTH_TOKEN[:2])
             full = len(self._of_token) >= limits.GATEWAY_TOKENS_MAX
-            if full and token != self.own_token:
+            if full and not own:
                 raise StatusError(*wire.TOO_MANY_REQUESTS[:2])
             at = Connection(self.loop, self._endpoint, token, exactly_once=False)
             self._of_token[token] = at
-            if token == self.own_token:
+            if own:
                 at.dispatcher.start()
             else:
                 self._start_when_known(at)

@@ -49,6 +49,10 @@ class Call(Protocol):
         """Who calls, "127.0.0.1:40312"."""
 
     @property
+    def user(self) -> str:
+        """The common name of the client's certificate, where users are known by it; else empty."""
+
+    @property
     def deadline(self) -> float | None:
         """By the loop's clock, from grpc-timeout. The call ends by itself then, with code 4."""
 

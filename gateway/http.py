@@ -15,6 +15,8 @@ class HttpRequest(NamedTuple):
     """Names in lower case; several of one name are joined by ", "."""
     body: bytes
     peer: str
+    user: str = ""
+    """As `grpc.Call.user`."""
 
 
 class HttpResponse(Protocol):

@@ -2,9 +2,11 @@
 about the node itself (`web/pages.py`), which needs no user."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
 
 from .. import __version__
+from ..client import errors
 from ..web.pages import Pages
 from .grpc import Method
 from .http import HttpRequest, HttpResponse
@@ -26,13 +28,21 @@ API = ("/v3", "/v3beta")
 METRICS = "metrics"
 ABOUT_NODE = (METRICS, "health", "livez", "readyz", "version")
 """What the paths begin with that are answered as by the node's own HTTP address."""
+NAME_IGNORED = (
+    b"CommonName of client sending a request against gateway will be ignored and not used as "
+    b"expected\n"
+)
 
 
 class HttpApi:
     """Answers whole requests."""
 
-    def __init__(self, pages: Pages, methods: Iterable[Method]) -> None:
+    def __init__(
+        self, pages: Pages, methods: Iterable[Method], asks_who: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """`asks_who` tells whether users are asked who they are; may raise errors.SampanError."""
         self._pages = pages
+        self._asks_who = asks_who
         self._json = JsonGateway(methods)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -54,14 +64,28 @@ class HttpApi:
             response.send(404, TEXT, b"Not Found\n")
         elif request.method != "POST":
             response.send(405, TEXT, b"Method Not Allowed\n")
+        elif request.user:
+            self._start(response, self._call_if_nobody_is_asked(route, request, response))
         else:
             self._json.call(route, request, response)
 
-    def _about_node(self, root: str, request: HttpRequest, response: HttpResponse) -> None:
-        if request.method != "GET" and root != METRICS:  # which Go's handler gives to any method
-            response.send(405, (*TEXT, ("Allow", "GET")), b"Method Not Allowed\n")
+    async def _call_if_nobody_is_asked(
+        self, route: str, request: HttpRequest, response: HttpResponse
+    ) -> None:
+        """etcd's JSON gateway knows nobody by a certificate. Who shows one with a name where users
+        are asked who they are means something else than what would happen."""
+        try:
+            asked = await self._asks_who()
+        except errors.SampanError as error:
+            response.send(503, TEXT, f"{error.text}\n".encode())
             return
-        task = asyncio.get_running_loop().create_task(self._tell(request, response))
+        if asked:
+            response.send(400, TEXT, NAME_IGNORED)
+        else:
+            self._json.call(route, request, response)
+
+    def _start(self, response: HttpResponse, answer: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(answer)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -69,6 +93,12 @@ class HttpApi:
             task.cancel()
 
         response.on_gone = cancel
+
+    def _about_node(self, root: str, request: HttpRequest, response: HttpResponse) -> None:
+        if request.method != "GET" and root != METRICS:  # which Go's handler gives to any method
+            response.send(405, (*TEXT, ("Allow", "GET")), b"Method Not Allowed\n")
+        else:
+            self._start(response, self._tell(request, response))
 
     async def _tell(self, request: HttpRequest, response: HttpResponse) -> None:
         verdict = await self._pages.answer("GET", request.path, request.query)

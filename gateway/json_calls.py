@@ -156,6 +156,7 @@ class JsonCall:
     ) -> None:
         self.metadata: Mapping[str, str] = _metadata(request.headers)
         self.peer = request.peer
+        self.user = ""  # etcd's JSON gateway knows nobody by a certificate either
         self.deadline: float | None = None
         self.on_cancelled: Callable[[], None] | None = None
         self.on_writable: Callable[[], None] | None = None

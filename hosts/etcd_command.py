@@ -47,20 +47,19 @@ _LEVELS = {"warn": "warning", "dpanic": "error", "panic": "error", "fatal": "err
 _MEANT = {
     *_DEFAULTS, *_SCALARS, "data-dir", "advertise-client-urls", "initial-cluster", "snapshot-count",
     "log-level", "listen-metrics-urls", "config-file", "sampan-listen", "force-new-cluster",
+    "cert-file", "key-file", "trusted-ca-file", "client-cert-auth", "auto-tls",
 }  # fmt: skip
 _REFUSED = {
-    "cert-file", "key-file", "trusted-ca-file", "client-cert-file", "client-key-file",
     "client-crl-file", "peer-cert-file", "peer-key-file", "peer-trusted-ca-file",
     "peer-client-cert-file", "peer-client-key-file", "peer-crl-file", "discovery", "discovery-srv",
     "discovery-token", "discovery-endpoints", "peer-cert-allowed-cn", "peer-cert-allowed-hostname",
     "client-cert-allowed-hostname",
 }  # fmt: skip
 """Whoever gives these relies on what is not there."""
-_REFUSED_WHEN_TRUE = {
-    "client-cert-auth", "auto-tls", "peer-client-cert-auth", "peer-auto-tls",
-}  # fmt: skip
+_REFUSED_WHEN_TRUE = {"peer-client-cert-auth", "peer-auto-tls"}
 _SWITCHES = {
-    *_REFUSED_WHEN_TRUE, "force-new-cluster", "enable-grpc-gateway", "enable-log-rotation",
+    *_REFUSED_WHEN_TRUE, "client-cert-auth", "auto-tls",
+    "force-new-cluster", "enable-grpc-gateway", "enable-log-rotation",
     "memory-mlock", "pre-vote",
     "initial-election-tick-advance", "peer-skip-client-san-verification", "socket-reuse-address",
     "socket-reuse-port", "strict-reconfig-check", "unsafe-no-fsync", "enable-pprof", "enable-v2",
@@ -83,7 +82,8 @@ _IGNORED = {
     "discovery-keepalive-time", "discovery-keepalive-timeout", "proxy", "feature-gates",
     "distributed-tracing-address", "distributed-tracing-service-name", "v2-deprecation",
     "distributed-tracing-instance-id", "distributed-tracing-sampling-rate", "discovery-user",
-    "discovery-password", "client-transport-security", "peer-transport-security",
+    "discovery-password", "client-cert-file", "client-key-file", "client-transport-security",
+    "peer-transport-security",
 }  # fmt: skip
 KNOWN = _MEANT | _REFUSED | _SWITCHES | _IGNORED
 USAGE = """\
@@ -212,11 +212,14 @@ def translate(given: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
             "--advertise-client-urls is required when --listen-client-urls is set explicitly"
         )
     told = _DEFAULTS | dict(given)
-    name, listen = told["name"], _endpoints(told, "listen-client-urls")
-    advertised = told.get("advertise-client-urls") or told["listen-client-urls"]
-    advertise = _endpoints(told | {"advertise-client-urls": advertised}, "advertise-client-urls")
+    told["advertise-client-urls"] = told.get("advertise-client-urls") or told["listen-client-urls"]
+    certificate = _certificate(told, notes)
+    name, doors = told["name"], _doors(told, "listen-client-urls", certificate, notes)
+    listen = [door.partition("://")[2] for door in doors]
+    advertise = [each.partition("://") for each in _urls(told, "advertise-client-urls")]
     peers = _endpoints(told, "listen-peer-urls")
-    metrics = _endpoints(told, "listen-metrics-urls") if told.get("listen-metrics-urls") else []
+    has_metrics = told.get("listen-metrics-urls")
+    metrics = _doors(told, "listen-metrics-urls", certificate, notes) if has_metrics else []
     for flag, found in (
         ("advertise-client-urls", advertise),
         ("listen-peer-urls", peers),
@@ -229,8 +232,8 @@ def translate(given: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
     own = next((each for each in members if each["name"] == name), None)
     if own is None:
         raise ConfigError(f"couldn't find local name {name!r} in the initial cluster configuration")
-    client, client_listen = _own_addresses(told, listen, advertise[0], peers)
-    own |= {"client": client, "gateway": advertise[0]}
+    client, client_listen = _own_addresses(told, listen, advertise[0][2], peers)
+    own |= {"client": client, "gateway": "".join(advertise[0])}
     own |= {"http": metrics[0]} if metrics else {}
     data_dir = told.get("data-dir") or f"{name}.etcd"
     state = told["initial-cluster-state"]
@@ -238,20 +241,24 @@ def translate(given: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
         # Ids are what the cluster says, or the disk, whatever the flags would make of them.
         state, cluster, cluster_id = "existing", "", 0
         own["id"] = 0
-    return _scalars(given) | {
-        "cluster": cluster,
-        "cluster_id": cluster_id,
-        "initial_cluster_state": state,
-        "force_new_cluster": told.get("force-new-cluster") == "true",
-        "members": members,
-        "node": name,
-        "data_dir": data_dir,
-        "client_listen": client_listen,
-        "peer_listen": peers[0],
-        "gateway_listen": ",".join(listen),
-        "placement": "fused",
-        "allow_insecure": True,  # etcd binds what it is told to
-    }
+    return (
+        _scalars(given)
+        | certificate
+        | {
+            "cluster": cluster,
+            "cluster_id": cluster_id,
+            "initial_cluster_state": state,
+            "force_new_cluster": told.get("force-new-cluster") == "true",
+            "members": members,
+            "node": name,
+            "data_dir": data_dir,
+            "client_listen": client_listen,
+            "peer_listen": peers[0],
+            "gateway_listen": ",".join(doors),
+            "placement": "fused",
+            "allow_insecure": True,  # etcd binds what it is told to
+        }
+    )
 
 
 def _refuse(given: Mapping[str, str], notes: list[str]) -> None:
@@ -283,21 +290,67 @@ def _number(flag: str, text: str) -> int:
         raise ConfigError(f'invalid value "{text}" for flag -{flag}: not a number') from None
 
 
+def _certificate(told: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
+    """What etcd's flags say of the certificate for clients."""
+    values: dict[str, Any] = {
+        "cert_file": told.get("cert-file", ""),
+        "key_file": told.get("key-file", ""),
+        "trusted_ca_file": told.get("trusted-ca-file", ""),
+        "client_cert_auth": told.get("client-cert-auth") == "true",
+        "auto_tls": told.get("auto-tls") == "true",
+    }
+    if values["auto_tls"] and values["cert_file"]:
+        notes.append("--auto-tls is ignored: --cert-file is given")
+        values["auto_tls"] = False
+    urls = ",".join(told.get(f"listen-{each}-urls", "") for each in ("client", "metrics"))
+    if values["auto_tls"] and "https://" not in urls:
+        values["auto_tls"] = False  # nobody would see it
+    return values
+
+
+def _doors(
+    told: Mapping[str, str], flag: str, certificate: Mapping[str, Any], notes: list[str]
+) -> list[str]:
+    """The URLs to serve etcd's clients at."""
+    urls = _urls(told, flag)
+    has_one = bool(certificate["cert_file"] or certificate["auto_tls"])
+    for url in urls:
+        if url.startswith("https://") and not has_one:
+            raise ConfigError(
+                f"TLS key/cert (--cert-file, --key-file) must be provided for client url {url} "
+                "with HTTPS scheme"
+            )
+        if url.startswith("http://") and has_one:
+            notes.append(f"--{flag}: {url} is served without TLS, whatever the certificate")
+    return urls
+
+
+def _urls(told: Mapping[str, str], flag: str) -> list[str]:
+    """SCHEME://HOST:PORT of each URL."""
+    return [_url(url.strip(), flag) for url in told[flag].split(",")]
+
+
+def _url(url: str, flag: str) -> str:
+    scheme, rest = addresses.without_scheme(url)
+    if not scheme:
+        raise ConfigError(f"--{flag}: URL scheme must be http or https: {url}")
+    try:
+        host, port = addresses.parse(rest)
+    except addresses.EndpointError as error:
+        raise ConfigError(f"--{flag}: {error}") from error
+    return f"{scheme}://{_joined(host, port)}"
+
+
 def _endpoints(told: Mapping[str, str], flag: str) -> list[str]:
     """HOST:PORT of each URL."""
-    return [_endpoint(url, flag) for url in told[flag].split(",")]
+    return [_endpoint(url.strip(), flag) for url in told[flag].split(",")]
 
 
 def _endpoint(url: str, flag: str) -> str:
+    """HOST:PORT of a URL of members, whose connections know no TLS."""
     if url.startswith("https://"):
-        raise ConfigError(f"--{flag}: {url} needs certificates, which are not there yet")
-    if not url.startswith("http://"):
-        raise ConfigError(f"--{flag}: URL scheme must be http: {url}")
-    try:
-        host, port = addresses.parse(url.strip())
-    except addresses.EndpointError as error:
-        raise ConfigError(f"--{flag}: {error}") from error
-    return _joined(host, port)
+        raise ConfigError(f"--{flag}: {url}: there are no certificates between members")
+    return _url(url, flag).partition("://")[2]
 
 
 def _own_addresses(

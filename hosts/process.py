@@ -160,10 +160,13 @@ class Builder:
     def gateway(self) -> None:
         """Serve etcd's clients."""
         from ..gateway import actor
+        from . import certificates
 
         config, member = self._config, self._member
         settings = actor.Settings(
-            listen=config.gateway_addresses(member),
+            listen=config.gateway_doors(member),
+            certificate=certificates.files(config, self._data_dir),
+            names_users=config.client_cert_auth,
             node=config.listen(member)[0],
             timeout_s=config.request_timeout_ms / 1000,
             parent_pid=self._told.parent_pid,
@@ -212,8 +215,9 @@ class Builder:
     def _advertised(self) -> tuple[str, ...]:
         """Where clients reach this member; etcd's, by the URL that they expect."""
         member = self._member
-        has_gateway = bool(self._config.gateway_addresses(member))
-        return (member.client, f"http://{member.gateway}") if has_gateway else (member.client,)
+        if not self._config.gateway_doors(member):
+            return (member.client,)
+        return (member.client, self._config.gateway_url(member))
 
     def _node(self) -> Actor:
         from ..actors.node import Node, NodeSettings

@@ -29,7 +29,7 @@ from ..actors import channels
 from ..config import addresses, logging
 from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
 from ..transport import tcp
-from . import process, startup, web
+from . import certificates, process, startup, web
 from .processors import Share, available, share
 from .systemd import notify
 
@@ -79,6 +79,12 @@ class NodeSupervisor:
         own_token: str = "",
     ) -> None:
         self._config, self.member, self._data = startup.begin(config, member, log)
+        try:
+            certificates.make_if_needed(self._config, self.member, self._data.path, log)
+        except ConfigError:
+            self._data.close_unused()
+            raise
+        self.certificate = certificates.files(self._config, self._data.path)
         self._processors = processors
         self._log_path = log_path
         self._log = log
@@ -109,19 +115,23 @@ class NodeSupervisor:
     @property
     def web(self) -> web.Settings | None:
         """What its pages need to know; None when it has no HTTP address."""
-        listen = self._config.http_address(self.member)
-        if not listen:
+        door = self._config.http_door(self.member)
+        if door is None:
             return None
         name, sample = self.member.name, self._config.trace_sample
-        return web.Settings(name, listen, self.client_here, self.own_token, sample)
+        certificate = self.certificate if door.tls else None
+        return web.Settings(
+            name, door.address, self.client_here, self.own_token, sample, certificate
+        )
 
     def describe(self) -> dict[str, str]:
         """Where the node is, for people."""
         client, peer = self._config.listen(self.member)
         places = {"client": client, "peer": peer, "data_dir": str(self._data.path)}
         config, member = self._config, self.member
-        gateway = ",".join(config.gateway_addresses(member))
-        doors = {"gateway": gateway, "http": config.http_address(member)}
+        gateway = ",".join(door.address for door in config.gateway_doors(member))
+        http = config.http_door(member)
+        doors = {"gateway": gateway, "http": http.address if http else ""}
         return places | {door: address for door, address in doors.items() if address}
 
     # -- start
@@ -169,7 +179,7 @@ class NodeSupervisor:
         groups: list[tuple[str, ...]] = [channels.ACTORS]
         if not fused:
             groups = [(name,) for name in channels.ACTORS]
-        if self._config.gateway_addresses(self.member):
+        if self._config.gateway_doors(self.member):
             groups.append((process.GATEWAY,))
         for hosted in groups:
             label = process.label(hosted)
@@ -335,6 +345,7 @@ class Supervisor:
         self, config: ClusterConfig, members: list[Member], log_path: str, log: Any
     ) -> None:
         self._log = log
+        certificates.check(config)
         for member in members:
             check_insecure(config, member, config.cluster)
         self.nodes: list[NodeSupervisor] = []

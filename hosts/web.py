@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 from ..client import AsyncClient
 from ..client.trace_calls import Trace
 from ..config import addresses
+from ..config.certificates import CertificateFiles
 from ..config.model import ConfigError
 from ..gateway.http import HttpRequest, HttpResponse
 from ..gateway.http_api import VERSIONS
+from ..gateway.wire.certificates import Certificates
 from ..gateway.wire.server import Gateway
 from ..web import page, sampling, spans
 from ..web.cluster import Cluster
@@ -39,6 +41,8 @@ class Settings(NamedTuple):
     """By which it knows its pages."""
     trace_sample: float = 0.0
     """Share of all writes to trace."""
+    certificate: CertificateFiles | None = None
+    """For TLS."""
 
 
 class WebServer:
@@ -100,7 +104,9 @@ class WebServer:
                 )
                 self._answers.add(self._loop.create_task(sampled))
             server = Gateway((), self._take, self._log)
-            await server.listen(self._host, self._port)
+            files = settings.certificate
+            certificates = Certificates(files, self._log) if files else None
+            await server.listen(self._host, self._port, certificates)
             self._bound.set()
             try:
                 await self._stopping.wait()

@@ -116,7 +116,7 @@ def test_the_stateful_sets_pods_are_the_members_of_its_file():
         config = model.build(values | {"node": told.node} | listens, "cluster.toml")
         member = config.member(name)
         assert member.client == f"{name}.{spec['serviceName']}:2378"
-        assert config.http_address(member).endswith(":2381")
+        assert config.http_door(member).address.endswith(":2381")
     assert [member.name for member in config.members] == names
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     served = {port["name"]: port["port"] for port in found["Service"]["spec"]["ports"]}

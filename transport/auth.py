@@ -24,6 +24,23 @@ PERMISSION_KINDS = 3
 Request = tuple[Any, ...]
 
 
+def for_user(own_token: str, user: str) -> str:
+    """The token by which a process of a node's own asks for a user whom it knows otherwise. Such
+    tokens are made here only: nobody else knows a node's own one."""
+    return f"{own_token}/{user}"
+
+
+def names_user(token: str, own_token: str) -> bool:
+    """Whether a token is one of `for_user`."""
+    return bool(own_token) and token.startswith(f"{own_token}/")
+
+
+def split_token(token: str) -> tuple[str, str]:
+    """(the token of who asks, the user for whom, if any). No other token has a slash."""
+    asking, _, user = token.partition("/")
+    return asking, user
+
+
 def _is_name(value: Any) -> bool:
     return type(value) is str and len(value.encode()) <= NAME_BYTES_MAX
 

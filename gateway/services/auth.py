@@ -1,6 +1,6 @@
 """etcd's Auth service: who may do what is the node's to say (`security/rules.py`).
 
-A token is the node's: it comes back with each call (`backend.token_of`).
+A token is the node's: it comes back with each call (`Backend.token_of`).
 """
 
 import asyncio

@@ -15,7 +15,7 @@ from ...client.watch_engine import Watch
 from ...transport import watches as protocol
 from ...transport.requests import KIND_READ, KIND_WRITE
 from .. import messages as pb
-from ..backend import Backend, Request, StatusError, fill, signed, token_of, unary, unsigned
+from ..backend import Backend, Request, StatusError, fill, signed, unary, unsigned
 from ..grpc import Call, Code, Method, Stream, Streaming
 from .kv import add_kv
 from .streams import Messages
@@ -51,13 +51,13 @@ class Concurrency:
 
     def _method(self, path: str, request: Any, answer: Any) -> Method:
         def serve(call: Call, parsed: Any) -> None:
-            caller = Caller(self._backend, token_of(call))
+            caller = Caller(self._backend, self._backend.token_of(call))
             self._backend.run(call, KIND_WRITE, _with_code_2(answer(caller, parsed)))
 
         return unary(path, request.FromString, serve)
 
     def _observe(self, call: Call) -> Stream:
-        return Observation(call, Caller(self._backend, token_of(call)))
+        return Observation(call, Caller(self._backend, self._backend.token_of(call)))
 
 
 class Caller:

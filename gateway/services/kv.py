@@ -30,7 +30,6 @@ from ..backend import (
     StatusError,
     encoded,
     signed,
-    token_of,
     unary,
     unsigned,
 )
@@ -82,7 +81,7 @@ class Kv:
         translated = ("compact", max(0, request.revision))
         if request.physical:
             self._backend.run(
-                call, KIND_WRITE, self._compact_physically(translated, token_of(call))
+                call, KIND_WRITE, self._compact_physically(translated, self._backend.token_of(call))
             )
         else:
             self._ask(call, KIND_WRITE, translated, _compact_response)

@@ -5,7 +5,7 @@ from typing import Any
 from ...client._link import Reply
 from ...transport.requests import KIND_READ, KIND_WRITE
 from .. import messages as pb
-from ..backend import Backend, encoded, fill, signed, status, token_of, unary, unsigned
+from ..backend import Backend, encoded, fill, signed, status, unary, unsigned
 from ..grpc import Call, Method, Stream, Streaming
 from .streams import Messages
 
@@ -53,7 +53,7 @@ class KeepAlive(Messages):
     def __init__(self, backend: Backend, call: Call) -> None:
         super().__init__(call, pb.LeaseKeepAliveRequest.FromString)
         self._backend = backend
-        self._token = token_of(call)
+        self._token = backend.token_of(call)
         self._unanswered = 0
         self._ended = False
 

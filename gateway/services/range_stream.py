@@ -20,7 +20,7 @@ from ...transport.requests import (
     RANGE_NO_COUNT,
 )
 from .. import messages as pb
-from ..backend import Backend, StatusError, fill, token_of
+from ..backend import Backend, StatusError, fill
 from ..grpc import Call, Code, Method, Streaming
 from .kv import SERVICE, add_kvs
 from .streams import Answering
@@ -45,7 +45,7 @@ class RangeStream(Answering):
 
     def __init__(self, backend: Backend, call: Call) -> None:
         super().__init__(backend, call, pb.RangeRequest.FromString, KIND_READ)
-        self._token = token_of(call)
+        self._token = backend.token_of(call)
 
     def take(self, request: Any) -> None:
         """Begin.

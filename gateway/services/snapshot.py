@@ -11,7 +11,7 @@ from typing import Any
 from ...client.snapshot_calls import SNAPSHOT_OPEN, Reading
 from ...transport.requests import KIND_INSPECT
 from .. import messages as pb
-from ..backend import Backend, token_of
+from ..backend import Backend
 from ..grpc import Call
 from .streams import Answering
 
@@ -32,7 +32,7 @@ class SnapshotStream(Answering):
 
     async def _chunks(self) -> AsyncIterator[tuple[bytes, int]]:
         """(bytes, how many follow before the checksum), and the checksum."""
-        ask = partial(self._backend.future, token=token_of(self.call))
+        ask = partial(self._backend.future, token=self._backend.token_of(self.call))
         reading = Reading(await ask(KIND_INSPECT, SNAPSHOT_OPEN))
         left = reading.size
         for chunk in _cut(reading.head):

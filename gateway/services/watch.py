@@ -20,7 +20,7 @@ from ...transport import errors as wire
 from ...transport import watches as protocol
 from ...transport.requests import KIND_SERIALIZABLE
 from .. import messages as pb
-from ..backend import Backend, fill, status, token_of
+from ..backend import Backend, fill, status
 from ..grpc import Call, Code, Method, Stream, Streaming
 from .kv import add_kv
 from .streams import Messages
@@ -55,7 +55,7 @@ class WatchStream(Messages):
         self.header = ResponseHeader(0, 0, 0, 0)
         """The last one that a watch of this stream got."""
         self._backend = backend
-        self._token = token_of(call)
+        self._token = backend.token_of(call)
         self._watches: dict[int, OneWatch] = {}
         self._next_id = 0
         self._asked: set[int] = set()  # watches that will tell how far they are

@@ -129,6 +129,7 @@ class Link(Protocol):
 
     connection: Connection
     peer: str
+    user: str
     totals: Totals
 
     def touch(self) -> None:
@@ -174,6 +175,11 @@ class ServerCall:
     def peer(self) -> str:
         """See `grpc.Call`."""
         return self._link.peer
+
+    @property
+    def user(self) -> str:
+        """See `grpc.Call`."""
+        return self._link.user
 
     @property
     def writable(self) -> bool:

@@ -19,10 +19,13 @@ VERSIONS = (b"1.0", b"1.1")
 class Http1Link:
     """Takes one request after the other; see `http.HttpResponse` for its answer's side."""
 
-    def __init__(self, transport: asyncio.Transport, shared: Shared, peer: str) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, shared: Shared, peer: str, user: str = ""
+    ) -> None:
         self._transport = transport
         self._shared = shared
         self._peer = peer
+        self._user = user
         self._h11 = h11.Connection(
             h11.SERVER, max_incomplete_event_size=limits.HTTP_HEADER_BYTES_MAX
         )
@@ -106,7 +109,8 @@ class Http1Link:
         self._forget_body()
         path, _, query = head.target.decode("latin-1").partition("?")
         method = head.method.decode("latin-1")
-        request = HttpRequest(method, path, query, joined(head.headers), body, self._peer)
+        headers = joined(head.headers)
+        request = HttpRequest(method, path, query, headers, body, self._peer, self._user)
         self._response = response = Http1Response(self, method)
         try:
             self._shared.app(request, response)

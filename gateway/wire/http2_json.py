@@ -40,7 +40,8 @@ class JsonStream:
             self._forget_body()
             head = self._stream.head
             path, _, query = head.path.partition("?")
-            app(HttpRequest(head.method, path, query, head.headers, body, self._link.peer), self)
+            who = (self._link.peer, self._link.user)
+            app(HttpRequest(head.method, path, query, head.headers, body, *who), self)
 
     def _forget_body(self) -> None:
         self._link.totals.unfinished -= len(self._body)

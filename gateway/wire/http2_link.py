@@ -19,7 +19,8 @@ class Shared:
         self.app = app
         self.log = log
         self.totals = Totals()
-        self.turned_away: set[str] = set()
+        self.told: set[tuple[str, str]] = set()
+        """Whose mistakes were logged: (host, which)."""
         self.loop = asyncio.get_running_loop()
 
 
@@ -27,11 +28,18 @@ class Http2Link:
     """From the first bytes of a connection until it is lost."""
 
     def __init__(
-        self, transport: asyncio.Transport, shared: Shared, peer: str, *, secure: bool
+        self,
+        transport: asyncio.Transport,
+        shared: Shared,
+        peer: str,
+        *,
+        secure: bool,
+        user: str = "",
     ) -> None:
         self.connection = Connection()
         self.totals = shared.totals
         self.peer = peer
+        self.user = user
         self._transport = transport
         self._shared = shared
         self._loop = shared.loop

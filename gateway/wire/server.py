@@ -8,16 +8,17 @@ from typing import Any, cast
 from ...config import limits
 from ..grpc import Method
 from ..http import HttpApp
+from .certificates import Certificates
 from .frames import PREFACE
 from .grpc_calls import Routes
 from .http1 import Http1Link
 from .http2_link import Http2Link, Shared
+from .tls import TlsTransport
 
-ALPN = ["h2", "http/1.1"]
 ZMTP = 0xFF
 """The first byte of a ZeroMQ connection (ZMTP 3.1, signature)."""
-TURNED_AWAY_MAX = 1_000
-"""Hosts of whom is known that their mistake was logged."""
+TOLD_MAX = 1_000
+"""Mistakes and hosts of whom is known that they were logged."""
 
 
 class Gateway:
@@ -32,16 +33,29 @@ class Gateway:
         self._servers: list[asyncio.Server] = []
         self._doors: set[Door] = set()
 
-    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+    async def listen(
+        self,
+        host: str,
+        port: int,
+        certificates: Certificates | None = None,
+        *,
+        names_users: bool = False,
+    ) -> int:
         """Serve on an address too; port 0 takes a free one, which is returned.
+
+        Args:
+            host, port: where.
+            certificates: TLS with these.
+            names_users: the common name of a client's certificate is that of a user.
 
         Raises:
             OSError: the address is not to be had.
         """
-        if tls is not None:
-            tls.set_alpn_protocols(ALPN)
         server = await asyncio.get_running_loop().create_server(
-            lambda: Door(self._shared, self._doors), host, port, ssl=tls, backlog=1024
+            lambda: Door(self._shared, self._doors, certificates, names_users=names_users),
+            host,
+            port,
+            backlog=1024,
         )
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
@@ -66,9 +80,19 @@ class Gateway:
 class Door(asyncio.Protocol):
     """One connection: looks at its first bytes and lets the right side have it."""
 
-    def __init__(self, shared: Shared, doors: set["Door"]) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        doors: set["Door"],
+        certificates: Certificates | None,
+        *,
+        names_users: bool,
+    ) -> None:
         self._shared = shared
         self._doors = doors
+        self._certificates = certificates
+        self._names_users = names_users
+        self._tls: TlsTransport | None = None
         self._first = b""
         self._link: Http1Link | Http2Link | None = None
         self._transport: asyncio.Transport
@@ -84,26 +108,59 @@ class Door(asyncio.Protocol):
             transport.abort()
             return
         self._doors.add(self)
-
-        tls = transport.get_extra_info("ssl_object")
-        self._secure = tls is not None
-        if tls is not None and tls.selected_alpn_protocol() == "h2":
-            self._open(Http2Link(transport, self._shared, self._peer(), secure=True))
+        if self._certificates is not None:
+            self._tls = TlsTransport(transport, self._certificates.context())
+            self._transport = self._tls
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        if self._tls is not None:
+            self._decrypt(self._tls, data)
+        else:
+            self._take(data)
+
+    def _decrypt(self, tls: TlsTransport, data: bytes) -> None:
+        try:
+            said = tls.receive(data)
+        except ssl.SSLError as error:
+            self._refuse(error)
+            return
+        if self._link is None and tls.is_ready and tls.protocol == "h2":
+            self._open(self._http2())
+        if said:
+            self._take(said)
+        if tls.has_ended:
+            tls.close()
+
+    def _refuse(self, error: ssl.SSLError) -> None:
+        """The client was told why; whoever runs the node is told once for each host and reason."""
+        self._transport.close()
+        reason = getattr(error, "verify_message", "") or error.reason or str(error)
+        self._tell_once(reason, "a connection by TLS was refused", reason=reason)
+
+    def _take(self, data: bytes) -> None:
+        """What the client says."""
         if self._link is not None:
             self._link.data_received(data)
             return
         self._first += data
         start = self._first[: len(PREFACE)]
         if start == PREFACE:
-            link = Http2Link(self._transport, self._shared, self._peer(), secure=self._secure)
-            self._open(link)
+            self._open(self._http2())
         elif start[0] == ZMTP:
             self._turn_away()
         elif not PREFACE.startswith(start):  # else it may become either
-            self._open(Http1Link(self._transport, self._shared, self._peer()))
+            self._open(Http1Link(self._transport, self._shared, self._peer(), self._user))
+
+    @property
+    def _user(self) -> str:
+        return self._tls.common_name if self._tls is not None and self._names_users else ""
+
+    def _http2(self) -> Http2Link:
+        secure = self._tls is not None
+        return Http2Link(
+            self._transport, self._shared, self._peer(), secure=secure, user=self._user
+        )
 
     def _open(self, link: Http1Link | Http2Link) -> None:
         self._hello.cancel()
@@ -115,15 +172,20 @@ class Door(asyncio.Protocol):
     def _turn_away(self) -> None:
         """Sampan's own protocol came. Its clients make of it what is wrong, and try again."""
         self._transport.abort()
-        peer = self._peer().rpartition(":")[0]
-        if peer not in self._shared.turned_away:
-            if len(self._shared.turned_away) < TURNED_AWAY_MAX:
-                self._shared.turned_away.add(peer)
-            self._shared.log.warning(
-                "a client of Sampan's own protocol came to the port for etcd's clients; its own "
-                "is the member's client address, 2378 by default",
-                peer=peer,
-            )
+        self._tell_once(
+            "ZMTP",
+            "a client of Sampan's own protocol came to the port for etcd's clients; its own is the "
+            "member's client address, 2378 by default",
+        )
+
+    def _tell_once(self, what: str, text: str, **values: Any) -> None:
+        """A line in the log, for each host once."""
+        host = self._peer().rpartition(":")[0]
+        told = self._shared.told
+        if (host, what) not in told:
+            if len(told) < TOLD_MAX:
+                told.add((host, what))
+            self._shared.log.warning(text, peer=host, **values)
 
     def _peer(self) -> str:
         host, port, *_ = self._transport.get_extra_info("peername") or ("", 0)

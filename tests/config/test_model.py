@@ -306,10 +306,50 @@ def test_a_retention_that_is_none(mode, retention):
 def test_where_the_gateway_listens():
     config = build(member(gateway="h:9") | {"allow_insecure": True}, "file.toml")
     (one,) = [m for m in config.members if m.gateway]
-    assert config.gateway_addresses(one) == ("h:9",)
+    assert config.gateway_doors(one) == (("h:9", False),)
     assert config.bound(one) == (one.client, one.peer, "h:9")
     off = dataclasses.replace(config, gateway=False)
-    assert off.gateway_addresses(one) == ()
+    assert off.gateway_doors(one) == ()
     assert off.bound(one) == (one.client, one.peer)
     here = dataclasses.replace(config, node=one.name, gateway_listen="127.0.0.1:99")
-    assert here.gateway_addresses(one) == ("127.0.0.1:99",)
+    assert here.gateway_doors(one) == (("127.0.0.1:99", False),)
+
+
+def test_with_a_certificate_etcds_clients_come_by_tls_but_where_it_says_otherwise():
+    files = {"cert_file": "c", "key_file": "k", "allow_insecure": True}
+    config = build(member(gateway="h:9", http="http://h:10") | files, "here")
+    (one,) = [m for m in config.members if m.gateway]
+    assert config.gateway_doors(one) == (("h:9", True),)
+    assert config.gateway_url(one) == "https://h:9"
+    assert config.http_door(one) == ("h:10", False)
+    here = dataclasses.replace(config, node=one.name, gateway_listen="http://h:1,https://h:2")
+    assert here.gateway_doors(one) == (("h:1", False), ("h:2", True))
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"cert_file": "c"}, "cert_file and key_file are needed both"),
+        ({"key_file": "k"}, "cert_file and key_file are needed both"),
+        ({"cert_file": "c", "key_file": "k", "auto_tls": True}, "leave out cert_file"),
+        ({"auto_tls": True, "client_cert_auth": True}, "needs trusted_ca_file"),
+        ({"trusted_ca_file": "c"}, "needs a certificate of the node"),
+        ({"gateway_listen": "https://127.0.0.1:1"}, "set cert_file and key_file, or auto_tls"),
+        ({"http_listen": "https://127.0.0.1:1"}, "set cert_file and key_file, or auto_tls"),
+    ],
+)
+def test_certificates_that_cannot_be(keys, words):
+    with pytest.raises(ConfigError, match=words):
+        build(member(gateway="127.0.0.1:9") | keys, "here")
+
+
+def test_an_address_that_others_reach_needs_a_certificate_or_permission():
+    plain = build(member(gateway="192.0.2.1:9"), "here")
+    (one,) = [m for m in plain.members if m.gateway]
+    with pytest.raises(ConfigError, match="has no certificate: set cert_file and key_file"):
+        model.check_insecure(plain, one, "here")
+    secured = build(member(gateway="192.0.2.1:9") | {"auto_tls": True}, "here")
+    model.check_insecure(secured, one, "here")
+    mixed = build(member(gateway="192.0.2.1:9", http="http://192.0.2.1:8") | {"auto_tls": True}, "")
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1:8 can be reached"):
+        model.check_insecure(mixed, mixed.members[0], "here")

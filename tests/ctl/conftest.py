@@ -1,5 +1,5 @@
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,9 +12,11 @@ ETCDCTL, SAMPANCTL = BIN / "etcdctl", BIN / "sampanctl"
 
 
 @contextmanager
-def run_etcd(directory: Path, *flags: str) -> Iterator[str]:
-    """The client endpoint of a real etcd of one member, from when it is healthy on."""
-    client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+def run_etcd(directory: Path, *flags: str, etcdctl: Sequence[str] = ()) -> Iterator[str]:
+    """The client endpoint of a real etcd of one member, from when it is healthy on. With flags for
+    `etcdctl` it takes TLS."""
+    endpoint, peer = f"127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"
+    client = f"{'https' if etcdctl else 'http'}://{endpoint}"
     log = directory / "log"
     directory.mkdir(exist_ok=True)
     with log.open("wb") as output:
@@ -31,8 +33,8 @@ def run_etcd(directory: Path, *flags: str) -> Iterator[str]:
             stderr=output,
         )
     try:
-        endpoint = client.removeprefix("http://")
-        health = [ETCDCTL, "--endpoints", endpoint, "--command-timeout=180s", "endpoint", "health"]
+        health = [ETCDCTL, "--endpoints", client, "--command-timeout=180s", *etcdctl]
+        health += ["endpoint", "health"]
         asked = subprocess.run(health, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert asked.returncode == 0, f"{asked.stdout}etcd: {process.poll()=}\n{log.read_text()}"
         yield endpoint

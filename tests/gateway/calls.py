@@ -16,6 +16,7 @@ class FakeCall:
     def __init__(self, **metadata):
         self.metadata = metadata
         self.peer = "127.0.0.1:1"
+        self.user = ""
         self.deadline = None
         self.on_cancelled = None
         self.writable = True

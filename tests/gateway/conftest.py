@@ -1,6 +1,5 @@
 """The two halves apart: a gateway whose services only answer, services that have no wire."""
 
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..client.real_node import real_node
+from .authority import Authority
 from .calls import Services
 
 
@@ -41,15 +41,8 @@ def port(loop):
 @pytest.fixture(scope="session")
 def tls_port(loop, tmp_path_factory):
     """Where one listens with TLS, and a certificate of its own."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl, for a certificate")
-    certificate, key = (tmp_path_factory.mktemp("tls") / name for name in ("cert", "key"))
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj",
-         "/CN=localhost", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    with echo_server(loop, certificate, key) as server:
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    with echo_server(loop, *authority.issue("server")) as server:
         yield server.port
 
 

@@ -1,14 +1,16 @@
 """A gateway with services that only answer, for programs that speak HTTP to it.
 
-python echo_server.py LOOP [CERTIFICATE KEY]: on asyncio's loop, or uvloop's; it prints its port.
+python echo_server.py LOOP [CERTIFICATE KEY [AUTHORITIES]]: on asyncio's loop, or uvloop's; it
+prints its port.
 """
 
 import asyncio
 import importlib
-import ssl
 import sys
 
+from sampan.config.certificates import CertificateFiles
 from sampan.gateway.grpc import Streaming, Unary
+from sampan.gateway.wire.certificates import Certificates
 from sampan.gateway.wire.server import Gateway
 
 
@@ -62,7 +64,12 @@ def metadata(call, data):
     call.reply(call.metadata.get(data.decode(), "").encode())
 
 
+def user(call, data):
+    call.reply(call.user.encode())
+
+
 METHODS = [
+    Unary("/test.Echo/User", user),
     Unary("/test.Echo/Unary", echo),
     Unary("/etcdserverpb.KV/Put", lambda call, _: call.reply(b"\x0a\x00")),
     Unary("/test.Echo/Sized", sized),
@@ -91,16 +98,15 @@ def app(request, response):
 
 class Log:
     def exception(self, event, **values):
-        print(event, values, file=sys.stderr)
+        print(event, values, file=sys.stderr, flush=True)
+
+    info = warning = error = exception
 
 
-async def main(*certificate):
-    tls = None
-    if certificate:
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        tls.load_cert_chain(*certificate)
+async def main(*files):
+    certificates = Certificates(CertificateFiles(*files), Log()) if files else None
     gateway = Gateway(METHODS, app, Log())
-    print(await gateway.listen("127.0.0.1", 0, tls), flush=True)
+    print(await gateway.listen("127.0.0.1", 0, certificates, names_users=True), flush=True)
     await asyncio.Event().wait()
 
 

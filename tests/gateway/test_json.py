@@ -46,7 +46,7 @@ class Client:
         self.services = services
         self.node = AsyncClient([services.endpoint])
         pages = Pages(Cluster(self.node), VERSIONS.decode(), lambda: [os.getpid()])
-        self.api = HttpApi(pages, services.methods.values())
+        self.api = HttpApi(pages, services.methods.values(), services.backend.asks_who)
 
     def begin(self, method, path, body=b"", query=""):
         response = FakeResponse()

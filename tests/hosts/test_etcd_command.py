@@ -3,15 +3,18 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
+from cryptography import x509
 from sampan.config import model
 from sampan.config.model import ConfigError
-from sampan.hosts import etcd_command
+from sampan.hosts import certificates, etcd_command
 from sampan.hosts.etcd_command import UsageError, cluster_id, member_id, read, translate
 
 from ..ports import free_port
@@ -40,9 +43,10 @@ def test_the_order_of_members_and_urls_does_not_matter():
 def test_defaults():
     config, notes = built()
     (own,) = config.members
-    assert (own.name, own.gateway, own.peer) == ("default", "localhost:2379", "localhost:2380")
+    assert (own.name, own.peer) == ("default", "localhost:2380")
+    assert config.gateway_url(own) == "http://localhost:2379"
     assert (config.data_dir, config.cluster) == ("default.etcd", "etcd-cluster")
-    assert config.gateway_addresses(own) == ("localhost:2379",)
+    assert config.gateway_doors(own) == (("localhost:2379", False),)
     assert notes == []
 
 
@@ -60,7 +64,7 @@ def test_three_members():
     own = config.member("b")
     assert own.id == member_id(["http://10.0.0.2:7380"], "t")
     assert config.cluster_id == cluster_id([m.id for m in config.members])
-    assert config.gateway_addresses(own) == ("0.0.0.0:7379", "127.0.0.1:8379")
+    assert config.gateway_doors(own) == (("0.0.0.0:7379", False), ("127.0.0.1:8379", False))
     assert config.listen(own)[1] == "0.0.0.0:7380"
     assert own.client.startswith("10.0.0.2:")
     assert config.listen(own)[0].startswith("0.0.0.0:")
@@ -68,6 +72,32 @@ def test_three_members():
     assert (config.auto_compaction_retention, config.log_level) == ("1h", "warning")
     assert notes == ["accepted, and without a meaning here: --max-txn-ops, --pre-vote"]
     assert model.from_json(config.to_json()) == config
+
+
+def test_certificates():
+    flags = ["--listen-client-urls", "https://127.0.0.1:7379,http://127.0.0.1:8379",
+             "--advertise-client-urls", "https://127.0.0.1:7379",
+             "--listen-metrics-urls", "http://127.0.0.1:9379"]  # fmt: skip
+    files = ["--cert-file", "c", "--key-file", "k", "--trusted-ca-file", "t", "--client-cert-auth"]
+    config, notes = built(*flags, *files, "--auto-tls")
+    (own,) = config.members
+    assert config.gateway_doors(own) == (("127.0.0.1:7379", True), ("127.0.0.1:8379", False))
+    assert config.http_door(own) == ("127.0.0.1:9379", False)
+    assert config.gateway_url(own) == "https://127.0.0.1:7379"
+    assert (config.cert_file, config.key_file, config.trusted_ca_file) == ("c", "k", "t")
+    assert config.client_cert_auth
+    assert not config.auto_tls
+    assert notes == [
+        "--auto-tls is ignored: --cert-file is given",
+        "--listen-client-urls: http://127.0.0.1:8379 is served without TLS, whatever the "
+        "certificate",
+        "--listen-metrics-urls: http://127.0.0.1:9379 is served without TLS, whatever the "
+        "certificate",
+    ]
+    with pytest.raises(ConfigError, match="must be provided for client url https"):
+        built(*flags)
+    assert built(*flags, "--auto-tls")[0].auto_tls
+    assert not built("--auto-tls")[0].auto_tls, "no URL of it is https"
 
 
 def test_who_joins_takes_the_ids_that_the_cluster_has():
@@ -92,8 +122,8 @@ def test_a_file_excludes_them(tmp_path):
     )
     config, _ = built("--config-file", str(path), "--name", "flag", environ={"ETCD_NAME": "no"})
     assert (config.node, config.heartbeat_ms) == ("file", 20)
-    path.write_text("client-transport-security: {cert-file: a.pem}")
-    with pytest.raises(ConfigError, match="--cert-file is not there yet"):
+    path.write_text("peer-transport-security: {cert-file: a.pem}")
+    with pytest.raises(ConfigError, match="--peer-cert-file is not there yet"):
         built("--config-file", str(path))
     path.write_text("[")
     with pytest.raises(ConfigError, match="is not YAML"):
@@ -108,10 +138,14 @@ def test_a_file_excludes_them(tmp_path):
         (["--listen-client-urls", "http://h:1"], "--advertise-client-urls is required"),
         (["--initial-cluster", "x=http://h:1"], "couldn't find local name 'default'"),
         (["--initial-cluster", "http://h:1"], "is not NAME=URL"),
-        (["--listen-peer-urls", "https://h:1"], "needs certificates"),
+        (["--listen-peer-urls", "https://h:1"], "there are no certificates between members"),
+        (["--listen-metrics-urls", "https://h:1"], "TLS key/cert (--cert-file, --key-file) must"),
+        (["--cert-file", "a"], "cert_file and key_file are needed both"),
+        (["--client-cert-auth"], "client_cert_auth needs trusted_ca_file"),
         (["--listen-peer-urls", "h:1"], "URL scheme must be http"),
         (["--listen-peer-urls", "http://h"], "is not HOST:PORT"),
-        (["--trusted-ca-file", "ca.pem"], "not there yet"),
+        (["--trusted-ca-file", "ca.pem"], "trusted_ca_file needs a certificate"),
+        (["--client-crl-file", "a.pem"], "not there yet"),
         (["--heartbeat-interval", "x"], "not a number"),
         (["--initial-cluster-state", "other"], "initial_cluster_state must be"),
         (["--sampan-listen", "127.0.0.1"], "is not HOST:PORT"),
@@ -144,34 +178,69 @@ def test_version(capsys):
 
 
 def test_a_node(tmp_path):
-    client, peer, metrics, other = (f"http://127.0.0.1:{free_port()}" for _ in range(4))
+    client, peer, other = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
+    secure, metrics = (f"https://127.0.0.1:{free_port()}" for _ in range(2))
     command = [
         sys.executable, "-m", "sampan", "etcd", "--data-dir", str(tmp_path / "data"),
-        "--listen-client-urls", client, "--advertise-client-urls", client,
+        "--listen-client-urls", f"{client},{secure}", "--advertise-client-urls", client,
         "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
         "--initial-cluster", f"default={peer}", "--logger", "zap",
-        "--listen-metrics-urls", f"{metrics},{other}",
+        "--auto-tls", "--listen-metrics-urls", f"{metrics},{other}",
     ]  # fmt: skip
     log = tmp_path / "log"
     with log.open("w") as out:
         process = subprocess.Popen(command, stderr=out)
+    folder = tmp_path / "data" / "default" / "certificate"
     try:
         give_up = time.monotonic() + WAIT_S
         while "ready to serve client requests" not in log.read_text():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < give_up, log.read_text()
             time.sleep(0.02)
-        asked = urllib.request.Request(f"{client}/v3/maintenance/status", b"{}")
-        with urllib.request.urlopen(asked, timeout=WAIT_S) as answer:
-            header = json.load(answer)["header"]
+        trusting = ssl.create_default_context(cafile=folder / "cert.pem")
+        for url, context in ((client, None), (secure, trusting)):
+            asked = urllib.request.Request(f"{url}/v3/maintenance/status", b"{}")
+            with urllib.request.urlopen(asked, timeout=WAIT_S, context=context) as answer:
+                header = json.load(answer)["header"]
         own = member_id([peer], "etcd-cluster")
         assert header["member_id"] == str(own)
         assert header["cluster_id"] == str(cluster_id([own]))
-        for at in (client, metrics):
-            with urllib.request.urlopen(f"{at}/metrics", timeout=WAIT_S) as answer:
+        for at, context in ((client, None), (metrics, trusting)):
+            asked = f"{at}/metrics"
+            with urllib.request.urlopen(asked, timeout=WAIT_S, context=context) as answer:
                 assert b"\netcd_server_has_leader " in answer.read()
         assert "without a meaning here: --logger" in log.read_text()
         assert "of --listen-metrics-urls only the first is used" in log.read_text()
+        assert "made a certificate that nobody vouches for" in log.read_text()
+        assert (folder / "key.pem").stat().st_mode & 0o777 == 0o600
     finally:
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(WAIT_S) == 0
+
+
+def test_a_certificate_that_was_made_is_kept(tmp_path, log):
+    config = built("--auto-tls", "--listen-client-urls", "https://127.0.0.1:1",
+                   "--advertise-client-urls", "https://ship:1")[0]  # fmt: skip
+    found = certificates.files(config, tmp_path)
+    made = []
+    for broken in (None, None, found.key, found.cert):
+        if broken:
+            Path(broken).write_text("")
+        certificates.make_if_needed(config, config.members[0], tmp_path, log)
+        made.append(Path(found.cert).read_bytes())
+    assert made[0] == made[1] != made[2] != made[3]
+    shown = x509.load_pem_x509_certificate(made[3])
+    names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["ship"]
+    assert list(map(str, names.get_values_for_type(x509.IPAddress))) == ["127.0.0.1"]
+
+
+def test_files_that_cannot_be_used_are_told_before_anything_starts(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "sampan", "etcd", "--data-dir", str(tmp_path / "data"),
+         "--cert-file", "/nowhere/c", "--key-file", "/nowhere/k"],
+        capture_output=True, text=True, timeout=WAIT_S,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "no certificate for etcd's clients: /nowhere/c and /nowhere/k: No such" in done.stderr
+    assert not (tmp_path / "data").exists()
