@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from heapq import heappop, heappush
+from itertools import chain
 from typing import Any, Protocol
 
 from ..config import addresses, limits
@@ -165,7 +166,7 @@ class Dispatcher:
             self.watches.close(self.refusal)
         for link in self.links:
             for message in link.close():
-                self._abandon(message, lost)
+                self.abandon(message, lost)
         for message in self._again:
             self._end(message, lost)
         waiting = [each for lane in self._all_lanes() for each in lane.queue]
@@ -238,17 +239,11 @@ class Dispatcher:
             self.flushing = True
             self._loop.call_soon(self._flush)
         if deadline < self._sweep_at:
-            self._arm(deadline)
+            self.arm(deadline)
 
     def _all_lanes(self) -> list[Lane]:
-        lanes = self.lanes.values()
-        return [
-            *lanes,
-            self._opening,
-            *self._pinned.values(),
-            *self._probes.values(),
-            *self.watch_lanes,
-        ]
+        some = (self.lanes.values(), (self._opening,), self._pinned.values())
+        return list(chain(*some, self._probes.values(), self.watch_lanes))
 
     def _flush(self) -> None:
         self.flushing = False
@@ -313,20 +308,24 @@ class Dispatcher:
         if session is None:
             return True
         if not session.id and not session.opening:
-            session.opening = True
-            request = ("session_open", random.getrandbits(64))
-            opening = Opening(session, self._opened)
-            self.queue(self._opening, opening, request, 0, DEFAULT_TIMEOUT_S * ATTEMPT_SHARE)
+            self.open_session(session)
         return session.id != 0 and not session.full
+
+    def open_session(self, session: Session) -> None:
+        """Have a session opened."""
+        session.opening = True
+        request = ("session_open", random.getrandbits(64))
+        opening, timeout_s = Opening(session, self._opened), DEFAULT_TIMEOUT_S * ATTEMPT_SHARE
+        self.queue(self._opening, opening, request, 0, timeout_s)
 
     def _opened(self, is_open: bool) -> None:
         session = self._session
         if session is not None and isinstance(session.error, errors.AuthenticationError):
             self._writes.fail(session.error)
         if is_open:
-            self._flush_soon()
+            self.flush_soon()
         elif self.refusal is None:
-            self._loop.call_at(self._loop.time() + PROBE_S, self._flush_soon)
+            self._loop.call_at(self._loop.time() + PROBE_S, self.flush_soon)
 
     def _send_again(self) -> None:
         now = self._loop.time()
@@ -341,7 +340,8 @@ class Dispatcher:
             if not self._hand_over(link, next_one):
                 self._again.append(message)
 
-    def _flush_soon(self) -> None:
+    def flush_soon(self) -> None:
+        """Send what waits, at the end of the loop's turn."""
         if not self.flushing:
             self.flushing = True
             self._loop.call_soon(self._flush)
@@ -358,7 +358,7 @@ class Dispatcher:
         if self.refusal is None:
             if self.watches is not None:
                 self.watches.on_change()
-            self._flush_soon()
+            self.flush_soon()
 
     def _probe(self, link: Link) -> None:
         """Ask a node who it is and whom it follows."""
@@ -393,7 +393,7 @@ class Dispatcher:
         for call, error in failed:
             self._failed(link, message.lane, call, error)
         if self._flush_wanted():
-            self._flush_soon()
+            self.flush_soon()
 
     def on_met(self, link: Link) -> None:
         """It is known who is at the other end."""
@@ -419,10 +419,10 @@ class Dispatcher:
             if isinstance(error, errors.OtherClusterError) and message.lane.link is link:
                 self._end(message, error)
             else:
-                self._abandon(message, error)
+                self.abandon(message, error)
         if self.watches is not None:
             self.watches.on_lost(link)
-        self._flush_soon()
+        self.flush_soon()
 
     def on_push(self, link: Link, reply: Reply, responses: Any) -> None:
         """Hand on what watches brought."""
@@ -432,7 +432,8 @@ class Dispatcher:
     def _flush_wanted(self) -> bool:
         return bool(self._again) or any(lane.queue for lane in self._all_lanes())
 
-    def _abandon(self, message: Message, error: errors.SampanError) -> None:
+    def abandon(self, message: Message, error: errors.SampanError) -> None:
+        """No answer will come to a message that was sent."""
         if message.lane.kind != KIND_WRITE:
             message.lane.put_back([call._replace(error=error) for call in message.calls])
         elif message.session is not None and self.refusal is None:
@@ -459,7 +460,7 @@ class Dispatcher:
         self._retry_count += 1
         retry = call._replace(attempt=call.attempt + 1, error=exception)
         heappush(self._retries, (due, self._retry_count, lane, retry))
-        self._arm(due)
+        self.arm(due)
 
     def _retry_at(self, link: Link, error: WireError, attempt: int) -> float:
         """When to try again; until then, and a little longer, others than `link` come first."""
@@ -480,7 +481,7 @@ class Dispatcher:
                 self._session = Session()
             if message.attempt == 1:  # so it was not applied
                 message.lane.put_back(message.calls)
-                self._flush_soon()
+                self.flush_soon()
             return message.attempt == 1
         if message.attempt == 1 and error.outcome == Outcome.NOT_APPLIED:
             return False
@@ -489,14 +490,15 @@ class Dispatcher:
             return False
         due = self._retry_at(link, error, message.attempt - 1)
         self._put_again(message, errors.from_wire(error), due)
-        self._arm(due)
+        self.arm(due)
         return True
 
     def _put_again(self, message: Message, error: errors.SampanError, due: float) -> None:
         calls = [call._replace(error=error) for call in message.calls]
         self._again.append(message._replace(calls=calls, due=due))
 
-    def _arm(self, when: float) -> None:
+    def arm(self, when: float) -> None:
+        """Look after what is due, at `when` or before."""
         if when < self._sweep_at:
             if self._sweeping is not None:
                 self._sweeping.cancel()
@@ -528,8 +530,8 @@ class Dispatcher:
         self._sweeping = None
         self._sweep_at = float("inf")
         if next_deadlines:
-            self._arm(min(next_deadlines))
-        self._flush_soon()
+            self.arm(min(next_deadlines))
+        self.flush_soon()
 
     def _expire(self, lane: Lane, calls: Sequence[Call], now: float, *, sent: bool) -> list[float]:
         """End those past their deadline; returns the next one, if there is any."""
@@ -576,11 +578,6 @@ def check_timeout(timeout_s: float) -> float:
     if not 0 <= timeout_s <= TIMEOUT_S_MAX:
         raise ValueError(f"timeout_s is 0 to {TIMEOUT_S_MAX}, not {timeout_s}")
     return timeout_s
-
-
-def closed_error() -> errors.ClientClosedError:
-    """What calls on a closed client raise."""
-    return errors.ClientClosedError(wire.UNAVAILABLE, "sampan: the client is closed")
 
 
 _in_this_process: "weakref.WeakSet[Dispatcher]" = weakref.WeakSet()

@@ -6,12 +6,12 @@ the caller was told "unknown outcome". What was in flight is handed to the link'
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..transport import codec, errors
 from ..transport.names import Names
 from ..transport.requests import PROTOCOL_VERSION
-from ..transport.streams import CLOSED, Outgoing
+from ..transport.streams import CLOSED, Outgoing, OutgoingOwner
 from ..transport.watches import PUSH_ID
 from ..transport.zmtp import UNBOUNDED, Frame, NotZmtpError, RefusedError
 from . import _log
@@ -19,6 +19,9 @@ from ._io import Future, SocketLoop
 from ._large import unpack_results
 from ._session import Session
 from .errors import ConnectionLostError, MalformedReplyError, OtherClusterError, SampanError
+
+if TYPE_CHECKING:
+    from ._direct import Line
 
 INFLIGHT_BYTES_MAX = 16 << 20
 """Request bytes that one connection may have unanswered: 16 full messages."""
@@ -151,6 +154,7 @@ class Link:
         trouble: what became of the last connection, empty while there is nothing to say.
         foreign: the node at its end was of another cluster.
         hopeless: whatever is at its end is none of this client's nodes, and will not become one.
+        line: another connection to the same node, for lone calls (client/_direct.py).
     """
 
     def __init__(
@@ -181,6 +185,7 @@ class Link:
         self._names = names
         self._owner = owner
         self._outgoing: Outgoing | None = None
+        self.line: Line | None = None
         self._ticking: Any = None
         self._backoff_s = 0.0
         self._reopening: Any = None
@@ -191,16 +196,20 @@ class Link:
         self._reopening = None
         self.received_bytes = self.cluster_id = self.member_id = self.leader_id = 0
         self.avoid_until = 0.0
-        self._outgoing = Outgoing(
+        self._outgoing = self.another(self)
+        self._loop.call_soon(self.tick)  # there may be nothing to wait for
+
+    def another(self, owner: OutgoingOwner) -> Outgoing:
+        """Another connection to the same endpoint."""
+        return Outgoing(
             self._loop,
             self._names,
             self.endpoint,
-            self,
+            owner,
             bounds=UNBOUNDED,  # the node that was asked may answer a range of any size
             silence_s=SILENCE_S,
             pings=True,
         )
-        self._loop.call_soon(self.tick)  # there may be nothing to wait for
 
     def tick(self) -> None:
         """See to what takes too long."""
@@ -223,6 +232,8 @@ class Link:
         if self._outgoing is not None:
             self._outgoing.close()
             self._outgoing = None
+        if self.line is not None:
+            self.line.end()
         self.connected = self.ready = False
         self.connection = object()
         self._token = ""
@@ -241,20 +252,31 @@ class Link:
         """Send one message; False when the connection has just gone and its event is under way."""
         assert self._outgoing is not None, "only a ready link is asked to send"
         self._last_id = message_id = self._last_id + 1
+        if not self._outgoing.send(
+            self.frames(message, message_id, timeout_ms, self.received_bytes)
+        ):
+            return False
+        self.inflight[message_id] = message
+        self.inflight_bytes += message.size
+        return True
+
+    def frames(
+        self, message: Message, message_id: int, timeout_ms: int, received_bytes: int
+    ) -> tuple[bytes, bytes]:
+        """A message as it travels."""
         header: tuple[Any, ...]
         kind, session = message.lane.kind, message.session
-        header = (PROTOCOL_VERSION, message_id, kind, timeout_ms, self.received_bytes)
+        header = (PROTOCOL_VERSION, message_id, kind, timeout_ms, received_bytes)
         if session is not None:
             header += session.stamp(message.sequence)
         if self._token:
             stamp = () if session is not None else (0, 0, 0)
             header += (*stamp, self._token)
-        body = codec.pack(list(map(_request_of, message.calls)))
-        if not self._outgoing.send((codec.pack(header), body)):
-            return False
-        self.inflight[message_id] = message
-        self.inflight_bytes += message.size
-        return True
+        return codec.pack(header), codec.pack(list(map(_request_of, message.calls)))
+
+    def has_said(self, reply: Reply) -> bool:
+        """Whether a reply's header tells nothing new."""
+        return reply == (self.cluster_id, self.member_id, self.raft_term, self.leader_id)
 
     def forget(self, message_id: int) -> None:
         """Give up waiting for a message; a late reply to it is passed over."""
@@ -271,14 +293,7 @@ class Link:
                 self._lost(MalformedReplyError, f"malformed reply: {malformed}")
 
     def _receive(self, frames: Sequence[Frame]) -> None:
-        if len(frames) != 2:
-            raise MalformedError(f"{len(frames)} frames, expected 2")
-        version, message_id, *rest = header = codec.unpack(frames[0])
-        if version != PROTOCOL_VERSION:
-            raise MalformedError(f"protocol version {version!r}, expected {PROTOCOL_VERSION}")
-        if set(map(type, header)) != {int}:
-            raise MalformedError(f"expected a header of integers, got {str(header)[:80]}")
-        reply = Reply(*rest)
+        message_id, reply = read_header(frames)
         self.member_id, self.leader_id = reply.member_id, reply.leader_id
         self.raft_term = reply.raft_term
         self.received_bytes += len(frames[1])
@@ -351,6 +366,22 @@ class Link:
         if self.endpoint not in cause:
             text += f" ({self.endpoint})"
         self._owner.on_lost(self, unanswered, cls(errors.UNAVAILABLE, text))
+
+
+def read_header(frames: Sequence[Frame]) -> tuple[int, Reply]:
+    """Which message a reply is for, and the rest of its header.
+
+    Raises:
+        MalformedError, CodecError, TypeError: it is none.
+    """
+    if len(frames) != 2:
+        raise MalformedError(f"{len(frames)} frames, expected 2")
+    version, message_id, *rest = header = codec.unpack(frames[0])
+    if version != PROTOCOL_VERSION:
+        raise MalformedError(f"protocol version {version!r}, expected {PROTOCOL_VERSION}")
+    if set(map(type, header)) != {int}:
+        raise MalformedError(f"expected a header of integers, got {str(header)[:80]}")
+    return message_id, Reply(*rest)
 
 
 def is_message_error(results: Any) -> bool:

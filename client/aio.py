@@ -14,8 +14,8 @@ from ..transport.requests import (
     KIND_WRITE,
     is_read_only,
 )
-from . import _decode, ops
-from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout, closed_error
+from . import _decode, errors, ops
+from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout
 from ._scan import Scan, ScanOptions
 from ._tasks import TaskLoop
 from .alarm_calls import AsyncAlarmCalls
@@ -149,7 +149,7 @@ class AsyncClient(
         dispatcher = self._dispatcher
         if dispatcher is None:
             if self._closed:
-                raise closed_error()
+                raise errors.closed()
             self._loop, self._thread = asyncio.get_running_loop(), get_ident()
             loop = TaskLoop(self._loop)
             dispatcher = Dispatcher(loop, self._endpoints, **self._options)

@@ -334,6 +334,11 @@ class MalformedReplyError(UnknownOutcomeError):
     """The node answered something that the protocol does not allow."""
 
 
+def closed() -> ClientClosedError:
+    """What calls on a closed client raise."""
+    return ClientClosedError(wire.UNAVAILABLE, "sampan: the client is closed")
+
+
 _CLASSES: dict[tuple[str, str], type[SampanError]] = {
     (error.text, error.outcome): cls
     for error, cls in (

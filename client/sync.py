@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self, SupportsIndex, Unpack
 
@@ -13,6 +14,7 @@ from ..transport.requests import (
     is_read_only,
 )
 from . import _decode, ops
+from ._direct import Direct
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout
 from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
@@ -95,6 +97,7 @@ class Client(
         }
         self._loop = PollLoop()
         self._dispatcher = Dispatcher(self._loop, self._endpoints, **self._options)
+        self._direct = Direct(self._loop, self._dispatcher, exactly_once)
         self._loop.call_soon(self._dispatcher.start)
         self._loop.start(self._dispatcher.fail)
         self._closed = False
@@ -152,12 +155,23 @@ class Client(
             raise dispatcher.refusal.copy()
         if loop.blocked or loop.is_this_thread():
             return self._call_elsewhere(kind, request, timeout_s, endpoint)
-        waiter = Waiter()
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
-        lane = dispatcher.pinned_lane(endpoint, kind) if endpoint else dispatcher.lanes[kind]
-        loop.call_threadsafe(dispatcher.queue, lane, waiter, request, ops.size(request), timeout_s)
+        size, deadline = ops.size(request), monotonic() + timeout_s
+        waiter: Waiter | None = None
+        if endpoint is None:
+            answer = self._direct.call(kind, request, size, timeout_s)
+            if isinstance(answer, tuple):
+                return answer
+            waiter = answer
+            lane = dispatcher.lanes[kind]
+        else:
+            lane = dispatcher.pinned_lane(endpoint, kind)
+        left_s = max(0.0, deadline - monotonic())
+        if waiter is None:
+            waiter = Waiter()
+            loop.call_threadsafe(dispatcher.queue, lane, waiter, request, size, left_s)
         try:
-            return waiter.wait(timeout_s + LATE_S)
+            return waiter.wait(left_s + LATE_S)
         except TimeoutError:
             raise dispatcher.timeout(lane, sent=True) from None
 

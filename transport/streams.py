@@ -252,6 +252,12 @@ class Stream:
         self._socket.close()
         return True
 
+    def detach(self) -> tuple[socket.socket, Engine]:
+        """Give the connection away, once it is ready: whoever takes it reads and writes it."""
+        self._loop.unwatch(self._socket.fileno())
+        self.open = False
+        return self._socket, self._engine
+
 
 class OutgoingOwner(Protocol):
     """Whom an `Outgoing` tells."""
@@ -367,6 +373,12 @@ class Outgoing:
         self._trying.clear()
         if self._stream is not None:
             self._stream.close()
+
+    def detach(self) -> tuple[socket.socket, Engine]:
+        """Give the connection away, once it is ready: whoever takes it reads and writes it."""
+        assert self._stream is not None, "only what is ready is given away"
+        self._over = True
+        return self._stream.detach()
 
     def _dial(self) -> None:
         for address in self._names.addresses(self.endpoint):

@@ -1,4 +1,4 @@
-"""TCP sockets, every option written out with its reason. None of them ever blocks.
+"""TCP sockets, every option written out with its reason. None blocks that is not told to.
 
 That the other end is gone without a word (its machine, the network) is the kernel's to notice: it
 asks by keepalives, and ends a connection on which nothing was acknowledged for as long as the other
@@ -10,6 +10,7 @@ import errno
 import os
 import resource
 import socket
+import struct
 import sys
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ _KEEP_IDLE: int = getattr(socket, "TCP_KEEPIDLE", 0x10)  # macOS before Python 3
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux alone has it
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
+_WAIT_S_MIN = 0.001
+"""The shortest wait: 0 would be for ever."""
 RESERVED_DESCRIPTORS_MAX = 1_088
 """Kept for files where there are many: what both databases may open, and the pipes."""
 
@@ -131,6 +134,16 @@ def _prepare(connection: socket.socket, silence_s: float) -> None:
     connection.setsockopt(tcp, socket.TCP_KEEPCNT, 2)
     if _USER_TIMEOUT is not None:
         connection.setsockopt(tcp, _USER_TIMEOUT, round(silence_s * 1000))
+
+
+def wait_at_most(connected: socket.socket, wait_s: float) -> None:
+    """From now on each step waits as long as this, then it raises BlockingIOError. The kernel
+    watches the time: a timeout of Python's would cost a poll before each step."""
+    seconds, rest = divmod(max(wait_s, _WAIT_S_MIN), 1)
+    time = struct.pack("ll", int(seconds), int(rest * 1e6))
+    connected.setblocking(True)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, time)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, time)
 
 
 def name_of(bound: socket.socket) -> str:
