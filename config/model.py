@@ -135,6 +135,9 @@ class ClusterConfig:
     initial_cluster_state: str = "new"
     """"new": the members here make a cluster; "existing": this node joins one, whose members these
     are. Of no account once there is a data dir."""
+    discovery_srv: str = ""
+    """A domain: besides this node the members are those that its `_sampan-server._tcp` SRV records
+    list, for `sampan node`. Of no account once there is a data dir."""
     strict_reconfig_check: bool = True
     """Refuse changes of members that would lose the majority."""
     force_new_cluster: bool = False

@@ -83,7 +83,7 @@ class Run(NamedTuple):
     def _refuse_what_is_not_there(self) -> None:
         """Flags that would protect the connection must not be passed over in silence."""
         flags = self.flags
-        for name in ("cacert", "cert", "key", "discovery-srv"):
+        for name in ("cacert", "cert", "key"):
             if flags[name]:
                 bad_arguments(f"--{name} is not supported")
         if not flags["insecure-transport"]:

@@ -2,11 +2,11 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
 
 from ..client.errors import SampanError
-from ..config import streams
+from ..config import discovery, streams
 from .commands import EXIT_ERROR, CommandError, Run, report
 from .flags import HELP, Flag, FlagSet, UsageError, from_environment
 from .gofmt import backquote, quote
@@ -117,10 +117,22 @@ def run(args: Sequence[str], stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO
     try:
         values = {flag.name: flag.default for flag in flag_set.flags.values()} | given
         values |= from_environment(inherited_flags(command), given, os.environ)
+        if values["discovery-srv"]:
+            values["endpoints"] = _discovered(values)
         command.run(Run(values, arguments, stdin, stdout, stderr, rest))
     except (CommandError, UsageError, Unsupported, SampanError) as error:
         return report(error, stderr)
     return 0
+
+
+def _discovered(values: Mapping[str, Any]) -> list[str]:
+    """The endpoints that DNS lists."""
+    suffix = values["discovery-srv-name"]
+    service = f"sampan-client-{suffix}" if suffix else "sampan-client"
+    try:
+        return discovery.servers(service, values["discovery-srv"])
+    except discovery.DiscoveryError as error:
+        raise CommandError(str(error)) from error
 
 
 def main() -> int:

@@ -8,8 +8,9 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..config import logging, model
+from ..config import discovery, logging, model
 from ..config.model import ClusterConfig, ConfigError
+from ..storage import data_dir
 from ..storage.data_dir import remove_empty
 from ..storage.errors import DataDirError
 from .serving import Announcer
@@ -119,7 +120,35 @@ def _configure(arguments: argparse.Namespace) -> tuple[str, ClusterConfig]:
     given = {key: getattr(arguments, key, None) for key in _FLAGS}
     flags = {key: value for key, value in given.items() if value is not None}
     overridden |= {key: _FLAGS[key] for key in flags}
-    return where, model.build(values | environment | flags, where, overridden)
+    merged = values | environment | flags
+    if merged.get("discovery_srv"):
+        merged = _with_discovered(merged, where, arguments.command)
+    return where, model.build(merged, where, overridden)
+
+
+def _with_discovered(values: dict[str, Any], where: str, command: str) -> dict[str, Any]:
+    """A configuration of one member, with the others that DNS lists. Raises ConfigError."""
+    config = model.build(values, where)
+    if command != "node" or len(config.members) != 1:
+        raise ConfigError(
+            f"{where}: discovery_srv is for `sampan node`, whose file lists this member alone"
+        )
+    own = config.members[0]
+    try:
+        found, this = discovery.members("sampan-server", config.discovery_srv, [own.peer])
+    except discovery.DiscoveryError as error:
+        if data_dir.identity(Path(config.data_dir, own.name)) is None:
+            raise ConfigError(f"{where}: discovery_srv: {error}") from error
+        return values | GOES_ON_ALONE | {"node": own.name}
+    names = {each: each.replace(":", "-") for each in found}
+    others = [{"name": names[each], "client": "", "peer": each} for each in found if each != this]
+    member = dict(values["members"][0]) | {"peer": this}
+    return values | {"members": [member, *others], "node": own.name}
+
+
+GOES_ON_ALONE = {"initial_cluster_state": "existing"}
+"""Of a configuration whose members DNS does not tell now: the data dir knows them. Never is a new
+cluster made of the one member that is left."""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..config import addresses, limits, model
+from ..config import addresses, discovery, limits, model
 from ..config.model import ConfigError
 from ..storage import data_dir as data_dirs
 from ..storage.errors import DataDirError
@@ -48,10 +48,11 @@ _MEANT = {
     *_DEFAULTS, *_SCALARS, "data-dir", "advertise-client-urls", "initial-cluster", "snapshot-count",
     "log-level", "listen-metrics-urls", "config-file", "sampan-listen", "force-new-cluster",
     "cert-file", "key-file", "trusted-ca-file", "client-cert-auth", "auto-tls",
+    "discovery-srv", "discovery-srv-name",
 }  # fmt: skip
 _REFUSED = {
     "client-crl-file", "peer-cert-file", "peer-key-file", "peer-trusted-ca-file",
-    "peer-client-cert-file", "peer-client-key-file", "peer-crl-file", "discovery", "discovery-srv",
+    "peer-client-cert-file", "peer-client-key-file", "peer-crl-file", "discovery",
     "discovery-token", "discovery-endpoints", "peer-cert-allowed-cn", "peer-cert-allowed-hostname",
     "client-cert-allowed-hostname",
 }  # fmt: skip
@@ -78,7 +79,7 @@ _IGNORED = {
     "warning-unary-request-duration", "watch-progress-notify-interval", "downgrade-check-time",
     "bootstrap-defrag-threshold-megabytes", "max-concurrent-streams", "raft-read-timeout",
     "raft-write-timeout", "self-signed-cert-validity", "discovery-fallback", "discovery-proxy",
-    "discovery-srv-name", "discovery-dial-timeout", "discovery-request-timeout",
+    "discovery-dial-timeout", "discovery-request-timeout",
     "discovery-keepalive-time", "discovery-keepalive-timeout", "proxy", "feature-gates",
     "distributed-tracing-address", "distributed-tracing-service-name", "v2-deprecation",
     "distributed-tracing-instance-id", "distributed-tracing-sampling-rate", "discovery-user",
@@ -227,7 +228,9 @@ def translate(given: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
     ):
         if len(found) > 1:
             notes.append(f"of --{flag} only the first is used")
-    members, cluster_id = _cluster(told)
+    data_dir = told.get("data-dir") or f"{name}.etcd"
+    has_begun = data_dirs.identity(Path(data_dir, name)) is not None
+    members, cluster_id = _cluster(told | _discovered(told, has_begun=has_begun))
     cluster = told["initial-cluster-token"]
     own = next((each for each in members if each["name"] == name), None)
     if own is None:
@@ -235,9 +238,8 @@ def translate(given: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
     client, client_listen = _own_addresses(told, listen, advertise[0][2], peers)
     own |= {"client": client, "gateway": "".join(advertise[0])}
     own |= {"http": metrics[0]} if metrics else {}
-    data_dir = told.get("data-dir") or f"{name}.etcd"
     state = told["initial-cluster-state"]
-    if state == "existing" or data_dirs.identity(Path(data_dir, name)) is not None:
+    if state == "existing" or has_begun:
         # Ids are what the cluster says, or the disk, whatever the flags would make of them.
         state, cluster, cluster_id = "existing", "", 0
         own["id"] = 0
@@ -250,6 +252,7 @@ def translate(given: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
             "initial_cluster_state": state,
             "force_new_cluster": told.get("force-new-cluster") == "true",
             "members": members,
+            "discovery_srv": told.get("discovery-srv", ""),
             "node": name,
             "data_dir": data_dir,
             "client_listen": client_listen,
@@ -384,6 +387,28 @@ def _free_port(host: str, wanted: int, taken: set[int]) -> int:
 
 def _joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _discovered(told: Mapping[str, str], *, has_begun: bool) -> dict[str, str]:
+    """What --initial-cluster would be, where DNS says it: others are called by numbers."""
+    domain = told.get("discovery-srv")
+    if not domain:
+        return {}
+    if told.get("initial-cluster"):
+        raise ConfigError(
+            "multiple discovery or bootstrap flags are set: --initial-cluster and --discovery-srv"
+        )
+    suffix = told.get("discovery-srv-name", "")
+    service = f"etcd-server-{suffix}" if suffix else "etcd-server"
+    own = _endpoints(told, "initial-advertise-peer-urls")
+    try:
+        found, this = discovery.members(service, domain, own)
+    except discovery.DiscoveryError as error:
+        if has_begun:
+            return {}
+        raise ConfigError(f"--discovery-srv: {error}") from error
+    names = {each: told["name"] if each == this else str(n) for n, each in enumerate(found)}
+    return {"initial-cluster": ",".join(f"{names[each]}=http://{each}" for each in found)}
 
 
 def _cluster(told: Mapping[str, str]) -> tuple[list[dict[str, Any]], int]:

@@ -280,9 +280,17 @@ class Builder:
         """The members of a new cluster; none for one that has joined a cluster."""
         from ..storage import data_dir
 
+        config = self._config
         if data_dir.joined(self._data_dir) is not None:
             return ()
-        return tuple((m.id, m.name, m.peer) for m in self._config.members)
+        found_nobody = config.discovery_srv and len(config.members) == 1
+        if found_nobody and config.initial_cluster_state == "existing":
+            return ()  # DNS does not tell: this is not all there is
+        # The same on all of them, whatever the order in their files. Names that were found by DNS
+        # are each node's own idea: the members will tell theirs.
+        named = not config.discovery_srv
+        members = [(m.id, m.name if named else "", m.peer) for m in config.members]
+        return tuple(sorted(members))
 
     def _peers(self) -> tuple[tuple[int, str], ...]:
         """Whom to link to until the log tells."""

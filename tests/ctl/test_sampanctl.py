@@ -60,7 +60,6 @@ def test_help_tells_every_command_and_flag():
         ["--cacert=ca.pem"],
         ["--cert=a"],
         ["--key=a"],
-        ["-d", "example.com"],
         ["--insecure-transport=false"],
     ],
 )
