@@ -10,6 +10,7 @@ usage: sampan COMMAND [OPTIONS]
   up          start a local cluster and show its state
   node        start one node of a cluster
   etcd        start one node as etcd is started, by its flags and variables
+  keys        make and show keys of members and clients
   doctor      say what is wrong with a stopped member's data directory
   bench       generate load, or compare with etcd
   completion  print what a shell needs to complete commands: bash, zsh or fish
@@ -18,7 +19,9 @@ usage: sampan COMMAND [OPTIONS]
 
 `sampan COMMAND --help` tells more. The shell client is `sampanctl`.
 """
-COMMANDS = ("up", "node", "etcd", "doctor", "bench", "completion", "docs", "version", "help")
+COMMANDS = (
+    "up", "node", "etcd", "keys", "doctor", "bench", "completion", "docs", "version", "help",
+)  # fmt: skip
 
 INTERRUPTED = 130
 """As shells have it: 128 and the number of the signal."""
@@ -63,6 +66,10 @@ def _run(arguments: list[str]) -> int:
         from .hosts import etcd_command
 
         return etcd_command.main(arguments[1:])
+    if command == "keys":
+        from .hosts import keys_command
+
+        return keys_command.main(arguments[1:])
     if command == "doctor":
         from .hosts import doctor
 
@@ -90,12 +97,14 @@ def _completion(arguments: list[str]) -> int:
     from .config.completion import SHELLS, script, words_of
     from .hosts.command import parser as hosts
     from .hosts.doctor import parser as doctor
+    from .hosts.keys_command import parser as keys
 
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         print(f"sampan: completion needs one shell: {', '.join(SHELLS)}", file=sys.stderr)
         return EXIT_USAGE
     words = {**words_of(hosts()), **words_of(bench(), ("bench",)), (): COMMANDS}
     words |= words_of(doctor(), ("doctor",))
+    words |= words_of(keys(), ("keys",))
     words |= {("completion",): SHELLS, ("docs",): sorted(_guides())}
     return _say(script(arguments[0], "sampan", words))
 

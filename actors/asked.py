@@ -14,6 +14,15 @@ OWN = "own"
 """The kind of a message that the node asks for itself."""
 
 
+_CLIENT_NUMBER_BYTES = 8
+
+
+def user_of(client: bytes) -> str:
+    """The user whose key a client has, which stands behind the number of its connection; empty
+    where there are no keys, or it is nobody's in particular (hosts/ports.py)."""
+    return client[_CLIENT_NUMBER_BYTES:].decode()
+
+
 class Asked(NamedTuple):
     """One client message that waits for its reply."""
 

@@ -111,7 +111,7 @@ CHANNELS: dict[str, Channel] = {
     "linkedc": Channel(
         (HOST,), (NODE, RAFT_CORE), "whether the link to a peer stands, when that changes"
     ),
-    "linksc": Channel((TRANSPORT,), (HOST,), "the peers to be linked to"),
+    "linksc": Channel((TRANSPORT,), (HOST,), "the peers to be linked to, and their names"),
     "jobc": Channel(
         (WAL_WRITER, APPLIER, NODE, RAFT_CORE),
         (HOST,),

@@ -19,7 +19,7 @@ from ..transport.watches import KIND_WATCH, PUSH_ID
 from . import changes, channels, headers, questions, reads, writes
 from .actor import Actor
 from .admission import sift
-from .asked import Asked, with_refused
+from .asked import Asked, user_of, with_refused
 from .changes import ChangeSettings, MemberChanges, facts, steps_of
 from .client_limits import client_limits
 from .gatekeeper import Gatekeeper
@@ -214,7 +214,7 @@ class Node(Actor):
     def _ask_who(self, asked: Asked, take: Callable[[Asked, Any], None]) -> None:
         """Nothing of a message is looked at before it is known who sends it."""
         if asked.kind != KIND_AUTH:
-            who = self._keeper.identify(asked.token, self.now)
+            who = self._keeper.identify(asked.token, self.now, user_of(asked.client))
             if isinstance(who, WireError):
                 self._fail(asked, who)
                 return

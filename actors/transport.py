@@ -81,8 +81,8 @@ class TransportSettings(NamedTuple):
     """The number of this start of the node."""
     epoch: int
     """Random, new at every start: byte counts of an earlier life are recognised by it."""
-    peers: tuple[tuple[int, str], ...]
-    """(id, peer endpoint) from the configuration, until the log tells the members."""
+    peers: tuple[tuple[int, str, str], ...]
+    """(id, peer endpoint, name) from the configuration, until the log tells the members."""
     advertise: str = ""
     """This member's own peer endpoint, where those answer that have no link to it."""
 
@@ -148,6 +148,7 @@ class Transport(Actor):
         self._snapshots = snapshots
         self._log = log
         self._links: dict[int, Link] = {}
+        self._wanted: dict[int, tuple[str, str]] = {}  # peer -> (endpoint, name)
         self._members: tuple[Any, ...] = ()
         self._removed: tuple[Any, ...] = ()
         self._guest = ""  # endpoint of somebody else who has asked, and is answered there
@@ -164,7 +165,7 @@ class Transport(Actor):
     def start(self) -> None:
         """Link to the configured peers; remove what an interrupted stream left."""
         self._snapshots.clean()
-        self._set_links(dict(self._settings.peers))
+        self._set_links({peer: (endpoint, name) for peer, endpoint, name in self._settings.peers})
 
     # -- members
 
@@ -179,7 +180,7 @@ class Transport(Actor):
             return
         self._members = members
         mine = self._settings.member_id
-        self._set_links({m[0]: m[2][0] for m in members if m[0] != mine})
+        self._set_links({m[0]: (m[2][0], m[1]) for m in members if m[0] != mine})
         for m in members:
             if m[0] in self._links:
                 self._links[m[0]].incarnation = m[5]
@@ -208,22 +209,21 @@ class Transport(Actor):
         else:
             self._hello(peer, link)
 
-    def _set_links(self, wanted: dict[int, str]) -> None:
-        now = {peer: link.endpoint for peer, link in self._links.items()}
-        if wanted == now:
+    def _set_links(self, wanted: dict[int, tuple[str, str]]) -> None:
+        if wanted == self._wanted:
             return
-        for peer in [p for p in now if wanted.get(p) != now[p]]:
-            del self._links[peer]
-        for peer, endpoint in wanted.items():
+        self._wanted = wanted
+        for peer, link in list(self._links.items()):
+            if peer not in wanted or wanted[peer][0] != link.endpoint:
+                del self._links[peer]
+        for peer, (endpoint, _) in wanted.items():
             if peer not in self._links:
                 self._links[peer] = Link(endpoint, self.now)
         self._emit_links()
 
     def _emit_links(self) -> None:
-        links = {peer: link.endpoint for peer, link in self._links.items()}
-        if self._guest:
-            links[GUEST] = self._guest
-        self.emit("linksc", links)
+        guest = {GUEST: (self._guest, "")} if self._guest else {}
+        self.emit("linksc", self._wanted | guest)
 
     def on_softstatec(self, message: Any) -> None:
         """(term, leader, role). Followers of one leader have nothing to say to each other."""

@@ -31,7 +31,7 @@ from ..transport.streams import (
     RECEIVE_LARGE_BYTES,
     Outgoing,
 )
-from ..transport.zmtp import Engine, Frame, encode
+from ..transport.zmtp import Engine, Frame
 from ._dispatch import ANSWER_SHARE, ATTEMPT_S_MIN, ATTEMPT_SHARE, Dispatcher
 from ._large import unpack_results
 from ._link import Call, Link, MalformedError, Message, Reply, read_header
@@ -112,7 +112,8 @@ class Line:
         self._last_id += 1
         milliseconds = max(1, int(node_s * 1000))
         parts: list[bytes] = []
-        encode(parts, self.link.frames(message, self._last_id, milliseconds, self._received_bytes))
+        frames = self.link.frames(message, self._last_id, milliseconds, self._received_bytes)
+        self._engine.encode(parts, frames)
         return b"".join(parts)
 
     def ask(self, message: Message, packed: bytes, wait_s: float) -> tuple[Reply, Any]:

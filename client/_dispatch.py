@@ -36,6 +36,7 @@ from ._io import Future, SocketLoop, Unwatched
 from ._lane import Lane, packable
 from ._link import (
     Call,
+    Keys,
     Link,
     MalformedError,
     Message,
@@ -109,6 +110,7 @@ class Dispatcher:
         user: str = "",
         password: str = "",
         token: str = "",
+        keys: Keys | None = None,
     ) -> None:
         self.endpoints = self.check_endpoints(endpoints)
         self.refusal: errors.SampanError | None = None
@@ -118,7 +120,9 @@ class Dispatcher:
         names = Names(self._name_known)
         self._login = Login(loop, user, password, self._on_wrong_password) if user else None
         who = Token(token) if token and not user else self._login
-        self.links = [Link(loop, names, each, self, who) for each in self.endpoints]
+        self.links = [
+            Link(loop, names, at, self, credentials=who, keys=keys) for at in self.endpoints
+        ]
         self.routes = Routes(loop, self.links, self._probe, self._on_change)
         self.history = History(self._verify, loop.time)
         self._pinned: dict[tuple[str, str], Lane] = {}

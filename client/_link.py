@@ -13,7 +13,7 @@ from ..transport.names import Names
 from ..transport.requests import PROTOCOL_VERSION
 from ..transport.streams import CLOSED, Outgoing, OutgoingOwner
 from ..transport.watches import PUSH_ID
-from ..transport.zmtp import UNBOUNDED, Frame, NotZmtpError, RefusedError
+from ..transport.zmtp import UNBOUNDED, Frame, Mechanism, NotZmtpError, Null, RefusedError
 from . import _log
 from ._io import Future, SocketLoop
 from ._large import unpack_results
@@ -37,6 +37,9 @@ TICK_S = 0.25
 """How often a connection is looked after."""
 _WRONG_DOOR = (
     " before a word: is it the port for etcd's clients, 2379 by default? Sampan's own is 2378"
+)
+_WRONG_KEY = (
+    " before a word: does it ask for keys, and is its key one of those that this client knows?"
 )
 SILENCE_S = 3.0
 """An end that is not heard for so long, though it is asked, is gone."""
@@ -134,6 +137,24 @@ class Credentials(Protocol):
         """Have `link.admit` called, sooner or later."""
 
 
+class Caller(Protocol):
+    """What proves who this client is (transport/curve.py)."""
+
+    def __call__(self) -> Mechanism:
+        """The mechanism of the next attempt to connect."""
+
+    @property
+    def tried_all(self) -> bool:
+        """Whether there is no other key to try."""
+
+
+class Keys(Protocol):
+    """A client's keys, for all its endpoints."""
+
+    def caller(self) -> Caller:
+        """For one of them."""
+
+
 class MalformedError(Exception):
     """A reply that the protocol does not allow."""
 
@@ -163,9 +184,13 @@ class Link:
         names: Names,
         endpoint: str,
         owner: Owner,
+        *,
         credentials: Credentials | None = None,
+        keys: Keys | None = None,
     ) -> None:
+        """`credentials` and `keys` are for nodes that ask for a login, or for keys."""
         self.endpoint = endpoint
+        self._caller = keys.caller() if keys is not None else None
         self.connected = self.ready = False
         self.connection = object()
         self._credentials = credentials
@@ -209,6 +234,7 @@ class Link:
             bounds=UNBOUNDED,  # the node that was asked may answer a range of any size
             silence_s=SILENCE_S,
             pings=True,
+            mechanism=self._caller or Null,
         )
 
     def tick(self) -> None:
@@ -341,11 +367,14 @@ class Link:
 
     def on_lost(self, outgoing: Outgoing, why: str) -> None:
         """See transport/streams.py."""
-        self.hopeless = isinstance(outgoing.error, NotZmtpError | RefusedError)
+        refused = isinstance(outgoing.error, NotZmtpError | RefusedError)
+        self.hopeless = refused and (self._caller is None or self._caller.tried_all)
         if self.connected:
             self._lost(ConnectionLostError, f"connection lost: {why}")
         else:
-            hint = _WRONG_DOOR if why.endswith(CLOSED) else ""
+            hint = ""
+            if why.endswith(CLOSED):
+                hint = _WRONG_DOOR if self._caller is None else _WRONG_KEY
             self._lost(ConnectionLostError, f"cannot connect: {why}{hint}")
 
     def refuse(self, why: str) -> None:

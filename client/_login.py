@@ -5,6 +5,7 @@ that has not heard of it. A node that forgets (it has started again, or nothing 
 long) is told again.
 """
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,22 @@ from ._link import Call, Message
 if TYPE_CHECKING:
     from ._io import Loop
     from ._link import Link
+    from .keys import ClientKeys
 
 ANSWER_S = 7.0
 """How long a node may take: it compares one password after the other."""
 RETRY_S = 0.1
 WRONG_RETRY_S = 1.0
 """How soon to try again after a wrong password: the user may be made yet, or the password set."""
+
+
+def keys_of(keys: "str | os.PathLike[str] | ClientKeys | None") -> "ClientKeys | None":
+    """A client's keys, which may be in a file; raises ValueError."""
+    if not isinstance(keys, str | os.PathLike):
+        return keys
+    from .keys import ClientKeys  # with libsodium, which few need
+
+    return ClientKeys.load(keys)
 
 
 class Login:

@@ -1,6 +1,7 @@
 """The asyncio client."""
 
 import asyncio
+import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from threading import get_ident
@@ -16,6 +17,7 @@ from ..transport.requests import (
 )
 from . import _decode, errors, ops
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout
+from ._login import keys_of
 from ._scan import Scan, ScanOptions
 from ._tasks import TaskLoop
 from .alarm_calls import AsyncAlarmCalls
@@ -36,6 +38,7 @@ from .types import (
 )
 
 if TYPE_CHECKING:
+    from .keys import ClientKeys
     from .watch import WatchOptions
     from .watch_aio import AsyncWatch
     from .watch_engine import Engine
@@ -71,6 +74,7 @@ class AsyncClient(
         user: str = "",
         password: str = "",
         token: str = "",
+        keys: "str | os.PathLike[str] | ClientKeys | None" = None,
     ) -> None:
         """Connects at the first call.
 
@@ -82,9 +86,11 @@ class AsyncClient(
             user: who asks, where users are asked who they are.
             password: this user's.
             token: what a node gave for a name and a password, in place of these.
+            keys: a file that `sampan keys client` made, or what is in it, for nodes that ask for
+                keys.
 
         Raises:
-            ValueError: no endpoint, one that is not `host:port`, or no timeout.
+            ValueError: no endpoint, one that is not `host:port`, no timeout, or no keys.
         """
         self._dispatcher: Dispatcher | None = None  # until it is needed
         self._thread = 0
@@ -95,6 +101,7 @@ class AsyncClient(
             "user": user,
             "password": password,
             "token": token,
+            "keys": keys_of(keys),
         }
         self._closed = False
 

@@ -1,5 +1,6 @@
 """The blocking client."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
@@ -16,6 +17,7 @@ from ..transport.requests import (
 from . import _decode, ops
 from ._direct import Direct
 from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout
+from ._login import keys_of
 from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
 from .alarm_calls import AlarmCalls
@@ -36,6 +38,7 @@ from .types import (
 )
 
 if TYPE_CHECKING:
+    from .keys import ClientKeys
     from .watch import WatchOptions
     from .watch_sync import SyncWatch
 
@@ -72,6 +75,7 @@ class Client(
         user: str = "",
         password: str = "",
         token: str = "",
+        keys: "str | os.PathLike[str] | ClientKeys | None" = None,
     ) -> None:
         """Begins to connect.
 
@@ -83,9 +87,11 @@ class Client(
             user: who asks, where users are asked who they are.
             password: this user's.
             token: what a node gave for a name and a password, in place of these.
+            keys: a file that `sampan keys client` made, or what is in it, for nodes that ask for
+                keys.
 
         Raises:
-            ValueError: no endpoint, one that is not `host:port`, or no timeout.
+            ValueError: no endpoint, one that is not `host:port`, no timeout, or no keys.
         """
         self._endpoints = Dispatcher.check_endpoints(endpoints)
         self._timeout_s = check_timeout(timeout_s)
@@ -94,6 +100,7 @@ class Client(
             "user": user,
             "password": password,
             "token": token,
+            "keys": keys_of(keys),
         }
         self._loop = PollLoop()
         self._dispatcher = Dispatcher(self._loop, self._endpoints, **self._options)

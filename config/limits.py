@@ -114,6 +114,19 @@ SLOW_FSYNC_S = 1.0
 SLOW_TOLD_S = 1.0
 """Between two such lines about requests: there may be thousands."""
 
+# -- handshakes with keys
+
+SHAKING_OF_ADDRESS_MAX = 256
+"""Connections of one address that have not said who they are yet: in a poll of all of them 256
+times 0.2 ms, a heartbeat's time. Their memory, 4 KiB each, is bounded by the descriptors."""
+
+HANDSHAKES_OF_ADDRESS_MAX, HANDSHAKES_OF_ADDRESS_PER_S = 2_000, 200
+"""How many an address may begin at once, after a restart of the node, and in the long run: a tenth
+of a processor. A client that is closed unheard tries again within a second."""
+
+ADDRESSES_MAX = 10_000
+"""Addresses whose handshakes are remembered: 2 MB."""
+
 # -- passwords and tokens
 
 PASSWORDS_WAITING_MAX = 64

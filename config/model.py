@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import addresses, limits
+from .keys import SERVER
 
 PLACEMENTS = ("processes", "fused")
 AUTO_COMPACTION_MODES = ("periodic", "revision")
@@ -130,6 +131,9 @@ class ClusterConfig:
     """The common name of a client's certificate is the user that asks, where it shows no token."""
     auto_tls: bool = False
     """Make a certificate that nobody vouches for, kept in the data dir; for encryption alone."""
+    keys_dir: str = ""
+    """The folder with the keys of this node and those that it accepts, of members and ZeroMQ
+    clients (config/keys.py); empty for none."""
     allow_insecure: bool = False
     """Bind addresses that other machines reach, with no keys: whoever reaches them is trusted."""
     initial_cluster_state: str = "new"
@@ -477,6 +481,8 @@ def _check_members(config: ClusterConfig, where: str) -> None:
             raise ConfigError(
                 f"{label}: name must be letters, digits, -, _ and dots within: it names a folder"
             )
+    if config.keys_dir and any(member.name == SERVER for member in config.members):
+        raise ConfigError(f"{where}: no member can be named {SERVER}: so is the key for clients")
     for key in ("id", "name"):
         seen = [value for member in config.members if (value := getattr(member, key))]
         if len(set(seen)) != len(seen):
@@ -540,9 +546,19 @@ def _parsed(address: str, label: str) -> tuple[str, int]:
     return host, port
 
 
+def _without_keys(config: ClusterConfig, what: str) -> str:
+    names = " ".join(member.name for member in config.members)
+    return (
+        f"{what} can be reached from other machines and has no keys: make them with `sampan keys "
+        f"new keys {names}` and start with `--keys-dir keys`, bind a loopback address, or set "
+        "allow_insecure = true on a network you trust"
+    )
+
+
 def check_insecure(config: ClusterConfig, member: Member, where: str) -> None:
     """Refuse to bind what other machines reach, unless told so; raises ConfigError."""
     secured = {door.address for door in config.http_doors(member) if door.tls}
+    secured |= set(config.listen(member) if config.keys_dir else ())
     for address in config.bound(member):
         try:
             loopback = addresses.is_loopback(address)
@@ -555,10 +571,7 @@ def check_insecure(config: ClusterConfig, member: Member, where: str) -> None:
                     "certificate: set cert_file and key_file (or auto_tls), bind a loopback "
                     "address, or set allow_insecure = true on a network you trust"
                 )
-            raise ConfigError(
-                f"{where}: {address} can be reached from other machines and there are no keys yet: "
-                "bind a loopback address, or set allow_insecure = true on a network you trust"
-            )
+            raise ConfigError(_without_keys(config, f"{where}: {address}"))
 
 
 def from_json(text: str) -> ClusterConfig:

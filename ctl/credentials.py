@@ -1,4 +1,4 @@
-"""`--user` and `--password`, and passwords that are typed."""
+"""`--curve-keys`, `--user` and `--password`, and passwords that are typed."""
 
 import getpass
 from typing import Any
@@ -13,12 +13,13 @@ def ask(prompt: str) -> str:
 
 
 def credentials(flags: dict[str, Any]) -> dict[str, str]:
-    """The client's options for `--user NAME:PASSWORD`, or `--user NAME` and `--password`; asks for
-    a password that is missing."""
+    """The client's options for `--curve-keys FILE`, and for `--user NAME:PASSWORD`, or `--user
+    NAME` and `--password`; asks for a password that is missing."""
+    keys = {"keys": flags["curve-keys"]} if flags["curve-keys"] else {}
     user = flags["user"]
     if not user:
-        return {}
+        return keys
     if flags["password"]:
-        return {"user": user, "password": flags["password"]}
+        return {**keys, "user": user, "password": flags["password"]}
     name, colon, password = user.partition(":")
-    return {"user": name, "password": password if colon else ask("Password: ")}
+    return {**keys, "user": name, "password": password if colon else ask("Password: ")}

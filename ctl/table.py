@@ -40,6 +40,9 @@ GLOBAL_FLAGS = (
     string_flag("cacert", "not supported"),
     string_flag("cert", "not supported"),
     Flag("command-timeout", 5.0, "how long a command may take", gofmt.parse_duration),
+    string_flag(
+        "curve-keys", "file with the keys of this client and its nodes: `sampan keys client`"
+    ),
     bool_flag("debug", "no effect"),
     Flag("dial-timeout", 2.0, "no effect: --command-timeout covers it", gofmt.parse_duration),
     string_flag("discovery-srv", "ask DNS for the nodes of this domain", shorthand="d"),

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import signal
 from contextlib import aclosing, suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..client import AsyncClient, errors
 from ..config import addresses
@@ -25,6 +25,9 @@ from .http_api import VERSIONS, HttpApi
 from .services import methods
 from .wire.certificates import Certificates
 from .wire.server import Gateway
+
+if TYPE_CHECKING:
+    from ..client.keys import ClientKeys
 
 PARENT_CHECK_S = 1.0
 """How often to see whether the supervisor is there, where the kernel does not tell."""
@@ -47,6 +50,8 @@ class Settings(NamedTuple):
     parent_pid: int
     own_token: str
     """By which the node knows its own processes, where users are asked who they are."""
+    keys: "ClientKeys | None" = None
+    """By which it does where keys are asked for."""
 
 
 class OrphanedError(RuntimeError):
@@ -75,15 +80,17 @@ async def _serve(settings: Settings, log: Any) -> None:
     host, port = addresses.parse(settings.node)
     host = ANY.get(host, host)
     node = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    backend = Backend(loop, node, settings.timeout_s, settings.own_token)
+    backend = Backend(loop, node, settings.timeout_s, settings.own_token, settings.keys)
     stopped, ready = (loop.create_task(each) for each in (stop.wait(), _catch_up(backend)))
     try:
         await _first_of(settings, stopped, ready)
         if stop.is_set():
             return
         served = methods(backend)
-        async with aclosing(AsyncClient([node], token=settings.own_token)) as itself:
-            pages = Pages(Cluster(itself), VERSIONS.decode(), lambda: [os.getpid()])
+        own = AsyncClient([node], token=settings.own_token, keys=settings.keys)
+        async with aclosing(own) as itself:
+            cluster = Cluster(itself, keys=settings.keys)
+            pages = Pages(cluster, VERSIONS.decode(), lambda: [os.getpid()])
             api = HttpApi(pages, served, backend.asks_who)
             gateway = Gateway(served, api.serve, log)
             await _listen(gateway, settings, log)

@@ -6,7 +6,7 @@ future, and requests of the same turn of the loop travel in one message.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
@@ -21,6 +21,9 @@ from ..transport import errors as wire
 from ..transport.auth import KIND_AUTH, for_user, names_user
 from ..transport.requests import KIND_MAINTENANCE, KIND_READ, KIND_WRITE
 from .grpc import Call, Code, Unary
+
+if TYPE_CHECKING:
+    from ..client.keys import ClientKeys
 
 Request = tuple[Any, ...]
 Encode = Callable[[Reply, Any], bytes]
@@ -49,10 +52,16 @@ class Connection:
     """A connection to the node: that of a token, or that of all calls without one."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, endpoint: str, token: str, *, exactly_once: bool
+        self,
+        loop: asyncio.AbstractEventLoop,
+        endpoint: str,
+        token: str,
+        *,
+        exactly_once: bool,
+        keys: "ClientKeys | None" = None,
     ) -> None:
         self.dispatcher = Dispatcher(
-            TaskLoop(loop), [endpoint], exactly_once=exactly_once, token=token
+            TaskLoop(loop), [endpoint], exactly_once=exactly_once, token=token, keys=keys
         )
         (self.link,) = self.dispatcher.links
         self.lanes = {
@@ -75,7 +84,12 @@ class Backend:
     """The node behind this gateway."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, endpoint: str, timeout_s: float, own_token: str = ""
+        self,
+        loop: asyncio.AbstractEventLoop,
+        endpoint: str,
+        timeout_s: float,
+        own_token: str = "",
+        keys: "ClientKeys | None" = None,
     ) -> None:
         """Connects, in the loop's thread.
 
@@ -84,12 +98,14 @@ class Backend:
             endpoint: the node's client address.
             timeout_s: the node's own request timeout.
             own_token: by which the node knows its own processes; for what no client asks.
+            keys: what the node knows them by where it asks for keys.
         """
         self.loop = loop
         self.timeout_s = timeout_s
         self.own_token = own_token
         self._endpoint = endpoint
-        self._nobody = Connection(loop, endpoint, "", exactly_once=True)
+        self._keys = keys
+        self._nobody = Connection(loop, endpoint, "", exactly_once=True, keys=keys)
         self._nobody.dispatcher.start()
         self._of_token: dict[str, Connection] = {}
         self._sweeping: asyncio.TimerHandle | None = None
@@ -157,7 +173,7 @@ class Backend:
             full = len(self._of_token) >= limits.GATEWAY_TOKENS_MAX
             if full and not own:
                 raise StatusError(*wire.TOO_MANY_REQUESTS[:2])
-            at = Connection(self.loop, self._endpoint, token, exactly_once=False)
+            at = Connection(self.loop, self._endpoint, token, exactly_once=False, keys=self._keys)
             self._of_token[token] = at
             if own:
                 at.dispatcher.start()

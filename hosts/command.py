@@ -23,6 +23,7 @@ _FLAGS = {
     "placement": "--placement",
     "log_level": "--log-level",
     "allow_insecure": "--allow-insecure",
+    "keys_dir": "--keys-dir",
     "node": "--name",
     "initial_cluster_state": "--initial-cluster-state",
     "force_new_cluster": "--force-new-cluster",
@@ -85,6 +86,9 @@ def parser() -> argparse.ArgumentParser:
     for command in (up, node):
         command.add_argument(
             "--data-dir", metavar="DIR", help="members keep their data in DIR/NAME (sampan-data)"
+        )
+        command.add_argument(
+            "--keys-dir", metavar="DIR", help="keys of members and clients: see `sampan keys`"
         )
         command.add_argument(
             "--placement", choices=model.PLACEMENTS,

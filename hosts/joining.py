@@ -5,8 +5,8 @@ Bounded, and before anything of raft runs: whoever is no member hears so, and ne
 
 import secrets
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..actors.reconfiguration import REMOVED
 from ..config import addresses
@@ -16,6 +16,9 @@ from ..transport.introductions import PEER_VERSION, Tell, pack_ask, unpack_tell
 from ..transport.polling import Poller
 from ..transport.tcp import BindError
 from .ports import PeerPort
+
+if TYPE_CHECKING:
+    from .keys import MemberKeys
 
 ANSWER_S = 10.0
 """How long the peers have to answer: several elections."""
@@ -47,11 +50,13 @@ class Joined(NamedTuple):
     """(id, peer address) of the others."""
 
 
-def join(asker: Asker, configured: Sequence[str], log: Any) -> Joined:
-    """Ask the members at the configured peer addresses; raises ConfigError when this node is not
-    one of theirs, or cannot be."""
+def join(
+    asker: Asker, configured: Mapping[str, str], log: Any, keys: "MemberKeys | None" = None
+) -> Joined:
+    """Ask the members at the configured peer addresses, which have these names; raises ConfigError
+    when this node is not one of theirs, or cannot be."""
     try:
-        port = PeerPort(asker.listen, log)
+        port = PeerPort(asker.listen, log, keys)
     except BindError as error:
         raise ConfigError(f"{asker.name}: {error}") from error
     poller = Poller()
@@ -64,7 +69,7 @@ def join(asker: Asker, configured: Sequence[str], log: Any) -> Joined:
 
 class _Joining:
     def __init__(
-        self, asker: Asker, configured: Sequence[str], port: PeerPort, poller: Poller
+        self, asker: Asker, configured: Mapping[str, str], port: PeerPort, poller: Poller
     ) -> None:
         self._asker = asker
         self._configured = list(configured)
@@ -79,7 +84,8 @@ class _Joining:
         port.open(poller, self._deliver)
         others = [each for each in self._configured if addresses.parse(each) != self._mine]
         self._links = dict(enumerate(others, 1))
-        port.linksc(("linksc", self._links))
+        named = {link: (peer, configured[peer]) for link, peer in self._links.items()}
+        port.linksc(("linksc", named))
 
     def run(self) -> Joined:
         give_up, ask_at = time.monotonic() + ANSWER_S, 0.0

@@ -10,14 +10,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 from socket import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import limits
 from ..transport import tcp
+from ..transport.codec import CodecError, unpack_header
 from ..transport.names import Names
 from ..transport.polling import Poller
 from ..transport.streams import HANDSHAKE_S, READ, Outgoing, Stream
-from ..transport.zmtp import Bounds, Engine, Message
+from ..transport.zmtp import Bounds, Engine, Mechanism, Message, Null, RefusedError
+from .visitors import Visitors
+
+if TYPE_CHECKING:
+    from .keys import DoorKeys, MemberKeys, ServerKeys
 
 Deliver = Callable[[tuple[str, Any]], object]
 """Takes a (channel, message) for an actor."""
@@ -33,6 +38,8 @@ CLIENT_LINGER_S = 1.0
 LARGE_REPLY_BYTES = 4 * limits.KIB
 """What is smaller is bounded by its number alone."""
 ACCEPTED_A_TURN = 64
+REFUSED_TOLD_S = 1.0
+"""Between two lines in the log about refused connections."""
 
 RECONNECT_S, RECONNECT_S_MAX = 0.05, 1.0
 """A restarted node is found again within its own start-up time, a dead one is not hammered."""
@@ -58,14 +65,19 @@ class Door:
     """Of the descriptors that are kept, what this door leaves: peers find room where clients do
     not."""
 
-    def __init__(self, endpoint: str, log: Any) -> None:
-        """Raises BindError."""
+    def __init__(self, endpoint: str, log: Any, keys: "DoorKeys | None" = None) -> None:
+        """Without keys nobody is asked who they are. Raises BindError."""
         self._listeners = tcp.listen(endpoint)
         self._log = log
+        self._keys = keys
+        self._refused = 0
         self._poller: Poller
         self._deliver: Deliver
         self._streams: dict[bytes, Stream] = {}
-        self._shaking: dict[Stream, float] = {}  # until when their handshake must end, in order
+        # Until when their handshake must end, in order, and where they come from.
+        self._shaking: dict[Stream, tuple[float, str]] = {}
+        self._visitors = None if keys is None else Visitors()
+        self._told_at = float("-inf")
         self._numbers = itertools.count(1)
         self._accepting = False
         self._descriptor_max = tcp.last_descriptor(self.reserve_share)
@@ -93,23 +105,37 @@ class Door:
                 return
             if accepted is None:
                 return
-            self._add(accepted)
+            host = tcp.peer_of(accepted)
+            if self._visitors is not None and not self._visitors.admits(host, time.monotonic()):
+                accepted.close()
+                continue
+            self._add(accepted, host)
             if accepted.fileno() >= self._descriptor_max:
                 self._pause()
                 return
 
-    def _add(self, accepted: socket) -> None:
+    def _add(self, accepted: socket, host: str) -> None:
+        mechanism = None if self._keys is None else self._keys.server()
         stream = Stream(
             self._poller,
             accepted,
-            Engine(b"ROUTER", self.bounds),
+            Engine(b"ROUTER", self.bounds, mechanism),
             self,
             key=next(self._numbers).to_bytes(8, "big"),
             reads_until=self.reads_until,
         )
         if stream.open:
             self._streams[stream.key] = stream
-            self._shaking[stream] = time.monotonic() + HANDSHAKE_S
+            self._shaking[stream] = (time.monotonic() + HANDSHAKE_S, host)
+        elif self._visitors is not None:
+            self._visitors.done(host)
+
+    def _stop_shaking(self, stream: Stream) -> str:
+        """The end of a handshake; where it came from, empty when it ended before."""
+        _, host = self._shaking.pop(stream, (0.0, ""))
+        if host and self._visitors is not None:
+            self._visitors.done(host)
+        return host
 
     def _pause(self) -> None:
         """Leave new connections to the kernel until there are descriptors again."""
@@ -127,14 +153,25 @@ class Door:
 
     def tick(self) -> None:
         """See to what takes too long. To be called some times a second."""
+        if self._keys is not None and self._keys.refresh():
+            self._end_unknown(self._keys)
         now = time.monotonic()
         while self._shaking:
-            stream, until = next(iter(self._shaking.items()))
+            stream, (until, _) = next(iter(self._shaking.items()))
             if now < until:
                 break
             stream.end("no handshake")
         if not self._accepting and tcp.lowest_free(self._listeners[0]) < self._descriptor_max:
             self._watch()
+
+    def _end_unknown(self, keys: "DoorKeys") -> None:
+        """End the connections whose key is not accepted any more, or is somebody else's."""
+        for stream in list(self._streams.values()):
+            known = stream.known
+            if known is not None and keys.name_of(known.key) != known.name:
+                self._log.warning("cut: its key is not accepted any more", door=self.what,
+                                  name=known.name)  # fmt: skip
+                stream.end("its key is not accepted any more")
 
     def close(self) -> None:
         """Close all sockets."""
@@ -149,7 +186,7 @@ class Door:
 
     def on_ready(self, stream: Stream) -> None:
         """See StreamOwner."""
-        del self._shaking[stream]
+        self._stop_shaking(stream)
 
     def on_messages(self, stream: Stream, messages: list[Message]) -> None:
         """See StreamOwner."""
@@ -158,14 +195,26 @@ class Door:
     def on_taken(self, stream: Stream) -> None:
         """See StreamOwner."""
 
-    def on_over(self, stream: Stream, _why: str) -> None:
+    def on_over(self, stream: Stream, why: str) -> None:
         """See StreamOwner."""
         self._streams.pop(stream.key, None)
-        self._shaking.pop(stream, None)
+        host = self._stop_shaking(stream)
+        if isinstance(stream.error, RefusedError):
+            self._refused += 1
+            self._tell_refused(why, host)
+
+    def _tell_refused(self, why: str, host: str) -> None:
+        """In the log, where there may be thousands of them."""
+        now = time.monotonic()
+        if now - self._told_at >= REFUSED_TOLD_S:
+            self._told_at = now
+            told, self._refused = self._refused, 0
+            self._log.warning("refused", door=self.what, why=why, address=host, times=told)
 
 
 class ClientPort(Door):
-    """Where clients connect. Whatever they call themselves, a connection has an id of its own."""
+    """Where clients connect. Whatever they call themselves, a connection has an id of its own; the
+    user whose key it came with stands behind the number in it."""
 
     what = "client"
     bounds = CLIENT_BOUNDS
@@ -173,13 +222,21 @@ class ClientPort(Door):
     reads_until = limits.CLIENT_UNREAD_BYTES
     reserve_share = 1.0
 
-    def __init__(self, endpoint: str, log: Any) -> None:
-        """Raises BindError."""
-        super().__init__(endpoint, log)
+    def __init__(self, endpoint: str, log: Any, keys: "ServerKeys | None" = None) -> None:
+        """See Door."""
+        super().__init__(endpoint, log, keys)
         self._answered: dict[Stream, None] = {}  # have a reply that is not sent
         self._slow: dict[Stream, None] = {}  # have left replies unread
         self._large: dict[Stream, list[int]] = {}  # large answers that have not left
         self.gone = 0  # replies to clients that left
+
+    def on_ready(self, stream: Stream) -> None:
+        """See StreamOwner."""
+        super().on_ready(stream)
+        if stream.known is not None:
+            del self._streams[stream.key]
+            stream.key += stream.known.name.encode()
+            self._streams[stream.key] = stream
 
     def on_messages(self, stream: Stream, messages: list[Message]) -> None:
         """Messages from a client, as (id, frame, …)."""
@@ -279,12 +336,15 @@ class Link:
         *,
         on_gone: Callable[[int], object],
         on_linked: Callable[[int, bool], object],
+        mechanism: Callable[[], Mechanism] = Null,
     ) -> None:
         """`on_gone` is told of a peer whose connection broke and that refuses the next one,
-        `on_linked` whether messages may be sent, when that changes."""
+        `on_linked` whether messages may be sent, when that changes; `mechanism` makes that of each
+        connection."""
         self.endpoint = endpoint
         self._poller, self._names, self._peer, self._log = poller, names, peer, log
         self._on_gone, self._on_linked = on_gone, on_linked
+        self._mechanism = mechanism
         self._stands: bool | None = None
         self._was_ready = False
         self._wait_s = RECONNECT_S
@@ -302,6 +362,7 @@ class Link:
             self,
             bounds=PEER_BOUNDS,
             silence_s=PEER_SILENCE_S,
+            mechanism=self._mechanism,
         )
 
     def send(self, frames: list[bytes]) -> bool:
@@ -314,6 +375,12 @@ class Link:
             self._again_at = math.inf
             self._connection = self._connect()
         self._connection.tick()
+
+    def end_unknown(self, keys: "DoorKeys") -> None:
+        """End the connection, for another one, if its other end's key is not accepted any more."""
+        known = self._connection.known
+        if known is not None and keys.name_of(known.key) is None:
+            self._connection.end("its key is not accepted any more")
 
     def close(self) -> None:
         """End it."""
@@ -354,32 +421,50 @@ class Link:
 
 
 class PeerPort(Door):
-    """Where peers connect, and one link to each of them. Each side sends on its link alone."""
+    """Where peers connect, and one link to each of them. Each side sends on its link alone. With
+    keys a connection speaks for the member whose key it came with, and for no other."""
 
     what = "peer"
     bounds = PEER_BOUNDS
     silence_s = PEER_SILENCE_S
     reserve_share = 0.5
 
-    def __init__(self, endpoint: str, log: Any) -> None:
-        """Raises BindError."""
-        super().__init__(endpoint, log)
+    def __init__(self, endpoint: str, log: Any, keys: "MemberKeys | None" = None) -> None:
+        """See Door."""
+        super().__init__(endpoint, log, keys)
         self._links: dict[int, Link] = {}
+        self._member_keys = keys
+        self._members: dict[int, str] = {}  # their names, as far as they are known
         self._names = Names()
 
-    def on_messages(self, _stream: Stream, messages: list[Message]) -> None:
+    def on_messages(self, stream: Stream, messages: list[Message]) -> None:
         """Messages from peers; who they are from stands in them."""
         for message in messages:
-            self._deliver(("peerc", list(map(bytes, message))))
+            frames = list(map(bytes, message))
+            if stream.known is not None and not self._speaks_for(stream.known.name, frames[0]):
+                self._log.warning("cut: it speaks in another member's name", name=stream.known.name)
+                stream.end("it speaks in another member's name")
+                return
+            self._deliver(("peerc", frames))
 
-    def linksc(self, item: tuple[str, dict[int, str]]) -> None:
-        """Connect to exactly these peers."""
+    def _speaks_for(self, name: str, header: bytes) -> bool:
+        """Whether the member of that name may say this. Who is no peer may: it learns no more than
+        who the members are. So may who has not told its name yet."""
+        try:
+            claimed = self._members.get(unpack_header(header)[2], "")
+        except (CodecError, TypeError, IndexError):
+            return True  # nothing that anybody believes
+        return claimed in ("", name)
+
+    def linksc(self, item: tuple[str, dict[int, tuple[str, str]]]) -> None:
+        """Connect to exactly these peers, at an endpoint each, which have these names."""
         _, wanted = item
+        self._members = {peer: name for peer, (_, name) in wanted.items()}
         for peer, link in list(self._links.items()):
-            if wanted.get(peer) != link.endpoint:
+            if peer not in wanted or wanted[peer][0] != link.endpoint:
                 link.close()
                 del self._links[peer]
-        for peer, endpoint in wanted.items():
+        for peer, (endpoint, _) in wanted.items():
             if peer not in self._links:
                 self._links[peer] = Link(
                     self._poller,
@@ -389,7 +474,20 @@ class PeerPort(Door):
                     self._log,
                     on_gone=self._gone,
                     on_linked=self._linked,
+                    mechanism=self._mechanism(peer),
                 )
+
+    def _mechanism(self, peer: int) -> Callable[[], Mechanism]:
+        if self._member_keys is None:
+            return Null
+        return self._member_keys.caller(
+            lambda: self._members.get(peer, ""), lambda: set(self._members.values())
+        )
+
+    def _end_unknown(self, keys: "DoorKeys") -> None:
+        super()._end_unknown(keys)
+        for link in self._links.values():
+            link.end_unknown(keys)
 
     def _gone(self, peer: int) -> None:
         self._deliver(("brokenc", peer))

@@ -22,6 +22,7 @@ from .. import __version__
 from ..actors import channels
 from ..actors.actor import Actor, Impossible
 from ..config import addresses, logging, model
+from ..config.keys import KeyFileError
 from ..storage.errors import CorruptionError
 from ..transport import sockets
 from . import processors, slices
@@ -31,6 +32,7 @@ from .ports import ClientPort, PeerPort
 
 if TYPE_CHECKING:
     from ..actors.archiver import Archiver
+    from .keys import DoorKeys, MemberKeys, ServerKeys
 
 GATEWAY = "gateway"
 """The process that serves etcd's clients, beside the actors."""
@@ -84,6 +86,7 @@ def main(*orders: Any) -> None:
     if told.processor is not None and not processors.stay_on(told.processor):
         log.warning("not on the processor that was chosen", processor=told.processor)
     builder = Builder(config, told, log)
+    signal.signal(signal.SIGHUP, lambda *_: builder.on_hangup())
     try:
         run = builder.gateway if told.hosted == (GATEWAY,) else builder.host().run
         # What exists now stays: the collector need not look at it again, and what actors pass on
@@ -98,6 +101,9 @@ def main(*orders: Any) -> None:
     except CorruptionError as error:
         log.error("node stopped for good", reason=builder.beyond_repair(error))
         sys.exit(EXIT_FATAL)
+    except KeyFileError as error:
+        log.error("cannot start", reason=str(error))  # it was good a moment ago
+        sys.exit(EXIT_FAILED)
     except Orphaned as error:
         log.warning("stopping", reason=str(error))
         sys.exit(EXIT_FAILED)
@@ -138,6 +144,7 @@ class Builder:
         self._member = config.member(told.member_name)
         self._data_dir = Path(config.data_dir) / told.member_name
         self._log = log
+        self._keys: list[DoorKeys] = []
 
     def host(self) -> Host:
         """A host of the ordered actors, wired to the processes of the others."""
@@ -145,8 +152,11 @@ class Builder:
         client, peer = self._config.listen(self._member)
         actors = [getattr(self, "_" + name)() for name in hosted]
         inbox, pipes = self._corridors(hosted)
-        client_port = ClientPort(client, log) if channels.NODE in hosted else None
-        peer_port = PeerPort(peer, log) if channels.TRANSPORT in hosted else None
+        client_port = peer_port = None
+        if channels.NODE in hosted:
+            client_port = ClientPort(client, log, self._server_keys())
+        if channels.TRANSPORT in hosted:
+            peer_port = PeerPort(peer, log, self._member_keys())
         return Host(
             actors,
             inbox=inbox,
@@ -156,6 +166,33 @@ class Builder:
             parent_pid=self._told.parent_pid,
             log=self._log,
         )
+
+    def _member_keys(self) -> "MemberKeys | None":
+        """What the door for members has, if the node has keys."""
+        if not self._config.keys_dir:
+            return None
+        from .keys import MemberKeys  # with libsodium, where it is needed
+
+        keys = MemberKeys(Path(self._config.keys_dir), self._member.name, self._log)
+        self._keys.append(keys)
+        return keys
+
+    def _server_keys(self) -> "ServerKeys | None":
+        """Likewise that for clients."""
+        if not self._config.keys_dir:
+            return None
+        from .keys import ServerKeys
+
+        keys = ServerKeys(Path(self._config.keys_dir), self._log)
+        self._keys.append(keys)
+        return keys
+
+    def on_hangup(self) -> None:
+        """SIGHUP: log files and keys may have changed. The keys are read when they are used next:
+        anything may have been under way."""
+        logging.reopen()
+        for each in self._keys:
+            each.stale = True
 
     def gateway(self) -> None:
         """Serve etcd's clients."""
@@ -171,6 +208,7 @@ class Builder:
             timeout_s=config.request_timeout_ms / 1000,
             parent_pid=self._told.parent_pid,
             own_token=self._told.own_token,
+            keys=door.own() if (door := self._server_keys()) else None,
         )
         try:
             actor.run(settings, self._log)
@@ -292,12 +330,14 @@ class Builder:
         members = [(m.id, m.name if named else "", m.peer) for m in config.members]
         return tuple(sorted(members))
 
-    def _peers(self) -> tuple[tuple[int, str], ...]:
+    def _peers(self) -> tuple[tuple[int, str, str], ...]:
         """Whom to link to until the log tells."""
         from ..storage import data_dir
 
-        others = [(m.id, m.peer) for m in self._config.members if m is not self._member]
-        return tuple(data_dir.joined(self._data_dir) or others)
+        others = [m for m in self._config.members if m is not self._member]
+        names = {addresses.parse(m.peer): m.name for m in others}
+        joined = data_dir.joined(self._data_dir) or [(m.id, m.peer) for m in others]
+        return tuple((peer, at, names.get(addresses.parse(at), "")) for peer, at in joined)
 
     def _fatal_if_impossible(self, take: Callable[[Any], None]) -> Callable[[Any], None]:
         """The handler of what a database holds at the start: it holds the same at the next one."""

@@ -7,7 +7,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import addresses
 from ..config.model import ClusterConfig, Member
@@ -15,10 +15,15 @@ from ..storage import data_dir
 from ..storage.data_dir import DataDir
 from .joining import Asker, join
 
+if TYPE_CHECKING:
+    from .keys import MemberKeys
 
-def begin(config: ClusterConfig, member: Member, log: Any) -> tuple[ClusterConfig, Member, DataDir]:
-    """The configuration and the member with their ids, and its open data dir. Raises ConfigError
-    and DataDirError."""
+
+def begin(
+    config: ClusterConfig, member: Member, log: Any, keys: "MemberKeys | None" = None
+) -> tuple[ClusterConfig, Member, DataDir]:
+    """The configuration and the member with their ids, and its open data dir; `keys` are for other
+    members. Raises ConfigError and DataDirError."""
     path = Path(config.data_dir) / member.name
     kept = data_dir.identity(path)
     joined, cluster_id = None, config.cluster_id
@@ -30,7 +35,8 @@ def begin(config: ClusterConfig, member: Member, log: Any) -> tuple[ClusterConfi
             config.cluster_id, member.name, member.peer, config.listen(member)[1], member.id
         )
         log.info("asking the members", peers=[m.peer for m in config.members])
-        found = join(asker, [m.peer for m in config.members], log)
+        peers = {m.peer: m.name for m in config.members}
+        found = join(asker, peers, log, keys)
         mine, joined = replace(member, id=found.member_id), found.peers
         cluster_id = found.cluster_id
     else:

@@ -34,6 +34,7 @@ class Statuses:
         self.nodes = nodes
         self._ctx = sockets.context()
         self._dealers: dict[str, zmq.Socket[bytes]] = {}
+        self._pairs: dict[str, tuple[bytes, bytes] | None] = {}  # what each of them was made with
         self._asked = 0
         self._seen: dict[str, Seen] = {}
 
@@ -66,9 +67,15 @@ class Statuses:
             self._ask(node)
 
     def _ask(self, node: NodeSupervisor) -> None:
-        name = node.member.name
-        if name not in self._dealers:
-            self._dealers[name] = sockets.client_dealer(self._ctx, node.client_here)
+        name, pair = node.member.name, None
+        if node.keys is not None:
+            node.keys.refresh()
+            pair = node.keys.pairs[0]
+        if name not in self._dealers or pair != self._pairs[name]:
+            if name in self._dealers:
+                self._dealers[name].close()
+            self._dealers[name] = sockets.client_dealer(self._ctx, node.client_here, pair)
+            self._pairs[name] = pair
         self._asked += 1
         fields = (1, self._asked, "maintenance", 0, 0, 0, 0, 0, node.own_token)
         header, body = pack(fields), pack([("status",)])

@@ -23,7 +23,7 @@ from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..actors import channels
 from ..config import addresses, logging
@@ -32,6 +32,9 @@ from ..transport import tcp
 from . import certificates, process, startup, web
 from .processors import Share, available, share
 from .systemd import notify
+
+if TYPE_CHECKING:
+    from .keys import MemberKeys, OwnKeys, ServerKeys
 
 RESTART_PAUSE_S = 0.1
 RESTART_PAUSE_MAX_S = 5.0
@@ -78,7 +81,12 @@ class NodeSupervisor:
         *,
         own_token: str = "",
     ) -> None:
-        self._config, self.member, self._data = startup.begin(config, member, log)
+        doors = _keys(config, member, log)
+        self.keys = doors[1] if doors else None
+        """By which the supervisor and its pages are known at the node's door for clients."""
+        self._config, self.member, self._data = startup.begin(
+            config, member, log, doors[0] if doors else None
+        )
         try:
             certificates.make_if_needed(self._config, self.member, self._data.path, log)
         except ConfigError:
@@ -101,6 +109,11 @@ class NodeSupervisor:
         """By which its node knows the supervisor and its pages, whoever else is asked."""
 
     @property
+    def own_keys(self) -> "OwnKeys | None":
+        """As which this program comes to the node where that asks for keys."""
+        return None if self.keys is None else self.keys.own()
+
+    @property
     def members(self) -> int:
         """How many members the cluster is configured with."""
         return len(self._config.members)
@@ -121,8 +134,9 @@ class NodeSupervisor:
         name, sample = self.member.name, self._config.trace_sample
         certificate = self.certificate if door.tls else None
         return web.Settings(
-            name, door.address, self.client_here, self.own_token, sample, certificate
-        )
+            name, door.address, self.client_here, self.own_token, sample, certificate,
+            self.own_keys,
+        )  # fmt: skip
 
     def describe(self) -> dict[str, str]:
         """Where the node is, for people."""
@@ -338,6 +352,20 @@ class NodeSupervisor:
             self._data.close_unused()
 
 
+def _keys(
+    config: ClusterConfig, member: Member, log: Any
+) -> "tuple[MemberKeys, ServerKeys] | None":
+    """The keys of a node's doors for members and clients; raises ConfigError."""
+    if not config.keys_dir:
+        return None
+    from . import keys  # with libsodium, where it is needed
+
+    folder = Path(config.keys_dir)
+    return keys.made(keys.MemberKeys, folder, member.name, log), keys.made(
+        keys.ServerKeys, folder, log
+    )
+
+
 class Supervisor:
     """All nodes that this command runs."""
 
@@ -431,6 +459,8 @@ class Supervisor:
         logging.reopen()
         for node in self.nodes:
             node.signal_all(signal.SIGHUP)
+            if node.keys is not None:
+                node.keys.stale = True
         self._log.info("got SIGHUP; log files are opened anew")
 
     def _wait(self, next_tick: float) -> None:

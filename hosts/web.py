@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..client import AsyncClient
 from ..client.trace_calls import Trace
@@ -23,6 +23,9 @@ from ..gateway.wire.server import Gateway
 from ..web import page, sampling, spans
 from ..web.cluster import Cluster
 from ..web.pages import Pages
+
+if TYPE_CHECKING:
+    from ..client.keys import ClientKeys
 
 WAITING_MAX = 64
 """Requests that are being answered at a time: far more than probes and scrapers make. Others are
@@ -43,6 +46,8 @@ class Settings(NamedTuple):
     """Share of all writes to trace."""
     certificate: CertificateFiles | None = None
     """For TLS."""
+    keys: "ClientKeys | None" = None
+    """What the pages show where the nodes ask for keys."""
 
 
 class WebServer:
@@ -95,8 +100,9 @@ class WebServer:
 
     async def _serve(self) -> None:
         settings = self._settings
-        async with AsyncClient([settings.node], token=settings.token) as client:
-            cluster = Cluster(client, settings.token)
+        own = AsyncClient([settings.node], token=settings.token, keys=settings.keys)
+        async with own as client:
+            cluster = Cluster(client, settings.token, settings.keys)
             self._pages = Pages(cluster, VERSIONS.decode(), self._pids)
             if settings.trace_sample:
                 sampled = sampling.sample(

@@ -73,6 +73,7 @@ def test_there_is_something_to_check():
 def test_who_knows_what():
     assert importers("msgpack") == {"transport/codec.py"}
     assert importers("rocksdict") == {"storage/rocks.py"}
+    assert importers("nacl") == {"transport/curve.py"}
 
 
 def importers_of_sockets(path):

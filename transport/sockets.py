@@ -80,9 +80,14 @@ def _tcp_options(socket: zmq.Socket[bytes], frame_bytes_max: int) -> None:
     socket.setsockopt(zmq.IPV6, 1)
 
 
-def client_dealer(ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str) -> zmq.Socket[bytes]:
-    """A client's connection to one node."""
+def client_dealer(
+    ctx: zmq.Context[zmq.Socket[bytes]], endpoint: str, pair: tuple[bytes, bytes] | None = None
+) -> zmq.Socket[bytes]:
+    """A connection to the own node, which a (public, secret) `pair` is of, if it asks for keys."""
     socket = ctx.socket(zmq.DEALER)
+    if pair is not None:
+        socket.curve_publickey, socket.curve_secretkey = pair
+        socket.curve_serverkey = pair[0]
     _tcp_options(socket, -1)  # the node it asked may answer a range of any size
     socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues for a node that is not there
     socket.setsockopt(zmq.SNDHWM, limits.CLIENT_QUEUE_MESSAGES)

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from . import tcp
 from .names import Names
-from .zmtp import PING, Bounds, Engine, Frame, Message, ProtocolError, encode
+from .zmtp import Bounds, Engine, Frame, Known, Mechanism, Message, Null, ProtocolError
 
 READ, WRITE = int(select.POLLIN), int(select.POLLOUT)
 
@@ -126,17 +126,22 @@ class Stream:
         return self._engine.error
 
     @property
+    def known(self) -> Known | None:
+        """Who has proved to be at the other end; nobody where there are no keys."""
+        return self._engine.known
+
+    @property
     def parts(self) -> int:
         """See above."""
         return len(self._queue)
 
     def put(self, frames: Sequence[bytes]) -> None:
         """Add a message to what `flush` sends."""
-        encode(self._new, frames)
+        self._engine.encode(self._new, frames)
 
     def ping(self) -> None:
         """Ask for a sign of life."""
-        self._new.append(PING)
+        self._new.append(self._engine.ping())
         self.flush()
 
     def flush(self) -> None:
@@ -293,13 +298,16 @@ class Outgoing:
         bounds: Bounds,
         silence_s: float,
         pings: bool = False,
+        mechanism: Callable[[], Mechanism] = Null,
     ) -> None:
         """Begins at once; `tick` is to be called some times a second. With `pings` an end that is
-        alive and does not go on (stopped, stuck) is noticed, too, and not only one that is gone."""
+        alive and does not go on (stopped, stuck) is noticed, too, and not only one that is gone.
+        `mechanism` makes the one of a connection."""
         self.endpoint = endpoint
         self._loop, self._names, self._bounds, self._owner = loop, names, bounds, owner
         self._silence_s = silence_s
         self._pings = pings
+        self._mechanism = mechanism
         self._pinged_at = 0.0
         self._pings_left = PINGS
         self.error: ProtocolError | None = None
@@ -316,6 +324,16 @@ class Outgoing:
     def ready(self) -> bool:
         """See above."""
         return not self._over and self._stream is not None and self._stream.ready
+
+    @property
+    def known(self) -> Known | None:
+        """Who has proved to be at the other end."""
+        return self._stream.known if self._stream is not None else None
+
+    def end(self, why: str) -> None:
+        """End the connection, and tell the owner."""
+        if self._stream is not None:
+            self._stream.end(why)
 
     @property
     def refused(self) -> bool:
@@ -407,7 +425,8 @@ class Outgoing:
             other.close()
         self._trying.clear()
         self._deadline = time.monotonic() + HANDSHAKE_S
-        self._stream = Stream(self._loop, connecting, Engine(b"DEALER", self._bounds), self)
+        engine = Engine(b"DEALER", self._bounds, self._mechanism())
+        self._stream = Stream(self._loop, connecting, engine, self)
 
     def _give_up(self, why: str) -> None:
         tried = [*self._failed, *(f"{address}: {why}" for address in self._trying)]

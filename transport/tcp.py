@@ -104,6 +104,14 @@ def accept(listener: socket.socket, silence_s: float) -> socket.socket | None:
     return accepted
 
 
+def peer_of(connection: socket.socket) -> str:
+    """The address of whoever is at the other end; "?" when it is gone already."""
+    try:
+        return str(connection.getpeername()[0])
+    except OSError:
+        return "?"
+
+
 def dial(address: Address, silence_s: float) -> socket.socket:
     """Begin to connect: when the socket is writable, `outcome` tells. Raises OSError."""
     connecting = socket.socket(address.family, socket.SOCK_STREAM)

@@ -10,13 +10,16 @@ Messages are sent as `encode` makes them, once `ready`. Nothing here waits: how 
 take is the owner's to watch. What a peer can make an engine hold is bounded by `Bounds`, before the
 handshake's end by one command. Errors are values, so that what came before one is not lost.
 
+Who the two ends are is the business of a `Mechanism`: `Null` asks nobody, those of curve.py have
+keys, and seal every frame.
+
 libzmq 4.3 and others speak this version or 3.0, which differs in that it knows no PING. Peers of
 ZMTP 1 and 2 (libzmq before 4.0) are refused.
 """
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 Frame: TypeAlias = bytes | bytearray
 """Bytes, or a bytearray when it came in pieces: it is not copied again."""
@@ -28,6 +31,7 @@ PING_CONTEXT_BYTES_MAX = 16
 
 _GREETING_BYTES = 64
 _MORE, _LONG, _COMMAND = 1, 2, 4
+_SEALED_COMMAND = 2
 _SHORT_MAX = 255
 
 _long_head = struct.Struct(">BQ").pack
@@ -35,6 +39,12 @@ _long_size = struct.Struct(">Q").unpack_from
 _LAST = tuple(bytes((0, size)) for size in range(_SHORT_MAX + 1))
 _NOT_LAST = tuple(bytes((_MORE, size)) for size in range(_SHORT_MAX + 1))
 
+KEY_REFUSED = b"400"
+"""As libzmq tells an end that its key is not accepted (ZAP's status code)."""
+_KEYS = {
+    (b"NULL", b"CURVE"): ": it asks for keys",
+    (b"CURVE", b"NULL"): ": it has no keys",
+}
 TAKES = {b"ROUTER": {b"DEALER", b"REQ", b"ROUTER"}, b"DEALER": {b"DEALER", b"REP", b"ROUTER"}}
 """Which sockets the two that are spoken for here may talk to."""
 
@@ -48,7 +58,12 @@ class NotZmtpError(ProtocolError):
 
 
 class RefusedError(ProtocolError):
-    """Both speak ZMTP, but not with each other: the mechanism, the socket, or the peer said so."""
+    """Both speak ZMTP, but not with each other: the mechanism, the socket, the key, or the peer
+    said so. `reason` is what the peer is told, empty for nothing."""
+
+    def __init__(self, text: str, reason: bytes = b"") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class MalformedError(ProtocolError):
@@ -83,46 +98,89 @@ def encode(parts: list[bytes], frames: Sequence[bytes]) -> None:
     parts.append(frame)
 
 
-def _command(name: bytes, body: bytes) -> bytes:
-    body = bytes((len(name),)) + name + body
-    if len(body) <= _SHORT_MAX:
-        return bytes((_COMMAND, len(body))) + body
-    return _long_head(_COMMAND | _LONG, len(body)) + body
+def _content(name: bytes, body: bytes) -> bytes:
+    return bytes((len(name),)) + name + body
 
 
-PING = _command(b"PING", bytes(2))
-"""Asks for a PONG; the two bytes say that the other end need not count on the next one."""
+def command(name: bytes, body: bytes) -> bytes:
+    """A command as it travels."""
+    content = _content(name, body)
+    if len(content) <= _SHORT_MAX:
+        return bytes((_COMMAND, len(content))) + content
+    return _long_head(_COMMAND | _LONG, len(content)) + content
+
+
+_PING_BODY = bytes(2)
+"""The other end need not count on the next one."""
+
+
+class Known(NamedTuple):
+    """Who has proved to be at the other end."""
+
+    key: bytes
+    name: str
+    """Whose key it is; empty when it is nobody's in particular."""
+
+
+class Mechanism(Protocol):
+    """How two ends find out who they are, and how frames travel from then on."""
+
+    name: bytes
+    """In the greeting."""
+    as_server: bool
+    """Likewise."""
+    overhead: int
+    """Bytes that sealing adds to each frame; 0 for a mechanism that seals nothing."""
+    known: Known | None
+    """Who the peer is; None while it has proved nothing."""
+
+    def begin(self, metadata: bytes) -> bytes:
+        """What is said after the greetings; `metadata` is what the peer is to know."""
+
+    def take(self, name: bytes, body: bytes) -> tuple[bytes, dict[bytes, bytes] | None]:
+        """What is answered to a command of the peer, and its metadata, by which the handshake ends
+        on this side. Raises MalformedError and RefusedError."""
+
+    def seal(self, flags: int, frame: bytes) -> tuple[bytes, bytes]:
+        """(head, box) as a frame travels. Flags are 1, more frames follow, and 2, a command."""
+
+    def open(self, frame: Frame) -> tuple[int, bytes]:
+        """(flags, frame) of what `seal` made at the other end; raises MalformedError."""
 
 
 class Null:
-    """The mechanism NULL: no keys, each side says READY and what it is.
-
-    A mechanism is an object like this one: its `name` in the greeting, what it says first, and what
-    it makes of the peer's commands until it has its metadata. One with keys (CURVE) will also turn
-    frames into MESSAGE commands and back.
-    """
+    """The mechanism NULL: no keys, each side says READY and what it is."""
 
     name = b"NULL"
+    as_server = False
+    overhead = 0
+    known: Known | None = None
 
-    def __init__(self, metadata: dict[bytes, bytes]) -> None:
-        self._ready = _command(b"READY", b"".join(_property(*item) for item in metadata.items()))
+    def begin(self, metadata: bytes) -> bytes:
+        """See Mechanism."""
+        return command(b"READY", metadata)
 
-    def begin(self) -> bytes:
-        """What is said after the greetings."""
-        return self._ready
-
-    def take(self, name: bytes, body: bytes) -> dict[bytes, bytes]:
-        """The peer's metadata by lower-case name, of its READY; raises MalformedError."""
+    def take(self, name: bytes, body: bytes) -> tuple[bytes, dict[bytes, bytes] | None]:
+        """See Mechanism."""
         if name != b"READY":
             raise MalformedError(f"the command {name[:20]!r} in a handshake")
-        return _properties(body)
+        return b"", properties(body)
+
+    def seal(self, flags: int, frame: bytes) -> tuple[bytes, bytes]:
+        """Never: frames travel as they are."""
+        raise NotImplementedError
+
+    def open(self, frame: Frame) -> tuple[int, bytes]:
+        """Likewise."""
+        raise NotImplementedError
 
 
 def _property(name: bytes, value: bytes) -> bytes:
     return bytes((len(name),)) + name + len(value).to_bytes(4, "big") + value
 
 
-def _properties(body: bytes) -> dict[bytes, bytes]:
+def properties(body: bytes) -> dict[bytes, bytes]:
+    """Metadata by lower-case name; raises MalformedError."""
     found: dict[bytes, bytes] = {}
     at = 0
     while at < len(body):
@@ -130,7 +188,7 @@ def _properties(body: bytes) -> dict[bytes, bytes]:
         value_at = name_end + 4
         value_end = value_at + int.from_bytes(body[name_end:value_at], "big")
         if name_end == at + 1 or value_end > len(body):
-            raise MalformedError("a READY whose properties are cut off")
+            raise MalformedError("metadata whose properties are cut off")
         found[body[at + 1 : name_end].lower()] = body[value_at:value_end]
         at = value_end
     return found
@@ -141,6 +199,7 @@ class Engine:
 
     Attributes:
         answers: what has to be sent now; the owner takes it by `taken_answers`.
+        encode: appends one message to what is sent, as it travels on this connection.
         ready: both sides have said who they are; messages may be sent.
         peer: the peer's metadata, by lower-case name (`socket-type`, `identity`).
         error: why nothing more is taken from the peer.
@@ -148,14 +207,19 @@ class Engine:
     """
 
     __slots__ = (
-        "_bounds", "_flags", "_frames", "_held", "_mechanism", "_rest", "_size", "_take", "_takes",
-        "answers", "error", "missing", "peer", "ready",
+        "_bounds", "_flags", "_frames", "_held", "_mechanism", "_plain", "_rest", "_size",
+        "_socket_type", "_take", "answers", "encode", "error", "missing", "peer", "ready",
     )  # fmt: skip
 
-    def __init__(self, socket_type: bytes, bounds: Bounds) -> None:
+    def __init__(
+        self, socket_type: bytes, bounds: Bounds, mechanism: Mechanism | None = None
+    ) -> None:
+        """Without a mechanism it is NULL."""
         self._bounds = bounds
-        self._takes = TAKES[socket_type]
-        self._mechanism = Null({b"Socket-Type": socket_type, b"Identity": b""})
+        self._socket_type = socket_type
+        self._mechanism: Mechanism = mechanism or Null()
+        self._plain = False  # frames are messages as they come
+        self.encode = self._encode_sealed if self._mechanism.overhead else encode
         self.answers: list[bytes] = []
         self._take: Callable[[bytes], list[Message]] = self._take_greeting
         self._rest = b""  # less than a frame's head
@@ -171,8 +235,14 @@ class Engine:
     @property
     def greeting(self) -> bytes:
         """What is sent first."""
-        head = b"\xff" + bytes(8) + b"\x7f\x03\x01" + self._mechanism.name.ljust(20, b"\0")
-        return head.ljust(_GREETING_BYTES, b"\0")
+        mechanism = self._mechanism
+        head = b"\xff" + bytes(8) + b"\x7f\x03\x01" + mechanism.name.ljust(20, b"\0")
+        return (head + bytes((mechanism.as_server,))).ljust(_GREETING_BYTES, b"\0")
+
+    @property
+    def known(self) -> Known | None:
+        """Who has proved to be at the other end; nobody where there are no keys."""
+        return self._mechanism.known
 
     def taken_answers(self) -> list[bytes]:
         """What has to be sent now; it is not told again."""
@@ -194,7 +264,10 @@ class Engine:
             return self._fail(error)
         if len(greeting) < _GREETING_BYTES:
             return []
-        self.answers.append(self._mechanism.begin())
+        mine = {b"Socket-Type": self._socket_type, b"Identity": b""}
+        said = self._mechanism.begin(b"".join(_property(*item) for item in mine.items()))
+        if said:
+            self.answers.append(said)
         self._rest = b""
         self._take = self._take_frames
         return self._take_frames(greeting[_GREETING_BYTES:])
@@ -209,23 +282,33 @@ class Engine:
             mechanism, mine = said[12:32].rstrip(b"\0"), self._mechanism.name
             if mechanism != mine:
                 name = mechanism.decode("ascii", "backslashreplace")
-                raise RefusedError(f"it wants the mechanism {name}, not {mine.decode()}")
+                hint = _KEYS.get((mine, mechanism), "")
+                raise RefusedError(f"it wants the mechanism {name}, not {mine.decode()}{hint}")
 
     def _shake_hands(self, name: bytes, body: bytes) -> None:
         if name == b"ERROR":
             reason = body[1 : 1 + body[0]] if body else b""
-            raise RefusedError(f"refused: {reason.decode('ascii', 'backslashreplace')}")
-        self.peer = self._mechanism.take(name, body)
-        kind = self.peer.get(b"socket-type", b"")
-        if kind not in self._takes:
-            reason = b"unfit socket type"
-            self.answers.append(_command(b"ERROR", bytes((len(reason),)) + reason))
-            raise RefusedError(f"its socket is {kind[:20].decode('ascii', 'backslashreplace')!r}")
-        self.ready = True
+            shown = reason.decode("ascii", "backslashreplace")
+            raise RefusedError(
+                "refused: this end's key" if reason == KEY_REFUSED else f"refused: {shown}"
+            )
+        answer, peer = self._mechanism.take(name, body)
+        if peer is not None:
+            kind = peer.get(b"socket-type", b"")
+            if kind not in TAKES[self._socket_type]:
+                shown = kind[:20].decode("ascii", "backslashreplace")
+                raise RefusedError(f"its socket is {shown!r}", b"unfit socket type")
+            self.peer = peer
+            self.ready = True
+            self._plain = not self._mechanism.overhead
+        if answer:
+            self.answers.append(answer)
 
     # -- frames
 
     def _fail(self, error: ProtocolError) -> list[Message]:
+        if isinstance(error, RefusedError) and error.reason:
+            self.answers.append(command(b"ERROR", bytes((len(error.reason),)) + error.reason))
         self.error = error
         self.missing = 0
         self._held, self._frames, self._rest = None, [], b""
@@ -264,7 +347,7 @@ class Engine:
     def _split(self, data: bytes, at: int, messages: list[Message]) -> None:
         """Take all frames that are there whole, and keep what is there of the next."""
         end = len(data)
-        ready = self.ready
+        plain = self._plain
         while end - at >= 2:
             flags = data[at]
             if flags <= _MORE:
@@ -276,12 +359,12 @@ class Engine:
             at = begin + size
             if at > end:
                 self._flags, self.missing = flags, at - end
-                self._check(flags, size)
+                self._check_sealed(flags, size)
                 self._held = bytearray(data[begin:])
                 return
-            if flags or not ready or self._frames:
+            if flags or not plain or self._frames:
                 self._take_frame(flags, data[begin:at], messages)
-                ready = self.ready
+                plain = self._plain
             else:
                 messages.append([data[begin:at]])
         self._rest = data[at:]
@@ -295,6 +378,12 @@ class Engine:
         if len(data) - at < 9:
             return 0, 0
         return at + 9, _long_size(data, at + 1)[0]
+
+    def _check_sealed(self, flags: int, size: int) -> None:
+        """The same of a frame of which it is not known what is in it, when it is sealed."""
+        if self.ready and not self._plain:
+            flags, size = flags & ~_COMMAND, size - self._mechanism.overhead
+        self._check(flags, size)
 
     def _check(self, flags: int, size: int) -> None:
         """Whether a frame of this size may come; raises ProtocolError."""
@@ -312,6 +401,10 @@ class Engine:
             raise TooMuchError(f"a message of over {bounds.message_frames} frames")
 
     def _take_frame(self, flags: int, frame: Frame, messages: list[Message]) -> None:
+        if self.ready and not self._plain:
+            self._check_sealed(flags, len(frame))
+            sealed, frame = self._mechanism.open(frame)
+            flags = sealed & _MORE | (sealed & _SEALED_COMMAND and _COMMAND)
         self._check(flags, len(frame))
         if flags & _COMMAND:
             self._take_command(bytes(frame))
@@ -333,6 +426,27 @@ class Engine:
         elif name == b"PING":
             if not 2 <= len(body) <= 2 + PING_CONTEXT_BYTES_MAX:
                 raise MalformedError(f"a PING of {len(body)} bytes")
-            self.answers.append(_command(b"PONG", body[2:]))
+            self.answers.append(self._say(b"PONG", body[2:]))
         elif name == b"ERROR":
             raise RefusedError("the peer ended the connection")
+
+    def _say(self, name: bytes, body: bytes) -> bytes:
+        """A command after the handshake, as it travels."""
+        if self._plain:
+            return command(name, body)
+        return b"".join(self._sealed(_SEALED_COMMAND, _content(name, body)))
+
+    def ping(self) -> bytes:
+        """What asks for a PONG, once `ready`."""
+        return self._say(b"PING", _PING_BODY)
+
+    def _encode_sealed(self, parts: list[bytes], frames: Sequence[bytes]) -> None:
+        last = len(frames) - 1
+        for number, frame in enumerate(frames):
+            parts += self._sealed(_MORE if number < last else 0, frame)
+
+    def _sealed(self, flags: int, frame: bytes) -> tuple[bytes, bytes]:
+        """A sealed frame, as libzmq sends it: a message of its own, and no command."""
+        head, box = self._mechanism.seal(flags, frame)
+        size = len(head) + len(box)
+        return (_LAST[size] if size <= _SHORT_MAX else _long_head(_LONG, size)) + head, box

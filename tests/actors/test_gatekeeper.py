@@ -12,6 +12,8 @@ from .helpers import tick, turn
 from .test_node import SETTINGS, replies
 
 COST = 4
+USER_OF_KEY = b"\0\0\0\0\0\0\0\1u"
+"""A client whose connection came with the key of the user `u`."""
 PUT = ("put", b"a", b"v")
 TTL_S = SETTINGS.auth_token_ttl_s
 
@@ -106,6 +108,23 @@ def test_without_a_token_nothing_goes_further(node, kind, request_):
         out = turn(node, ask(kind, [request_], token=token))
         assert refused(out) == [error.text]
         assert {channel for channel, _ in out} == {"replyc"}
+
+
+def test_a_client_may_be_known_by_its_key(node, auth):
+    out = turn(
+        node,
+        ask("write", [PUT], client=USER_OF_KEY),
+        ask("write", [PUT], client=USER_OF_KEY, token="root", message_id=2),
+    )
+    ((_, _, _, _, whos),) = entries(out)
+    assert whos == (("u", auth.revision), ("root", auth.revision)), "who logs in is that user"
+    out = turn(node, ask("write", [PUT], client=USER_OF_KEY, token="guess", message_id=3))
+    assert refused(out) == [errors.INVALID_AUTH_TOKEN.text]
+    nobody = USER_OF_KEY[:8]
+    assert refused(turn(node, ask("write", [PUT], client=nobody))) == [errors.USER_EMPTY.text]
+    unknown = nobody + b"v"
+    out = turn(node, ask("maintenance", [("status",)], client=unknown))
+    assert refused(out) == [errors.PERMISSION_DENIED.text]
 
 
 def test_who_is_known_may_ask_for_the_members(node):
@@ -306,8 +325,8 @@ def test_a_password_that_is_too_long(node):
 # -- watches
 
 
-def watching(node, *requests, token="u"):
-    out = turn(node, ask("watch", list(requests), token=token, message_id=4))
+def watching(node, *requests, token="u", client=b"c"):
+    out = turn(node, ask("watch", list(requests), token=token, message_id=4, client=client))
     ((_, number, _),) = out.on("watchc")
     return turn(node, ("eventc", ("taken", number, 5, 0)))
 
@@ -342,6 +361,15 @@ def test_a_watch_ends_with_the_right_to_it(node, auth, change, reason):
     pushed = [each for _, message_id, body in replies(out) if message_id == 0 for each in body]
     assert ("canceled", 0, 5, 0, reason.text) in pushed
     assert [each[:2] for each in pushed if each[0] == "events"] == [("events", 1)], "root's"
+
+
+def test_a_watch_of_who_is_known_by_a_key_ends_with_the_user(node, auth):
+    watching(node, ("create", b"a", b"c"), token="", client=USER_OF_KEY)
+    assert not replies(turn(node, tell(auth), ("eventc", ("live", 6, [], 0))))
+    auth.change(("user_delete", "u"))
+    out = turn(node, tell(auth), ("eventc", ("live", 7, [], 0)))
+    ((_, _, ((kind, *_, reason),)),) = replies(out)
+    assert (kind, reason) == ("canceled", errors.PERMISSION_DENIED.text)
 
 
 def test_a_watch_goes_on_when_something_else_changes(node, auth):

@@ -31,7 +31,7 @@ def make(log, tmp_path):
         settings = TransportSettings(
             cluster_id=CLUSTER, member_id=n, incarnation=incarnation or INCARNATIONS[n],
             start=epoch, epoch=epoch, advertise=endpoint(n),
-            peers=tuple((peer, endpoint(peer)) for peer in (A, B) if peer != n),
+            peers=tuple((peer, endpoint(peer), "") for peer in (A, B) if peer != n),
         )  # fmt: skip
         made = Transport(settings, SnapshotStore(tmp_path / f"{n}-{epoch}"), log)
         made.now = 100.0

@@ -19,7 +19,7 @@ def started(log, tmp_path):
     """It has met nobody, and does not know yet where its log ends."""
     settings = TransportSettings(
         cluster_id=CLUSTER, member_id=ME, incarnation=MINE, start=4, epoch=5,
-        peers=((PEER, "127.0.0.1:2"), (OTHER, "127.0.0.1:3")),
+        peers=((PEER, "127.0.0.1:2", ""), (OTHER, "127.0.0.1:3", "")),
     )  # fmt: skip
     made = Transport(settings, SnapshotStore(tmp_path / "snapshots"), log)
     made.now = 100.0
@@ -58,10 +58,12 @@ def sent(out):
 
 def test_it_links_to_the_configured_peers_and_then_to_the_members(started):
     transport = started
-    assert take(transport).on("linksc") == [{PEER: "127.0.0.1:2", OTHER: "127.0.0.1:3"}]
+    assert take(transport).on("linksc") == [{PEER: ("127.0.0.1:2", ""), OTHER: ("127.0.0.1:3", "")}]
+    named = {PEER: ("127.0.0.1:2", "n2"), OTHER: ("127.0.0.1:3", "n3")}
+    assert turn(transport, ("membersc", (members(), ()))).on("linksc") == [named]
     assert turn(transport, ("membersc", (members(), ()))).on("linksc") == []
     out = turn(transport, ("membersc", (members()[:2], ())))
-    assert out.on("linksc") == [{PEER: "127.0.0.1:2"}]
+    assert out.on("linksc") == [{PEER: ("127.0.0.1:2", "n2")}]
 
 
 def test_messages_of_a_turn_for_one_peer_leave_together(transport):
@@ -391,7 +393,7 @@ def test_who_asks_is_told_at_the_address_that_he_names(transport):
     out = turn(
         transport, peer("ask", pack_ask("127.0.0.1:7"), **{"from": 7, "to": 0, "cluster": 1})
     )
-    assert out.on("linksc")[-1][GUEST] == "127.0.0.1:7"
+    assert out.on("linksc")[-1][GUEST] == ("127.0.0.1:7", "")
     ((to, kind, (frame,)),) = sent(out)
     assert (to, kind) == (GUEST, "tell")
     assert unpack_tell([frame]).removed == ((7, ("127.0.0.1:7",)),)

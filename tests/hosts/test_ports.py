@@ -405,7 +405,7 @@ def test_peers_send_on_links_and_receive_on_the_port(peer_port, context):
         opened.run_until(lambda: opened.taken)
         assert opened.taken == [("peerc", [b"header", bytes(300)])]
         assert port.linkc(("linkc", (7, [b"nobody"]))), "a peer that was removed is not told of"
-        port.linksc(("linksc", {2: endpoint}))
+        port.linksc(("linksc", {2: (endpoint, "")}))
         assert not port.linkc(("linkc", (2, [b"early"])))
         opened.run_until(lambda: port.linkc(("linkc", (2, [b"header", b"body"]))))
         opened.run_until(lambda: router.poll(0))
@@ -429,7 +429,7 @@ def test_a_peer_that_takes_nothing_is_given_up(peer_port, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener, capture_logs() as logs:
         port._log = structlog.get_logger()
         host, number = listener.getsockname()
-        port.linksc(("linksc", {2: f"{host}:{number}"}))
+        port.linksc(("linksc", {2: (f"{host}:{number}", "")}))
         peer, _ = listener.accept()
         with peer:
             peer.sendall(GREETING + READY.replace(b"DEALER", b"ROUTER"))
@@ -451,7 +451,7 @@ def test_a_peer_that_was_killed_is_known_to_be_gone_at_once(peer_port, monkeypat
     opened, port = peer_port, peer_port.port
     with socket.create_server(("127.0.0.1", 0)) as listener, capture_logs():
         host, number = listener.getsockname()
-        port.linksc(("linksc", {2: f"{host}:{number}"}))
+        port.linksc(("linksc", {2: (f"{host}:{number}", "")}))
         peer, _ = listener.accept()
         assert opened.of("linkedc") == [], "no handshake yet"
         peer.sendall(GREETING + READY.replace(b"DEALER", b"ROUTER"))
@@ -470,7 +470,7 @@ def test_an_attempt_that_nobody_answers_is_followed_by_the_next_at_once(peer_por
     opened, port = peer_port, peer_port.port
     with socket.create_server(("127.0.0.1", 0)) as listener, capture_logs():
         host, number = listener.getsockname()
-        port.linksc(("linksc", {2: f"{host}:{number}"}))
+        port.linksc(("linksc", {2: (f"{host}:{number}", "")}))
         link = port._links[2]
         first = link._connection
         link._began_at -= streams.CONNECT_S

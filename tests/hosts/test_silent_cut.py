@@ -64,7 +64,7 @@ def cut_and_heal(a, b):
     sender = PeerPort("10.99.0.1:0", structlog.get_logger())
     receiver.open(poller, arrived.append)
     sender.open(poller, lambda _: None)
-    sender.linksc(("linksc", {2: receiver.address}))
+    sender.linksc(("linksc", {2: (receiver.address, "")}))
 
     def run(enough):
         give_up = time.monotonic() + WAIT_S
