@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, repeat
 
-from ..client import AsyncClient, SampanError
+from ..client import AsyncClient, Client, SampanError
 from ..client.ops import RangeOptions
 from .errors import BenchError
 from .histogram import Histogram
@@ -57,6 +57,11 @@ class Load:
         self._errors: Counter[str] = Counter()
 
     @property
+    def driver(self) -> str:
+        """What drives it, for the report."""
+        return event_loop(bool(self._spec.rate))[1]
+
+    @property
     def done(self) -> int:
         """Requests answered so far, well or badly."""
         return len(self._put_ns) + len(self._range_ns) + self._errors.total()
@@ -88,8 +93,11 @@ class Load:
         """
         if self._spec.serializable:
             await asyncio.gather(*map(self._until_caught_up, self._clients))
-        await self._run(self._work(self._spec.warmup), self._spec.clients)
+        await self._drive(self._work(self._spec.warmup))
         self._refuse_errors("warming up")
+
+    async def _drive(self, work: Work) -> None:
+        await self._run(work, self._spec.clients, self._spec.rate)
 
     async def _until_caught_up(self, client: AsyncClient) -> None:
         """Local reads may be stale: wait until the client's node has what was filled in."""
@@ -110,12 +118,11 @@ class Load:
         self._put_ns, self._range_ns = array("q"), array("q")
         work = self._work(self._spec.total)
         started = time.monotonic()
-        await self._run(work, self._spec.clients, self._spec.rate)
+        await self._drive(work)
         ended = time.monotonic()
         both = {"put": self._put_ns, "range": self._range_ns}
         latencies = {name: Histogram.of(each) for name, each in both.items() if each}
-        loop_name = event_loop(bool(self._spec.rate))[1]
-        return LoadResult(started, ended, latencies, self._errors, loop_name)
+        return LoadResult(started, ended, latencies, self._errors, self.driver)
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -184,6 +191,58 @@ class Load:
                 self._errors[type(error).__name__] += 1
 
 
+class LoneLoad(Load):
+    """One logical client: the blocking one, as most programs that wait for each answer have it."""
+
+    @property
+    def driver(self) -> str:
+        """See `Load`."""
+        return "the blocking client"
+
+    async def fill(self) -> None:
+        """As of `Load`, by its clients."""
+        await super().fill()
+        self._client = Client(self._spec.endpoints)
+
+    async def _drive(self, work: Work) -> None:
+        await asyncio.to_thread(self._call, work)
+
+    def _call(self, work: Work) -> None:
+        client, pool, size = self._client, self._pool, self._spec.value_size
+        serializable, offset, now = self._spec.serializable, 0, time.perf_counter_ns
+        add_put, add_range = self._put_ns.append, self._range_ns.append
+        for is_read, key in work:
+            begin = now()
+            try:
+                if is_read:
+                    found = client.get(key, serializable=serializable)
+                    if sum([len(kv.value) == size for kv in found.kvs]) == 1:
+                        add_range(now() - begin)
+                    else:
+                        self._errors["key not found"] += 1
+                else:
+                    offset = (offset + 257) % _VALUE_POOL
+                    client.put(key, pool[offset : offset + size])
+                    add_put(now() - begin)
+            except SampanError as error:
+                self._errors[type(error).__name__] += 1
+
+    async def _until_caught_up(self, client: AsyncClient) -> None:
+        await super()._until_caught_up(client)
+        await asyncio.to_thread(self._wait_for, (await client.get(self._keys[0])).header.revision)
+
+    def _wait_for(self, revision: int) -> None:
+        client, give_up = self._client, time.monotonic() + _CATCH_UP_S
+        while client.get(self._keys[0], serializable=True).header.revision < revision:
+            if time.monotonic() > give_up:
+                raise BenchError(f"a node is still behind revision {revision}")
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+        await super().close()
+
+
 def _schedule(rate: int) -> Iterator[int]:
     """When each request of an open loop is due, in `perf_counter_ns`."""
     begin, number = time.perf_counter_ns(), 0
@@ -244,12 +303,20 @@ async def _run_phase(load: Load | PipelinedLoad, phase: str) -> None:
     _say(event="done", result=result and result.to_json())
 
 
+def load_of(spec: LoadSpec, index: int) -> Load | PipelinedLoad:
+    """The driver for a load."""
+    if spec.message_puts:
+        return PipelinedLoad(spec)
+    lone = spec.clients == spec.processes == 1 and not spec.rate and spec.kind != "list"
+    return LoneLoad(spec, index) if lone else Load(spec, index)
+
+
 async def _run(spec: LoadSpec, index: int) -> None:
     task = asyncio.current_task()
     assert task is not None, "run as a task"
     orders = _Orders(task)
     await asyncio.get_running_loop().connect_read_pipe(lambda: orders, sys.stdin)
-    load = PipelinedLoad(spec) if spec.message_puts else Load(spec, index)
+    load = load_of(spec, index)
     try:
         while True:
             await _run_phase(load, await orders.phases.get())

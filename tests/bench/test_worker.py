@@ -40,6 +40,17 @@ def test_reads_find_every_key_in_two_processes(node):
     assert node.served["read"] == 200 + 20 + 4
 
 
+@pytest.mark.parametrize("kind", ["put", "range"])
+@pytest.mark.parametrize("serializable", [False, True])
+def test_one_client_alone_is_the_blocking_one(node, kind, serializable):
+    spec = small(node, kind, clients=1, connections=1, serializable=serializable)
+    result = run_load(spec)
+    assert result.succeeded == 200
+    assert result.errors == {}
+    assert result.event_loop == "the blocking client"
+    assert node.served["write"] == (220 if kind == "put" else 50)
+
+
 def test_mixed_is_told_apart(node):
     result = run_load(small(node, "mixed", read_percent=80, serializable=True, total=500))
     puts, ranges = result.latencies["put"].count, result.latencies["range"].count
