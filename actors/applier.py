@@ -1,7 +1,8 @@
 """The applier: etcd's EtcdServer.run and applyAll.
 
 Applies committed entries in order to the state database, one write batch for all that it finds
-committed, and answers the requests that came through this node. Executes reads when the state has
+committed, and answers the requests that came through this node. An entry that changes much is
+applied in slices, and everything else here waits for its end. Executes reads when the state has
 reached their index. Flushes the state now and then, so that the log can be compacted behind it.
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 from ..config import limits
 from ..security.rules import Who
 from ..storage.sessions import Answer, Stamp, pack_answer
-from ..storage.sliced import Sliced
+from ..storage.sliced import Sliced, finish
 from ..storage.snapshot_store import SnapshotStore
 from ..storage.state_store import StateStore
 from ..transport import codec, errors
@@ -70,6 +71,8 @@ class Applier(Actor):
         self._flush_bytes = log_limits.flush_bytes
         self._log = log
         self._todo: deque[Any] = deque()  # entries and snapshots not applied yet
+        self._applying: Sliced[None] | None = None  # an entry that takes more than a slice
+        self._deferred: list[tuple[str, Any]] = []  # messages that wait for its end
         self._waiting_conf = 0  # index of the change that the core is applying
         self._applied_unsaid = 0  # the last applied index that the core has not heard of
         self._bytes_unsaid = 0
@@ -141,8 +144,9 @@ class Applier(Actor):
         self._applied_unsaid = index
 
     def _answered(self, payload: Any, at: tuple[int, int]) -> None:
-        """Apply the writes that a change of the configuration carries."""
-        self._apply_batch(at, payload[0], payload[1:])
+        """Apply the writes that a change of the configuration carries, all at once: the new
+        configuration has to be committed with them."""
+        finish(self._apply_batch(at, payload[0], payload[1:]))
 
     def _tell_members(self) -> None:
         members = self._state.members
@@ -153,12 +157,16 @@ class Applier(Actor):
     def flush(self) -> None:
         """Apply what is committed, then read what was waiting for it."""
         self._apply_entries()
+        for result in self._results:
+            self.emit("resultc", ("write", *result))
+        self._results.clear()
+        if self._applying is not None:
+            self._say_applied()
+            self.wake_at = self.now  # for the next slice, after what has come meanwhile
+            return
         if self._state.leases.changed:
             self._take_leases()
         if self._applied_unsaid:
-            for result in self._results:
-                self.emit("resultc", ("write", *result))
-            self._results.clear()
             self._maybe_flush_state()
             if self._waiting_conf or self._bytes_unsaid > limits.APPLIED_UNSAID_BYTES_MAX:
                 self._say_applied()
@@ -177,6 +185,9 @@ class Applier(Actor):
 
     def on_wake(self) -> None:
         """Tell the core how far entries were applied, then work on what nobody must wait for."""
+        if self._applying is not None:
+            self._go_on()
+            return
         self._say_applied()
         if self._state.compacting and self.now >= self._compact_at:
             self._compact()
@@ -214,7 +225,7 @@ class Applier(Actor):
             self.wake_at = None
 
     def _apply_entries(self) -> None:
-        while self._todo and not self._waiting_conf:
+        while self._todo and not (self._waiting_conf or self._applying):
             item = self._todo[0]
             if item[0] == "install":
                 if self._flushing or self._reclaiming:
@@ -229,42 +240,59 @@ class Applier(Actor):
                 self.emit("confc", (index, *reconfiguration.plan(self._state, kind, data)))
                 return
             self._todo.popleft()
-            self._apply_entry(term, index, data)
-            self._applied_unsaid = index
-            self._bytes_since_flush += len(data)
-            self._bytes_unsaid += len(data)
+            self._applying = self._apply_entry(term, index, data)
+            self._go_on()
 
-    def _apply_entry(self, term: int, index: int, data: bytes) -> None:
+    def _go_on(self) -> None:
+        """Do a slice of the entry that is being applied. Until it is over the state is in the
+        middle of a step: nobody reads it."""
+        assert self._applying is not None
+        try:
+            next(self._applying)
+        except StopIteration:
+            self._applying = None
+        else:
+            return
+        deferred, self._deferred = self._deferred, []
+        for channel, message in deferred:
+            self.handle(channel, message)
+
+    def _apply_entry(self, term: int, index: int, data: bytes) -> Sliced[None]:
         if not data:  # a new leader's first entry
             self._state.apply(index, term, ())
             self._new_term = term
-            return
-        origin, *rest = codec.unpack(data)
-        if type(origin) is str:
-            self._apply_own(index, term, origin, rest)
-            return
-        self._apply_batch((index, term), origin, rest)
+        else:
+            origin, *rest = codec.unpack(data)
+            if type(origin) is str:
+                self._apply_own(index, term, origin, rest)
+            else:
+                yield from self._apply_batch((index, term), origin, rest)
+        if self._state.has_much:
+            yield from self._state.commit_sliced()
+        self._applied_unsaid = index
+        self._bytes_since_flush += len(data)
+        self._bytes_unsaid += len(data)
 
-    def _apply_batch(self, at: tuple[int, int], origin: int, payload: Any) -> None:
+    def _apply_batch(self, at: tuple[int, int], origin: int, payload: Any) -> Sliced[None]:
         """Apply what clients of a member asked to write; answer it when that member is this."""
-        self._apply_bodies(at, origin, payload)
+        yield from self._apply_bodies(at, origin, payload)
         self.flight.note("applied", at[0], at[0])
         self._origins.note(self._state.revision, Origin(*at, origin, payload[0]))
 
-    def _apply_bodies(self, at: tuple[int, int], origin: int, payload: Any) -> None:
+    def _apply_bodies(self, at: tuple[int, int], origin: int, payload: Any) -> Sliced[None]:
         batch_id, bodies, stamps, whos = (*payload, None, None)[:4]
         decoded = [codec.unpack(body) for body in bodies]
         judged = self._state.auth.enabled and origin != NOBODY
         if stamps or judged:
             if judged:
-                answered = self._apply_judged(*at, decoded, stamps, whos)
+                answered = yield from self._apply_judged(*at, decoded, stamps, whos)
             else:
-                answered = self._apply_once(*at, decoded, stamps)
+                answered = yield from self._apply_once(*at, decoded, stamps)
             self._tell_auth_if_changed()
             if origin == self._member_id:
                 self._results.append((batch_id, [pack_answer(answer) for answer in answered]))
             return
-        results = self._state.apply(*at, list(chain.from_iterable(decoded)))
+        results = yield from self._state.apply_sliced(*at, list(chain.from_iterable(decoded)))
         self._tell_auth_if_changed()
         if origin == self._member_id:
             answers, position = [], 0
@@ -273,13 +301,13 @@ class Applier(Actor):
                 position += len(body)
             self._results.append((batch_id, answers))
 
-    def _apply_once(self, index: int, term: int, decoded: Any, stamps: Any) -> list[Answer]:
+    def _apply_once(self, index: int, term: int, decoded: Any, stamps: Any) -> Sliced[list[Answer]]:
         known = [None if stamp is None else Stamp(*stamp) for stamp in stamps]
         return self._state.apply_once(index, term, decoded, known)
 
     def _apply_judged(
         self, index: int, term: int, decoded: Any, stamps: Any, whos: Any
-    ) -> list[Answer]:
+    ) -> Sliced[list[Answer]]:
         nothing = [None] * len(decoded)
         known = [None if stamp is None else Stamp(*stamp) for stamp in stamps or nothing]
         asking = [None if who is None else Who(*who) for who in whos or nothing]
@@ -333,7 +361,10 @@ class Applier(Actor):
 
     def on_watchc(self, message: Any) -> None:
         """What the node's watches want: see watches/feed.py."""
-        self._feed.take(message, self._state)
+        if self._applying is not None:
+            self._deferred.append(("watchc", message))
+        else:
+            self._feed.take(message, self._state)
 
     def _tell_answers(self, answers: list[tuple[int, bytes]]) -> None:
         self.emit("resultc", ("read", answers))
@@ -404,6 +435,9 @@ class Applier(Actor):
 
     def on_donec(self, message: Any) -> None:
         """("flush", durable applied index) or ("reclaim", None)."""
+        if self._applying is not None:
+            self._deferred.append(("donec", message))
+            return
         job, durable = message
         if job == "reclaim":
             self._reclaiming = False
@@ -469,6 +503,8 @@ class Applier(Actor):
 
     def on_timer(self) -> None:
         """End leases whose time is over; propose what else the member has to."""
+        if self._applying is not None:
+            return  # the next time
         self._expire_leases()
         self._backups.expire(self.now)
         self._reader.expire(self.now)
@@ -553,5 +589,6 @@ class Applier(Actor):
         self._state.close()
 
     def _drop_work(self) -> None:
+        self._applying = None
         self._inspector.drop_work()
         self._reader.drop_work()

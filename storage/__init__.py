@@ -37,6 +37,8 @@ State database (state_store.py, owner: the applier)
     "mapplied"       index:u64 term:u64 revision:u64 compact_revision:u64 history_crc:u32
     "mconfiguration"                [conf state, members]
     "mcompacted"     revision:u64   compaction has removed all it could up to here
+    "mredo-" number:u64             [key, value or nil, …]: of a commit in slices, what it writes
+    "mredo"                         nothing        all of it is in such chunks
 
     record   prev:u64 skip_1:u64 skip_2:u64, then in msgpack, each in its longest form, without the
              array's head: create mod version lease value
@@ -51,8 +53,9 @@ Brackets are msgpack arrays. A put writes two values: the record under "k", and 
 the chunk of its revision. `prev`, `skip_1` and `skip_2` (records.py) lead from a version to earlier
 ones; a read in the past starts at "k" or "d" and follows them through the chunks (mvcc.py).
 
-- All that an entry changed but its chunks, and its index in "mapplied", are in one batch, always
-  (overlay.py). RocksDB keeps no log of it: after a crash the state is that of the last flush, at an
+- All that an entry changed but its chunks, and its index in "mapplied", are in one batch
+  (overlay.py); what is too much for one is there twice meanwhile, and finished by the next start
+  (redo.py). RocksDB keeps no log of it: after a crash the state is that of the last flush, at an
   index that it knows, and the raft log is applied again from there. The log must not be compacted
   past the index that `flush` returned.
 - Chunks are written before what else their entries changed. Those that begin after the revision in

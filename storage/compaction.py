@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from . import keys
 from .mvcc import Versions
 from .records import Event, decode_chunk, is_deletion, replaced_revision
-from .rocks import WriteBatch
+from .rocks import Database, WriteBatch
 
 _PAGE = 2
 """Chunks read, and written, at once. One by one each takes twice as long to read."""
@@ -157,3 +157,13 @@ def _release(
         replaced = replaced_revision(event)
         if event[0] <= target and (0 < replaced <= kept_max or replaced in marks):
             batch.delete(keys.kept_key(replaced, event[1]))
+
+
+def drop_history_after(db: Database, revision: int) -> None:
+    """Drop the chunks of what was not committed before the last crash: it is applied again."""
+    start, end = keys.chunk_key(revision + 1, 0), keys.after_prefix(keys.EVENTS)
+    while ahead := db.pairs(start, end, 64):
+        batch = db.batch()
+        for stored, _ in ahead:
+            batch.delete(stored)
+        db.write(batch)

@@ -13,6 +13,7 @@ from ..transport import errors
 from ..transport.codec import pack, unpack_local
 from . import keys
 from .overlay import Overlay
+from .sliced import Sliced, finish, sort
 
 LEASE_TTL_MAX_S = 9_000_000_000
 """etcd's MaxLeaseTTL."""
@@ -80,6 +81,10 @@ class Leases:
         self._leases[lease] = self.changed[lease] = content
         self._overlay.writes[keys.lease_key(lease)] = pack(content)
 
+    def forget(self, lease: int, keys: Iterable[bytes]) -> None:
+        """The lease, which ends, does not hold these keys any more."""
+        self._held[lease].difference_update(keys)
+
     def remove(self, lease: int) -> None:
         """Forget a lease and which keys it held."""
         del self._leases[lease], self._held[lease]
@@ -103,7 +108,11 @@ class Leases:
 
     def keys(self, lease: int) -> list[bytes]:
         """The keys that the lease holds, in order."""
-        return sorted(self._held[lease])
+        return finish(self.keys_sliced(lease))
+
+    def keys_sliced(self, lease: int) -> Sliced[list[bytes]]:
+        """`keys`, of which there may be many."""
+        return sort(list(self._held[lease]), bytes)
 
     def keys_of(self, lease: int) -> Iterable[bytes]:
         """The same in any order, none for a lease that does not exist, those of all for 0: what

@@ -31,7 +31,7 @@ from .records import (
     replaced_revision,
     without_value,
 )
-from .sliced import ITEMS, Sliced, finish, in_parts, length, ready
+from .sliced import ITEMS, Sliced, discard, in_parts, length, ready, sort
 
 Result = tuple[Any, ...]
 """A request's result in the order in which it travels (docs/protocol.md), or a WireError."""
@@ -166,13 +166,21 @@ class Versions:
 
     # -- ranges --------------------------------------------------------------------------------
 
-    def range(self, request: tuple[Any, ...]) -> Result:
+    def range_one(self, key: bytes) -> Result:
+        """A range of one key now, without any option."""
+        record = self.current(key)
+        kvs = [] if record is None else [key_value(key, record)]
+        return (0, self.revision, len(kvs), False, kvs)
+
+    def range(self, request: tuple[Any, ...]) -> Sliced[Result]:
         """Execute a checked range request."""
-        result = finish(self._range(request))
+        result = yield from self._range(request)
         if isinstance(result, errors.WireError):
             return result
         count, more, found = result
-        return (0, self.revision, count, more, [key_value(k[1:], record) for k, record in found])
+        kvs = yield from in_parts(found, _key_values)
+        yield from discard(found)
+        return (0, self.revision, count, more, kvs)
 
     def packed_range(self, request: tuple[Any, ...]) -> Sliced[bytes]:
         """The result of `range` as it travels, of what is there at the first step."""
@@ -185,7 +193,11 @@ class Versions:
         if isinstance(result, errors.WireError):
             return pack(result)
         count, more, found = result
-        return pack_range(revision, count, more, (yield from in_parts(found, pack_key_values)))
+        kvs = yield from in_parts(found, pack_key_values)
+        yield from discard(found)
+        packed = pack_range(revision, count, more, kvs)
+        yield from discard(kvs)
+        return packed
 
     def _until_compacted(
         self, work: Sliced[_Found | errors.WireError], request: tuple[Any, ...]
@@ -257,9 +269,9 @@ class Versions:
         start, end = keys.range_bounds(key, range_end)
         return self.overlay.count_sliced(start, end) if start < end else ready(0)
 
-    def current_pairs(self, key: bytes, range_end: bytes) -> list[Pair]:
+    def current_pairs(self, key: bytes, range_end: bytes) -> Sliced[list[Pair]]:
         """The keys of a range now, as they are stored, and their records."""
-        return finish(self._current(key, range_end, 0)) if range_end else self._one(key)
+        return self._current(key, range_end, 0)
 
     def _one(self, key: bytes) -> list[Pair]:
         record = self.current(key)
@@ -306,6 +318,13 @@ class Versions:
     def saved(self) -> None:
         """The chunks of `recent` are in the database now."""
         self._before, self.recent = self.recent, []
+
+    def saved_sliced(self) -> Sliced[None]:
+        """Likewise, of very many, which are not kept in memory."""
+        self._before, events, self.recent = [], self.recent, []
+        while events:
+            del events[-ITEMS:]
+            yield
 
     def previous(self, event: Event) -> KeyValue | None:
         """What the event's key was just before it, None when it was absent or compacted."""
@@ -375,6 +394,10 @@ def _found(visited: Iterator[Live], limit: int) -> Sliced[list[tuple[bytes, byte
     return found
 
 
+def _key_values(found: Sequence[Pair]) -> list[KeyValue]:
+    return [key_value(stored[1:], record) for stored, record in found]
+
+
 def _without_values(found: Sequence[Pair]) -> list[Pair]:
     return [(stored, without_value(record)) for stored, record in found]
 
@@ -391,8 +414,7 @@ def _filtered(found: Sequence[Pair], filters: Sequence[int]) -> list[Pair]:
 
 
 def _sorted(found: list[Pair], target: int, order: int) -> Sliced[list[Pair]]:
-    """etcd's sort, ascending when only a target is asked for. The sort itself is one slice: half a
-    second of a million keys."""
+    """etcd's sort, ascending when only a target is asked for."""
 
     def sort_key(pair: Pair) -> Any:
         if target == _SORT_KEY:
@@ -402,7 +424,8 @@ def _sorted(found: list[Pair], target: int, order: int) -> Sliced[list[Pair]]:
         return getattr(read_header(pair[1]), _SORT_FIELDS[target])
 
     by = yield from in_parts(found, lambda part: list(map(sort_key, part)))
-    if len(found) > ITEMS:
-        yield
-    positions = sorted(range(len(found)), key=by.__getitem__, reverse=order == _SORT_DESCEND)
-    return [found[position] for position in positions]
+    positions = yield from sort(range(len(found)), by.__getitem__, reverse=order == _SORT_DESCEND)
+    ordered = yield from in_parts(positions, lambda part: [found[position] for position in part])
+    for done in (by, positions, found):
+        yield from discard(done)
+    return ordered

@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from . import redo
 from .rocks import Database
 from .sliced import Sliced, finish, length
 
@@ -103,6 +104,13 @@ class Overlay:
             (value is not None) - (self.db.get(key) is not None) for key, value in changed.items()
         )
         return _sum(self.db.count_sliced(start, end), more)
+
+    def commit_sliced(self) -> Sliced[None]:
+        """`commit` of very much. Nothing here may be read or written before it is over."""
+        self._sorted.clear()
+        self._read.clear()
+        self._read_bytes = 0
+        return redo.write_sliced(self.db, self.writes)
 
     def commit(self) -> None:
         """Write everything, or nothing and raise StorageError.

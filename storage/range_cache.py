@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from .overlay import Overlay
 from .records import pack_key_value, pack_key_values
-from .sliced import Sliced, in_parts
+from .sliced import Sliced, discard, in_parts
 
 Bounds = tuple[bytes, bytes]
 """First KV key in and first one out."""
@@ -82,7 +82,10 @@ class RangeCache:
                 self._keep(bounds, found if seen else None)
             return found.packed
         yield  # what takes more than a slice is too large to be kept
-        return (yield from in_parts((yield from reading), pack_key_values))
+        pairs = yield from reading
+        packed = yield from in_parts(pairs, pack_key_values)
+        yield from discard(pairs)
+        return packed
 
     def _bring_up_to_date(self, kept: _Range, bounds: Bounds) -> bool:
         """False when so much changed that reading it anew is as fast."""
@@ -103,6 +106,10 @@ class RangeCache:
 
     def _size(self) -> int:
         return sum(kept.bytes for kept in self._ranges.values() if kept is not None)
+
+    def committing_much(self) -> None:
+        """Likewise, and it is so much that all is forgotten."""
+        self._ranges.clear()
 
     def committing(self) -> None:
         """What was written is about to leave the overlay."""

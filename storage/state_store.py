@@ -3,9 +3,13 @@
 One owner. `flush` alone may be called from another thread. What `apply` did is visible at once; it
 is in the database after the next `commit`, and durable after the next `flush`. Commits are rare: a
 key that is written often meanwhile is written to the database once.
+
+An entry that changes much is applied in slices, and committed in slices then. Between two of them
+nothing may be asked of the store but its applied index and term, and `flush`. It may be closed: the
+entry is applied again after the next start.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from struct import Struct
@@ -19,10 +23,10 @@ from ..transport import errors
 from ..transport.codec import pack, unpack_local
 from ..transport.errors import WireError
 from ..transport.requests import RANGE_COUNT_ONLY, WRITE_CHECKS, all_plain_puts
-from . import keys
+from . import keys, redo
 from .alarms import Alarms, makes_larger
 from .auth_store import AuthStore
-from .compaction import Compaction
+from .compaction import Compaction, drop_history_after
 from .errors import StorageError
 from .executor import Executor
 from .hashing import hash_sliced
@@ -47,6 +51,11 @@ are written."""
 WAITING_BYTES_MAX = 1 << 25
 """Bytes of records, those that were replaced included, after which few keys are committed, too."""
 
+LARGE_COMMIT = 20_000
+"""Writes beyond which a commit is made in slices: 30 to 50 ms otherwise."""
+CHUNKS_A_SLICE = 16
+"""Of history: about 2,000 events."""
+
 _APPLIED_KEY = keys.META + b"applied"
 _APPLIED = Struct(">QQQQI")  # index, term, revision, compact revision, history hash
 _CHECK_KEY = keys.META + b"check"
@@ -57,15 +66,16 @@ class StateStore:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._db = open_state(path, read_only=read_only)
+        (redo.check if read_only else redo.recover)(self._db)
         raw = self._db.get(_APPLIED_KEY)
         index, term, revision, compact_revision, history_hash = (
             _APPLIED.unpack(raw) if raw else (0, 0, 1, 0, 0)
         )
         if not read_only:
-            self._drop_history_after(revision)
+            drop_history_after(self._db, revision)
         self._overlay = Overlay(self._db)
         self._versions = Versions(self._overlay)
-        self.leases = Leases(self._overlay, lambda: self._index)
+        self.leases = Leases(self._overlay, lambda: self._index + 1)
         self._writer = Writer(self._versions, self.leases)
         self.sessions = Sessions(self._overlay)
         self.alarms = Alarms(self._overlay)
@@ -80,6 +90,7 @@ class StateStore:
             members=self.members,
             auth=self.auth_store,
         )
+        self._put = 0  # how many plain puts the entry that is being applied begins with
         self._hot_keys = HotKeys()
         # What waits for a commit: bytes of records ever since the last one, and keys lately.
         self._waiting_bytes = self._waiting_keys = 0
@@ -168,10 +179,17 @@ class StateStore:
     # -- applying ------------------------------------------------------------------------------
 
     def apply(self, index: int, term: int, requests: Sequence[tuple[Any, ...]]) -> list[Result]:
+        """`apply_sliced`, all of it at once."""
+        return finish(self.apply_sliced(index, term, requests))
+
+    def apply_sliced(
+        self, index: int, term: int, requests: Sequence[tuple[Any, ...]]
+    ) -> Sliced[list[Result]]:
         """Apply the raft entry `index`: its requests in order, each by itself. They passed
         transport/requests.py's checks. Returns a result (or WireError) for each."""
         self._begin(index, term)
-        done = self._execute(requests)
+        done = self._plain_puts(requests) or (yield from self._execute(requests))
+        self._index, self._term = index, term
         return _results_of_puts(done, len(requests)) if isinstance(done, int) else done
 
     def apply_once(
@@ -180,7 +198,7 @@ class StateStore:
         term: int,
         messages: Sequence[Sequence[tuple[Any, ...]]],
         stamps: Sequence[Stamp | None],
-    ) -> list[Answer]:
+    ) -> Sliced[list[Answer]]:
         """Apply the raft entry `index`, whose requests came in `messages` with a stamp each, None
         for none. Those whose stamps were applied before are not applied again. Returns each
         message's answer, for `sessions.pack_answer`."""
@@ -188,7 +206,8 @@ class StateStore:
         sessions = self.sessions
         known = [stamp and sessions.claim(stamp) for stamp in stamps]
         fresh = [message for message, answer in zip(messages, known, strict=True) if answer is None]
-        done = self._execute(list(chain.from_iterable(fresh)))
+        requests = list(chain.from_iterable(fresh))
+        done = self._plain_puts(requests) or (yield from self._execute(requests))
         answers: list[Answer] = []
         end = 0
         for message, stamp, answer in zip(messages, stamps, known, strict=True):
@@ -198,6 +217,7 @@ class StateStore:
             begin, end = end, end + len(message)
             its = done + begin if isinstance(done, int) else done[begin:end]
             answers.append(self._keep(stamp, its, len(message)))
+        self._index, self._term = index, term
         return answers
 
     def _keep(self, stamp: Stamp | None, done: list[Result] | int, count: int) -> Answer:
@@ -217,15 +237,20 @@ class StateStore:
         messages: Sequence[Sequence[tuple[Any, ...]]],
         stamps: Sequence[Stamp | None],
         whos: Sequence[Who | None],
-    ) -> list[Answer]:
+    ) -> Sliced[list[Answer]]:
         """`apply_once` while users are asked who they are: what each message was admitted for is
         executed if its user may do it now, as of everything that was applied before."""
         self._begin(index, term)
-        return [self._apply_judged(*each) for each in zip(messages, stamps, whos, strict=True)]
+        answers: list[Answer] = []
+        for each in zip(messages, stamps, whos, strict=True):
+            answer = yield from self._apply_judged(*each)
+            answers.append(answer)
+        self._index, self._term = index, term
+        return answers
 
     def _apply_judged(
         self, message: Sequence[tuple[Any, ...]], stamp: Stamp | None, who: Who | None
-    ) -> Answer:
+    ) -> Sliced[Answer]:
         if stamp is not None:
             if who is None and self.auth.enabled:
                 return pack(errors.USER_EMPTY)  # and of no user's session
@@ -233,17 +258,20 @@ class StateStore:
             known = self.sessions.claim(stamp, user)
             if known is not None:
                 return self.sessions.repeated(stamp, known)
-        return self._keep(stamp, self._execute_for(who, message), len(message))
+        done = yield from self._execute_for(who, message)
+        return self._keep(stamp, done, len(message))
 
     def _execute_for(
         self, who: Who | None, message: Sequence[tuple[Any, ...]]
-    ) -> list[Result] | int:
+    ) -> Sliced[list[Result] | int]:
         if all_plain_puts(message, WRITE_CHECKS) and rules.may_put_all(self.auth, who, message):
-            return self._execute(message)
+            return self._plain_puts(message) or (yield from self._execute(message))
         user = who.user if who is not None and self.auth.enabled else ""
-        return [
-            self.refusal(who, request) or self._execute_capped(request, user) for request in message
-        ]
+        results: list[Result] = []
+        for request in message:
+            refused = self.refusal(who, request)
+            results.append(refused or (yield from self._execute_capped(request, user)))
+        return results
 
     def refusal(self, who: Who | None, request: tuple[Any, ...]) -> WireError | None:
         """Why a checked request is not executed for whom it was admitted; None when it is."""
@@ -274,29 +302,41 @@ class StateStore:
                 self.commit()
         elif self.sessions.changed > SESSIONS_MAX:
             self.commit()
-        self._index, self._term = index, term
 
-    def _execute(self, requests: Sequence[tuple[Any, ...]]) -> list[Result] | int:
-        """The results; when all were plain puts, whose revisions follow each other, the first."""
-        if self.alarms.no_space:
-            return [self._execute_capped(request) for request in requests]
+    def _plain_puts(self, requests: Sequence[tuple[Any, ...]]) -> int:
+        """Execute an entry of nothing but plain puts, whose revisions follow each other; returns
+        the first. Those that another begins with are executed, too; then the rest is for `_execute`
+        and 0 is returned."""
         first = self.revision + 1
-        position = self._writer.plain_puts(requests, 0)
-        if position == len(requests) != 0:
-            return first
-        results = _results_of_puts(first, position)
+        self._put = 0 if self.alarms.no_space else self._writer.plain_puts(requests, 0)
+        return first if self._put == len(requests) != 0 else 0
+
+    def _execute(self, requests: Sequence[tuple[Any, ...]]) -> Sliced[list[Result]]:
+        """The results of all requests of an entry, after `_plain_puts`."""
+        if self.alarms.no_space:
+            capped: list[Result] = []
+            for request in requests:
+                result = yield from self._execute_capped(request)
+                capped.append(result)
+            return capped
+        position = self._put
+        results = _results_of_puts(self.revision + 1 - position, position)
         while position < len(requests):
-            results.append(self._executor.execute(requests[position]))
+            if self._executor.is_over():
+                yield
+            results.append((yield from self._executor.execute(requests[position])))
             first, begin = self.revision + 1, position + 1
             position = self._writer.plain_puts(requests, begin)
             results += _results_of_puts(first, position - begin)
         return results
 
-    def _execute_capped(self, request: tuple[Any, ...], user: str = "") -> Result:
+    def _execute_capped(self, request: tuple[Any, ...], user: str = "") -> Sliced[Result]:
         """One request where there may be no space."""
         if self.alarms.no_space and makes_larger(request):
             return errors.NO_SPACE
-        return self._executor.execute(request, user)
+        if self._executor.is_over():
+            yield
+        return (yield from self._executor.execute(request, user))
 
     def reopen_entry(self) -> None:
         """Let the next `apply` go on with the entry that was applied last, for who applies a part
@@ -345,10 +385,17 @@ class StateStore:
         Happens by itself when much was applied and before what needs it. Call it before `flush`,
         whose thread may not, and when there is time. Raises StorageError, which is final.
         """
-        versions = self._versions
         if self._committed_index == self._index:
             return
         self._save_history()
+        self._write_applied()
+        self._versions.range_cache.committing()
+        self._writer.committing()
+        self._overlay.commit()
+        self._committed()
+
+    def _write_applied(self) -> None:
+        versions = self._versions
         self.sessions.save()
         self._overlay.writes[_APPLIED_KEY] = _APPLIED.pack(
             self._index,
@@ -357,11 +404,31 @@ class StateStore:
             versions.compact_revision,
             self._history_hash,
         )
-        versions.range_cache.committing()
-        self._writer.committing()
-        self._overlay.commit()
+
+    def _committed(self) -> None:
         self._committed_index = self._index
         self._waiting_bytes = self._waiting_keys = 0
+
+    @property
+    def has_much(self) -> bool:
+        """Whether `commit` would take long."""
+        return len(self._overlay.writes) > LARGE_COMMIT
+
+    def commit_sliced(self) -> Sliced[None]:
+        """`commit` of very much, which is forgotten rather than kept in memory."""
+        versions = self._versions
+        for number, (stored, chunk) in enumerate(encode_chunks(versions.recent), 1):
+            self._save_chunks([(stored, chunk)])
+            if not number % CHUNKS_A_SLICE:
+                yield
+        yield from versions.saved_sliced()
+        self._writer.record_bytes = 0
+        self._write_applied()
+        versions.range_cache.committing_much()
+        self._writer.committing_much()
+        yield
+        yield from self._overlay.commit_sliced()
+        self._committed()
 
     def _save_history(self) -> None:
         """Write the chunks of what was applied since the last time. Until the next commit they are
@@ -369,24 +436,18 @@ class StateStore:
         versions = self._versions
         if not versions.recent:
             return
-        batch = self._db.batch()
-        for stored, chunk in encode_chunks(versions.recent):
-            batch[stored] = chunk
-            # Without the array's head: chunks may end elsewhere on another member.
-            self._history_hash = crc32(chunk_body(chunk), self._history_hash)
-        self._db.write(batch)
+        self._save_chunks(encode_chunks(versions.recent))
         versions.saved()
         self._waiting_bytes += self._writer.record_bytes
         self._writer.record_bytes = 0
 
-    def _drop_history_after(self, revision: int) -> None:
-        """Drop the chunks of what was not committed before the last crash: it is applied again."""
-        start, end = keys.chunk_key(revision + 1, 0), keys.after_prefix(keys.EVENTS)
-        while ahead := self._db.pairs(start, end, 64):
-            batch = self._db.batch()
-            for stored, _ in ahead:
-                batch.delete(stored)
-            self._db.write(batch)
+    def _save_chunks(self, chunks: Iterable[tuple[bytes, bytes]]) -> None:
+        batch = self._db.batch()
+        for stored, chunk in chunks:
+            batch[stored] = chunk
+            # Without the array's head: chunks may end elsewhere on another member.
+            self._history_hash = crc32(chunk_body(chunk), self._history_hash)
+        self._db.write(batch)
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -400,7 +461,7 @@ class StateStore:
         may be called. Transactions, and sorting what was found, are one slice."""
         self._commit_before_scan(request)
         if request[0] == "txn":
-            return pack(self._executor.transaction(request))
+            return pack(finish(self._executor.transaction(request)))
         return (yield from self._versions.packed_range(request))
 
     def read_newest(self, key: bytes) -> bytes:
@@ -419,8 +480,8 @@ class StateStore:
         """As `read`, before it is packed."""
         self._commit_before_scan(request)
         if request[0] == "txn":
-            return self._executor.transaction(request)
-        return self._versions.range(request)
+            return finish(self._executor.transaction(request))
+        return finish(self._versions.range(request))
 
     def count_keys(self) -> int:
         """How many keys exist."""

@@ -13,7 +13,7 @@ from sampan.actors.upkeep import Upkeep
 from sampan.config import limits
 from sampan.config.limits import LogLimits
 from sampan.raft import ConfChangeSingle, ConfChangeType, ConfChangeV2
-from sampan.storage import hashing, rocks
+from sampan.storage import executor, hashing, rocks, state_store
 from sampan.storage.errors import StorageError
 from sampan.storage.snapshot_store import SnapshotStore
 from sampan.storage.state_store import StateStore
@@ -417,8 +417,12 @@ def test_entries_are_applied_while_a_large_range_is_read(applier, monkeypatch, t
     assert results(turn(applier, read(5, 1, everything, ("range", b"1"))), "read") == []
     assert results(wake(applier), "read") == []
     out = turn(applier, committed(entry(2, [("delete", b"\0", b"\0")])), read(6, 2, everything))
+    told = results(out, "read")
+    while not results(out):
+        out = wake(applier)
+        told += results(out, "read")
     assert results(out) == [(9, [((0, 11, 9),)])]
-    told = results(out, "read") + all_reads(applier)
+    told += all_reads(applier)
     answers = {read_id: [result[1:3] for result in answer] for read_id, (answer,) in told}
     assert answers == {5: [(10, 9), (11, 0)], 6: [(11, 0)]}
     turn(applier, committed(entry(3, nine)))
@@ -427,6 +431,84 @@ def test_entries_are_applied_while_a_large_range_is_read(applier, monkeypatch, t
     turn(applier, install(tmp_path, put(b"b"), put(b"a"), put(b"b")))
     ((read_id, ((found,),)),) = all_reads(applier)
     assert (read_id, found[2]) == (7, 2), "what it had read is no more"
+
+
+@pytest.fixture
+def tiny_slices(monkeypatch):
+    monkeypatch.setattr(executor, "SLICE_COST", 1)
+    monkeypatch.setattr(state_store, "LARGE_COMMIT", 2)
+
+
+def test_an_entry_that_takes_long_is_never_seen_half_applied(tiny_slices, applier):
+    """Whatever is asked meanwhile waits, and those that wait behind it come in order."""
+    turn(applier, committed(entry(1, [put(b"%d" % n) for n in range(9)])))
+    while applier.wake_at is not None:
+        wake(applier)
+    out = turn(
+        applier,
+        committed(
+            entry(2, [put(b"9")], batch_id=8),
+            entry(3, [("delete", b"\0", b"\0")], batch_id=9),
+            entry(4, [put(b"a")], batch_id=10),
+        ),
+        read(5, 0, ("range", b"\0", b"\0")),
+        read(6, 4, ("range", b"\0", b"\0")),
+    )
+    told, said, events, slices = results(out), out.on("advancec"), [], 0
+    reads = results(out, "read")
+    assert turn(applier, ("watchc", ("request", 1, [(b"\0", b"\0", False)]))) == []
+    while len(told) < 3 or len(reads) < 2:
+        assert applier.wake_at == applier.now, "at once, but after what has come"
+        slices += 1
+        state = turn(applier, ("statusc", 7)).on("statusrc")[0][2]
+        assert state["applied"] in (2, 3, 4)
+        assert tick(applier, applier.now) == []
+        out = wake(applier)
+        told += results(out)
+        reads += results(out, "read")
+        said += out.on("advancec")
+        events += out.on("eventc")
+    assert told == [(8, [((0, 11),)]), (9, [((0, 12, 10),)]), (10, [((0, 13),)])]
+    assert [(read_id, found[0][1:3]) for read_id, (found,) in reads] == [(5, (13, 1)), (6, (13, 1))]
+    assert [event[:2] for event in events] == [("taken", 1), ("live", 13)]
+    assert [(revision, key) for revision, key, *_ in events[1][2]] == [(13, b"a")]
+    assert slices > 10
+    assert ("applied", 2) in said
+
+
+def test_a_flush_that_ends_during_a_long_entry_is_taken_in_after_it(tiny_slices, applier):
+    turn(applier, committed(entry(1, [put(b"%d" % n) for n in range(9)])))
+    while applier._applying is not None:
+        wake(applier)
+    applier._flushing = True
+    turn(applier, committed(entry(2, [("delete", b"\0", b"\0")])))
+    out = turn(applier, ("donec", ("flush", 1)))
+    while applier._applying is not None:
+        assert out.on("durablec") == []
+        out = wake(applier)
+    assert out.on("durablec") == [1]
+
+
+def test_what_is_closed_in_the_middle_of_an_entry_is_applied_again(tiny_slices, open_applier):
+    for slices in range(0, 40, 4):
+        applier = open_applier()
+        index = applier._state.applied_index
+        turn(applier, committed(entry(index + 1, [put(b"%d" % n) for n in range(9)])))
+        applier._state.commit()
+        out = turn(applier, committed(entry(index + 2, [("delete", b"\0", b"\0")])))
+        for _ in range(slices):
+            if applier._applying is None:
+                break
+            out += wake(applier)
+        done = bool(results(out))
+        applier = open_applier()
+        assert applier._state.applied_index in (index + 1, index + 2)
+        if applier._state.applied_index == index + 1:
+            assert not done or applier._state.count_keys() == 9
+            turn(applier, committed(entry(index + 2, [("delete", b"\0", b"\0")])))
+            while applier._applying is not None:
+                wake(applier)
+        assert applier._state.count_keys() == 0
 
 
 def test_reads_behind_a_large_answer_wait_and_do_not_fail(applier, monkeypatch):

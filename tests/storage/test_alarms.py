@@ -3,6 +3,7 @@
 import pytest
 from sampan.storage.alarms import CORRUPT, NOSPACE
 from sampan.storage.sessions import Stamp
+from sampan.storage.sliced import finish
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
 from sampan.transport.codec import pack
@@ -113,9 +114,9 @@ def test_alarms_come_back(full, tmp_path):
 def test_a_refusal_is_remembered_for_a_message_that_comes_again(full):
     session = run(full, ("session_open", 60_000))[0][2]
     stamp = Stamp(session, 1, 1)
-    first = full.apply_once(full.applied_index + 1, 1, [[PUT]], [stamp])
+    first = finish(full.apply_once(full.applied_index + 1, 1, [[PUT]], [stamp]))
     run(full, ("alarm_disarm",))
-    again = full.apply_once(full.applied_index + 1, 1, [[PUT]], [stamp])
+    again = finish(full.apply_once(full.applied_index + 1, 1, [[PUT]], [stamp]))
     assert first == again == [pack([errors.NO_SPACE])]
     assert full.revision == 2
 

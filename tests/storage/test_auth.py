@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from sampan.security.auth import READ, READWRITE, WRITE
 from sampan.security.rules import Who
 from sampan.storage.sessions import Stamp, pack_answer
+from sampan.storage.sliced import finish
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
 from sampan.transport.codec import unpack_local
@@ -39,9 +40,9 @@ class Store:
         bodies = [requests for *_, requests in messages]
         index = self.state.applied_index + 1
         if self.state.auth.enabled:
-            answers = self.state.apply_judged(index, 1, bodies, stamps, whos)
+            answers = finish(self.state.apply_judged(index, 1, bodies, stamps, whos))
         else:
-            answers = self.state.apply_once(index, 1, bodies, stamps)
+            answers = finish(self.state.apply_once(index, 1, bodies, stamps))
         return [unpack_local(pack_answer(answer)) for answer in answers]
 
     def ask(self, user, *requests, stamp=None, revision=NOW):

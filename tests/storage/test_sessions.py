@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sampan.storage import sessions
 from sampan.storage.sessions import Stamp, pack_answer
+from sampan.storage.sliced import finish
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
 from sampan.transport.codec import unpack_local
@@ -27,7 +28,8 @@ class Store:
     def entry(self, *stamped):
         """Apply one entry of (stamp, requests) messages; the decoded answers."""
         stamps, messages = [s and Stamp(*s) for s, _ in stamped], [m for _, m in stamped]
-        answers = self.state.apply_once(self.state.applied_index + 1, 1, messages, stamps)
+        index = self.state.applied_index + 1
+        answers = finish(self.state.apply_once(index, 1, messages, stamps))
         return [unpack_local(pack_answer(answer)) for answer in answers]
 
     def write(self, stamp, *requests):
