@@ -38,7 +38,7 @@ bench: $(BIN)/.installed
 
 # etcd's clients with their own tests, before etcd and before Sampan; fetches them. Some minutes.
 conformance: $(BIN)/.installed
-	$(BIN)/pytest --timeout 2000 -rs -s tests/conformance/suites.py
+	$(BIN)/pytest --timeout 2000 -rs -s tests/conformance/suites.py tests/conformance/etcdctls.py
 
 # Hours: changes the raft core one operator at a time and sees whether a test notices.
 mutants: $(BIN)/.installed

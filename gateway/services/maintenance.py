@@ -102,7 +102,8 @@ def _hash(reply: Reply, result: Any) -> bytes:
 
 def _hash_kv(reply: Reply, result: Any) -> bytes:
     _, revision, digest, compacted, hashed = result
-    response = pb.HashKVResponse(hash=digest, compact_revision=compacted, hash_revision=hashed)
+    never = compacted or -1  # as etcd has it, where nothing was compacted yet
+    response = pb.HashKVResponse(hash=digest, compact_revision=never, hash_revision=hashed)
     return encoded(response, reply, revision)
 
 

@@ -5,72 +5,33 @@ takes some minutes. Whatever passes before etcd has to pass before Sampan, in th
 client is skipped, with the reason, where it cannot be had.
 """
 
+import json
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
-import time
-import urllib.request
 import venv
 import xml.etree.ElementTree as ET
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from ..ports import free_port
+from .clusters import BIN, ETCD, SAMPAN, cluster, compare
 
-BIN = Path(sys.executable).parent
 HERE = Path(__file__).parent
-START_S = 120.0
+NPM_ETCD3 = os.environ.get("NPM_ETCD3", "https://github.com/microsoft/etcd3")
+"""Where the repository is cloned from: what npm has of it comes without its tests."""
 SUITE_S = 1200.0
 CSLAB_OWN = {"tests.test_etcd3.TestEtcd3.test_snapshot"}
 """Reads what it has saved with etcd's own tools, which open etcd's own files only."""
 
 
-def wait_until_healthy(url, process):
-    give_up = time.monotonic() + START_S
-    while True:
-        assert process.poll() is None, "it has ended"
-        assert time.monotonic() < give_up, f"{url} is not healthy"
-        with suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):
-            return
-        time.sleep(0.1)
-
-
-def start_etcd(directory):
-    client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-    command = [
-        BIN / "etcd", "--data-dir", directory / "etcd", "--listen-client-urls", client,
-        "--advertise-client-urls", client, "--listen-peer-urls", peer,
-        "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
-    ]  # fmt: skip
-    return command, client
-
-
-def start_sampan(directory):
-    base = free_port()
-    command = [
-        BIN / "sampan", "up", "--nodes", "3", "--base-port", str(base), "--placement", "fused",
-        "--data-dir", directory / "sampan",
-    ]  # fmt: skip
-    return command, f"http://127.0.0.1:{base + 1}"
-
-
-@pytest.fixture(params=[start_etcd, start_sampan], ids=["etcd", "sampan"], scope="module")
+@pytest.fixture(params=[(ETCD, 1), (SAMPAN, 3)], ids=["etcd", "sampan"], scope="module")
 def server(request, tmp_path_factory):
     """The URL of a fresh cluster."""
-    directory = tmp_path_factory.mktemp("server")
-    command, url = request.param(directory)
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        wait_until_healthy(url, process)
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
+    program, size = request.param
+    with cluster(program, tmp_path_factory.mktemp("server"), size) as urls:
+        yield urls[0]
 
 
 @pytest.fixture(scope="module")
@@ -100,20 +61,6 @@ def passed(python, tests, environment, directory):
     )  # fmt: skip
     cases = ET.parse(report).iter("testcase")
     return {f"{case.get('classname')}.{case.get('name')}" for case in cases if not len(case)}
-
-
-BEFORE_ETCD = {}
-"""What passed before etcd, by suite: it is asked first."""
-
-
-def compare(suite, server_id, found, *, excused=frozenset()):
-    """Everything that passes before etcd passes before Sampan."""
-    print(f"{suite}: {len(found)} pass before {server_id}")
-    if server_id == "etcd":
-        BEFORE_ETCD[suite] = found
-        assert found
-    else:
-        assert BEFORE_ETCD.get(suite, set()) - excused - found == set()
 
 
 @pytest.fixture
@@ -168,6 +115,39 @@ def test_npm_etcd3(server, tmp_path):
     if done.returncode:
         pytest.skip(f"not to be had: {done.stderr[-200:]}")
     run_smoke(["node", HERE / "smoke_npm.js"], server, NODE_PATH=str(tmp_path / "node_modules"))
+
+
+@pytest.fixture(scope="module")
+def npm_etcd3(tmp_path_factory):
+    """Its repository with its tests, built."""
+    for program in ("git", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"there is no {program}")
+    place = tmp_path_factory.mktemp("npm") / "etcd3"
+    clone = ["git", "clone", "--quiet", "--depth", "1", "--branch", "v1.1.2", NPM_ETCD3, place]
+    install = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+    for command, where in ((clone, "."), (install, place), (["npx", "tsc"], place)):
+        done = subprocess.run(command, cwd=where, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"not to be had: {(done.stderr + done.stdout)[-200:]}")
+    return place
+
+
+@pytest.mark.parametrize(("program", "size"), [(ETCD, 1), (SAMPAN, 3)], ids=["etcd", "sampan"])
+def test_the_suite_of_npm_etcd3(npm_etcd3, server_id, program, size, tmp_path):
+    """Over TLS, with users: its 155 tests."""
+    certs = npm_etcd3 / "src/test/certs"
+    key = certs / "private/etcd0.localhost.key"
+    key.chmod(0o600)  # as whoever keeps a key should
+    flags = ("--cert-file", certs / "certs/etcd0.localhost.crt", "--key-file", key)
+    with cluster(program, tmp_path, size, flags, "https") as urls:
+        environment = {"ETCD_ADDR": urls[0].removeprefix("https://"), "ETCD_VERSION": "3.5.1"}
+        done = subprocess.run(
+            ["npx", "mocha", "--reporter", "json"], cwd=npm_etcd3, env=os.environ | environment,
+            capture_output=True, text=True, timeout=SUITE_S,
+        )  # fmt: skip
+    report = json.loads(done.stdout[done.stdout.index("{\n") :])  # after what tests print
+    compare("npm etcd3", server_id, {each["fullTitle"] for each in report["passes"]})
 
 
 def run_smoke(command, server, **environment):

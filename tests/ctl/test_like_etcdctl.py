@@ -110,7 +110,7 @@ def shape(output: bytes) -> str:
     """What remains when numbers, ids, sizes, addresses and column widths are not looked at."""
     text = output.decode().replace("http://", "")
     text = re.sub(r"\b[0-9a-f]{14,16}\b|\d[\d.:]*( [kM]?B|µs|ms|s)?\b", "N", text)
-    return re.sub(r"[ -]+", " ", text)
+    return re.sub(r"[ ─-]+", " ", text)
 
 
 @pytest.mark.parametrize("text", CLUSTER_LINES)

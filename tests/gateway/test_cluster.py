@@ -80,6 +80,7 @@ def test_hashes(maintenance):
     found = maintenance("HashKV")
     assert (found.hash > 0, found.hash_revision) == (True, found.header.revision)
     assert maintenance("Hash").hash == found.hash
+    assert found.compact_revision == -1 or found.compact_revision > 0
 
 
 def test_alarms(maintenance):
