@@ -17,6 +17,8 @@ from .systems import CompareOptions, Etcd, Running, Sampan
 
 _NEEDED = ("etcdctl", "h2load")
 _NOTES = {
+    "fill": "New keys: each is put once, in order, by 500 clients, etcd's by its own benchmark; "
+    "memory is what is resident of a node's processes at the end, disk what its files take.",
     "watch": "Watches are driven by Python on both sides: etcd's by grpcio without a protobuf "
     "decoder, all watchers on one connection; a latency is from before the put to the event.",
     "idle": "Idle connections are the public Python client's and grpcio's, all to one node, whose "
@@ -31,8 +33,9 @@ def _check(options: CompareOptions) -> None:
     missing = missing_programs(_NEEDED if options.etcd else ("etcd", *_NEEDED))
     if missing:
         raise BenchError("\n".join(missing))
-    if options.etcd and not (options.etcd.is_file() and os.access(options.etcd, os.X_OK)):
-        raise BenchError(f"--etcd {options.etcd} is not a program")
+    for flag, path in (("--etcd", options.etcd), ("--etcd-benchmark", options.benchmark)):
+        if path and not (path.is_file() and os.access(path, os.X_OK)):
+            raise BenchError(f"{flag} {path} is not a program")
     if not options.directory.is_dir():
         raise BenchError(f"--directory {options.directory} is not a directory")
     if is_volatile(options.directory):

@@ -24,16 +24,18 @@ METRICS = {
     "connection": Metric(" KiB", 1),
     "node": Metric(" MiB", 1),
     "elections": Metric("", 2),
+    "disk": Metric(" MiB", 1),
 }
 """Requests a second; latencies; resident memory of a connection and of a node; election timeouts
-without a write."""
+without a write; a node's files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One kind of work, and which of `METRICS` it compares.
 
-    `message_puts` above 0 marks the pipelined driver, which only Sampan has.
+    `message_puts` above 0 marks the pipelined driver, which only Sampan has; `own_driver` that etcd
+    is driven by its own benchmark.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Row:
     serializable: bool = False
     metric: str = "rate"
     message_puts: int = 0
+    own_driver: bool = False
 
     def work(self, system: str) -> "Row":
         """The same for rows that compare what one measurement tells. etcd has no pipelined

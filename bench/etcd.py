@@ -122,7 +122,7 @@ class EtcdCluster:
                 [
                     self._etcd,
                     *("--name", f"m{index}"),
-                    *("--data-dir", str(self._directory / f"m{index}")),
+                    *("--data-dir", str(self.data_dir(index))),
                     *("--listen-client-urls", client),
                     *("--advertise-client-urls", client),
                     *("--listen-peer-urls", peer),
@@ -150,9 +150,13 @@ class EtcdCluster:
             self._children[index].wait()
             self._children[index] = self._start(index)
 
-    def memory_bytes(self, index: int) -> int:
+    def node_memory_bytes(self, index: int) -> int:
         """Resident memory of a member."""
         return resident_bytes([self._children[index].pid])
+
+    def data_dir(self, index: int) -> Path:
+        """Of a member."""
+        return self._directory / f"m{index}"
 
     def _stop(self) -> None:
         """At once: the data goes, too, and an orderly stop of all members takes 7 s, while the

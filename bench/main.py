@@ -138,6 +138,10 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "--etcd", type=Path, metavar="PATH", help="the program (the one that is installed)"
     )
     parser.add_argument(
+        "--etcd-benchmark", type=Path, metavar="PATH",
+        help="etcd's own driver, for a row of puts and for new keys",
+    )  # fmt: skip
+    parser.add_argument(
         "--gateway", action="store_true", help="let Sampan serve etcd's clients meanwhile"
     )
 
@@ -221,6 +225,7 @@ def compare_options(arguments: argparse.Namespace) -> CompareOptions:
         pipelined=arguments.pipelined,
         only=tuple(arguments.only),
         etcd=arguments.etcd,
+        benchmark=arguments.etcd_benchmark,
         gateway=arguments.gateway,
     )
     if options.rounds < 1:

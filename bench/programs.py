@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import BenchError
@@ -80,6 +81,15 @@ def resident_bytes(pids: Iterable[int]) -> int:
     """
     listed = run_program(["ps", "-o", "rss=", "-p", ",".join(map(str, pids))], _PS_S)
     return sum(map(int, listed.split())) * 1024
+
+
+def disk_bytes(directory: Path) -> int:
+    """What the files below a directory take, as the file system counts; some may go meanwhile."""
+    taken = 0
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):
+            taken += path.lstat().st_blocks * 512
+    return taken
 
 
 def stop_process(child: subprocess.Popen[bytes], timeout_s: float) -> None:

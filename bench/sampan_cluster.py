@@ -67,9 +67,13 @@ class SampanCluster:
         """Resident memory of a node's processes."""
         return resident_bytes(self._pids(index))
 
+    def data_dir(self, index: int) -> Path:
+        """Of a node."""
+        return self._directory / "data" / f"n{index + 1}"
+
     def _pids(self, index: int) -> list[int]:
         """A node's processes, but not the supervisor of all."""
-        noted = self._directory / "data" / f"n{index + 1}" / "pids.json"
+        noted = self.data_dir(index) / "pids.json"
         pids: dict[str, int] = json.loads(noted.read_text(encoding="utf-8"))
         return [pid for label, pid in pids.items() if label != "supervisor"]
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from .errors import BenchError
 from .histogram import Histogram
 
-KINDS = ("put", "range", "mixed", "list")
+KINDS = ("put", "range", "mixed", "list", "fill")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,8 @@ class LoadSpec:
     """A fixed amount of work.
 
     Attributes:
-        kind: "put", "range" (reads of one key each), "mixed", or "list" (reads of all keys each).
+        kind: "put", "range" (reads of one key each), "mixed", "list" (reads of all keys each), or
+            "fill" (puts of a new key each).
         endpoints: the nodes' client endpoints, all given to every client.
         clients: logical clients; each has one request under way.
         connections: `AsyncClient`s that the logical clients share.

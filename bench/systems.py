@@ -12,11 +12,13 @@ from typing import NamedTuple, Protocol, TypeVar
 from .comparison import Measurement, Row
 from .errors import BenchError
 from .etcd import EtcdCluster, put_body, range_body
+from .etcd_benchmark import Puts, run_puts
 from .etcd_grpc import etcd_fill, etcd_idle_memory, etcd_watch_latencies, etcd_writes_back_s
 from .failover import ELECTION_S, sampan_writes_back_s
 from .h2load import Split, run_h2load
 from .idle import sampan_idle_memory
 from .load import run_load
+from .programs import disk_bytes
 from .sampan_cluster import SampanCluster
 from .spec import LoadSpec
 from .watching import sampan_watch_latencies
@@ -57,6 +59,16 @@ PIPELINED_ROW = Row(
     100_000,
     message_puts=_PIPELINED_MESSAGE_PUTS,
 )
+OWN_DRIVER_ROWS = (
+    Row("puts, 1000 clients, etcd by its benchmark", "put", 1000, 100_000, own_driver=True),
+    Row("new keys, 500 clients, etcd likewise", "fill", 500, 1_000_000, own_driver=True),
+    Row("memory of a node then", "fill", 500, 1_000_000, metric="node", own_driver=True),
+    Row("disk of a node then", "fill", 500, 1_000_000, metric="disk", own_driver=True),
+)
+"""With etcd's own benchmark: h2load repeats one request, and cannot write key after key."""
+_LAST = {"fill": 1, "failover": 2}
+"""Nodes with so many keys, and those that were killed and started again, are not as before."""
+_OWN_CONNECTIONS = 100
 SPLITS = {
     1000: (Split(10, 100), Split(50, 20), Split(100, 10), Split(10, 100, threads=2)),
     64: (Split(1, 64), Split(4, 16), Split(8, 8)),
@@ -79,6 +91,7 @@ class Spread(NamedTuple):
 
 SPREADS = {
     1000: (Spread(1, 1), Spread(4, 1), Spread(10, 1), Spread(4, 2)),
+    500: (Spread(4, 1),),
     64: (Spread(1, 1), Spread(4, 1), Spread(4, 2)),
     4: (Spread(1, 1), Spread(4, 1), Spread(4, 2)),
     1: (Spread(1, 1),),
@@ -91,7 +104,8 @@ class CompareOptions:
     """What `sampan bench compare` was asked for.
 
     `scale` multiplies every row's total. `connections` and `processes` 0 look for the best numbers.
-    `etcd` is the program, None the one that is installed.
+    `etcd` is the program, None the one that is installed; `benchmark` is etcd's own driver, None to
+    do without.
     """
 
     placements: tuple[str, ...]
@@ -106,22 +120,23 @@ class CompareOptions:
     pipelined: bool = False
     only: tuple[str, ...] = ()
     etcd: Path | None = None
+    benchmark: Path | None = None
     gateway: bool = False
 
     def rows(self) -> tuple[Row, ...]:
-        """What is measured: with `only`, the rows whose names contain one of its texts. Nodes that
-        were killed and started again come last: they are not as before.
+        """What is measured: with `only`, the rows whose names contain one of its texts.
 
         Raises:
             BenchError: when one of them is in no name.
         """
-        rows = (*ROWS, PIPELINED_ROW) if self.pipelined else ROWS
+        pipelined = (PIPELINED_ROW,) if self.pipelined else ()
+        rows = (*ROWS, *pipelined, *(OWN_DRIVER_ROWS if self.benchmark else ()))
         for text in self.only:
             if not any(text in row.name for row in rows):
                 names = "\n".join(row.name for row in rows)
                 raise BenchError(f"--only {text!r} is in no row's name; they are\n{names}")
         chosen = [r for r in rows if not self.only or any(text in r.name for text in self.only)]
-        return tuple(sorted(chosen, key=lambda row: row.kind == "failover"))
+        return tuple(sorted(chosen, key=lambda row: _LAST.get(row.kind, 0)))
 
     def total(self, row: Row) -> int:
         """How many requests a row has."""
@@ -147,7 +162,7 @@ class CompareOptions:
             connections=spread.connections,
             processes=spread.processes,
             total=self.total(row),
-            warmup=self.total(row) // _WARMUP_SHARE,
+            warmup=0 if row.kind == "fill" else self.total(row) // _WARMUP_SHARE,
             key_size=self.key_size,
             value_size=self.value_size,
             keys=self.keys,
@@ -200,6 +215,8 @@ class RunningEtcd:
                 return self._idle(row)
             case "failover":
                 return self._failover(row)
+            case "fill" | "put" if row.own_driver:
+                return self._own(row)
             case "list":
                 self._fill(self.system.options.keys)
             case "range":
@@ -221,12 +238,32 @@ class RunningEtcd:
 
     def _idle(self, row: Row) -> Measurement:
         connections = self.system.options.total(row)
-        endpoint, memory = self.cluster.endpoints[0], partial(self.cluster.memory_bytes, 0)
+        endpoint, memory = self.cluster.endpoints[0], partial(self.cluster.node_memory_bytes, 0)
         return Measurement(etcd_idle_memory(endpoint, connections, memory))
 
     def _failover(self, row: Row) -> Measurement:
         times = range(self.system.options.total(row))
         return _elections([etcd_writes_back_s(self.cluster.leader_killed()) for _ in times])
+
+    def _own(self, row: Row) -> Measurement:
+        """By etcd's benchmark: a warm-up and the row, or new keys and what they take."""
+        options, is_fill = self.system.options, row.kind == "fill"
+        assert options.benchmark is not None, "the row is there with it"
+        total = options.total(row)
+        puts = Puts(
+            row.clients, _OWN_CONNECTIONS, total, total if is_fill else options.keys,
+            options.key_size, options.value_size, in_turn=is_fill,
+        )  # fmt: skip
+        leader, before = self.cluster.leader()
+        if not is_fill:
+            warmup = puts._replace(total=total // _WARMUP_SHARE)
+            run_puts(options.benchmark, leader, warmup)
+            before += warmup.total
+        values = run_puts(options.benchmark, leader, puts)
+        advanced = self.cluster.leader()[1] - before
+        if advanced != total:
+            raise BenchError(f"etcd, {row.name}: {total} puts raised the revision by {advanced}")
+        return Measurement(values | (_taken(self.cluster) if is_fill else {}))
 
     def _fill(self, count: int) -> None:
         """The first keys, which are to be read."""
@@ -326,11 +363,21 @@ class RunningSampan:
         name = f"sampan {self.system.placement}, {row.name}"
         if result.errors:
             raise BenchError(f"{name}: {dict(result.errors)} among {spec.total} requests")
-        if row.kind == "put" and advanced != spec.total + spec.warmup:
+        if row.kind in ("put", "fill") and advanced != spec.total + spec.warmup:
             raise BenchError(
                 f"{name}: {spec.total + spec.warmup} puts raised the revision by {advanced}"
             )
-        return Measurement.of(result.per_second, result.all_latencies)
+        found = Measurement.of(result.per_second, result.all_latencies)
+        return Measurement(found.values | _taken(self.cluster)) if row.kind == "fill" else found
+
+
+def _taken(cluster: EtcdCluster | SampanCluster) -> dict[str, float]:
+    """What a node takes, of the metrics "node" and "disk": the mean of all."""
+    nodes = range(len(cluster.endpoints))
+    return {
+        "node": sum(map(cluster.node_memory_bytes, nodes)) / len(nodes) / 2**20,
+        "disk": sum(map(disk_bytes, map(cluster.data_dir, nodes))) / len(nodes) / 2**20,
+    }
 
 
 def _elections(seconds: Sequence[float]) -> Measurement:

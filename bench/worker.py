@@ -80,7 +80,7 @@ class Load:
                 await client.get(self._keys[0])
         except SampanError as error:
             raise BenchError(f"no answer from {', '.join(spec.endpoints)}: {error}") from error
-        if spec.kind != "put":
+        if spec.kind not in ("put", "fill"):
             share = [(False, key) for key in self._keys[self._index :: spec.processes]]
             await self._run(iter(share), _FILLING_TASKS)
             self._refuse_errors("filling in the keys")
@@ -131,6 +131,9 @@ class Load:
 
     def _work(self, total: int) -> Work:
         """`total` requests, chosen many at a time: whether it is a read, and its key."""
+        if self._spec.kind == "fill":
+            size, processes = self._spec.key_size, self._spec.processes
+            return ((False, b"%0*d" % (size, n * processes + self._index)) for n in range(total))
         sizes = (min(_CHOSEN_AT_ONCE, total - n) for n in range(0, total, _CHOSEN_AT_ONCE))
         return chain.from_iterable(map(self._choose, sizes))
 

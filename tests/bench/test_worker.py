@@ -31,6 +31,12 @@ def test_puts_are_exactly_the_work_asked_for(node):
     assert done == sorted(done)
 
 
+def test_new_keys_are_each_written_once(node):
+    result = run_load(small(node, "fill", total=500, warmup=0, processes=2, clients=10))
+    assert result.succeeded == 500
+    assert sorted(node.store) == [b"%016d" % n for n in range(500)]
+
+
 def test_reads_find_every_key_in_two_processes(node):
     result = run_load(small(node, "range", processes=2, connections=4))
     assert result.succeeded == 200
