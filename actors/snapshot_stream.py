@@ -2,14 +2,17 @@
 
     sender                                receiver
     begin name manifest raft_message  →
+                                      ←   have name [[file, digest] ...], where an earlier stream
+                                          was cut
     chunk name seq file offset data   →   writes it
                                       ←   ack name seq
     end name                          →   checks sizes and checksums, makes it durable, renames
                                       ←   done name, or fail name why
                                           delivers raft_message (MsgSnap) to its core
 
-The core is told only when the files are in place, so an interrupted stream leaves nothing to undo:
-the receiver's next start removes what was not finished.
+The core is told only when the files are in place, so an interrupted stream leaves nothing to undo.
+What came of it stays, over a restart as well, and the next stream leaves out what the receiver has.
+Who was sent something else by somebody else is no worse off: files are compared by their digests.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,61 +20,79 @@ from typing import Any
 
 from ..config import limits
 from ..storage.errors import SnapshotError
-from ..storage.snapshot_store import Receiving, SnapshotStore
+from ..storage.snapshot_store import FILES_MAX, Digests, Receiving, SnapshotStore
 from ..transport.codec import CodecError, pack, unpack
 
-FROM_RECEIVER = ("ack", "done", "fail")
-ARITY = {"begin": 4, "chunk": 6, "end": 2, "ack": 3, "done": 2, "fail": 3}
+FROM_RECEIVER = ("have", "ack", "done", "fail")
+ARITY = {"begin": 4, "chunk": 6, "end": 2, "have": 3, "ack": 3, "done": 2, "fail": 3}
 
 Send = Callable[[int, bytes], bool]
 
 
 def parse(frame: bytes) -> tuple[Any, ...]:
     """One decoded stream message; raises CodecError."""
-    value = unpack(frame, array_max=limits.HEADER_FIELDS_MAX)
+    value = unpack(frame, array_max=FILES_MAX)
     if type(value) is not tuple or not value or type(value[0]) is not str:
         raise CodecError("a snapshot stream message is an array that begins with its name")
     if ARITY.get(value[0]) != len(value):
         raise CodecError("not a snapshot stream message")
     types = {"begin": (str, bytes, bytes), "chunk": (str, int, str, int, bytes), "end": (str,),
-             "ack": (str, int), "done": (str,), "fail": (str, str)}[value[0]]  # fmt: skip
+             "have": (str, tuple), "ack": (str, int), "done": (str,), "fail": (str, str),
+            }[value[0]]  # fmt: skip
     if any(type(part) is not wanted for part, wanted in zip(value[1:], types, strict=True)):
         raise CodecError(f"snapshot stream: wrong types in {value[0]}")
+    if value[0] == "have" and not all(map(_is_held, value[2])):
+        raise CodecError("snapshot stream: have names files and digests")
     return value
+
+
+def _is_held(file: Any) -> bool:
+    return type(file) is tuple and list(map(type, file)) == [str, bytes]
 
 
 class _Outgoing:
     """One stream to one peer."""
 
-    def __init__(self, name: str, chunks: Iterator[tuple[str, int, bytes]], now: float) -> None:
+    def __init__(self, name: str, now: float) -> None:
         self.name = name
-        self.chunks = chunks
+        self.chunks: Iterator[tuple[str, int, bytes]] = iter(())
+        self.held: dict[str, bytes] = {}  # what the receiver has already
         self.sent = self.acked = 0
         self.ended = False
         self.moved_at = now
 
 
 class SnapshotSender:
-    """Streams snapshots, at most one to each peer."""
+    """Streams snapshots, at most one to each peer, all together not faster than `bytes_per_s`
+    unless that is 0."""
 
     def __init__(
-        self, store: SnapshotStore, send: Send, report: Callable[[int, bool], None]
+        self,
+        store: SnapshotStore,
+        send: Send,
+        report: Callable[[int, bool], None],
+        bytes_per_s: int = 0,
     ) -> None:
         self._store = store
         self._send = send
         self._report = report
         self._streams: dict[int, _Outgoing] = {}
+        self._digests: Digests = {}  # of what was sent since this node's state is what it is
+        self._bytes_per_s = bytes_per_s
+        self._room = float(bytes_per_s)  # what may be sent now; below 0 after a chunk too many
+        self._ticked_at = 0.0
 
     def begin(self, peer: int, name: str, raft_message: bytes, now: float) -> None:
         """Start a stream; one to the same peer that is under way has become pointless."""
         self._streams.pop(peer, None)
+        stream = _Outgoing(name, now)
+        size = limits.SNAPSHOT_CHUNK_BYTES
         try:
             manifest = self._store.manifest(name)
-            chunks = self._store.chunks(name, limits.SNAPSHOT_CHUNK_BYTES)
+            stream.chunks = self._store.chunks(name, size, self._digests, stream.held)
         except SnapshotError:  # it was replaced by a newer one, which the core will send instead
             self._report(peer, False)
             return
-        stream = _Outgoing(name, chunks, now)
         self._streams[peer] = stream
         if self._send(peer, pack(("begin", name, manifest, raft_message))):
             self._fill(peer, stream)
@@ -84,7 +105,9 @@ class SnapshotSender:
         if stream is None or message[1] != stream.name:
             return  # about a stream that was given up
         stream.moved_at = now
-        if message[0] == "ack":
+        if message[0] == "have":
+            stream.held.update(message[2])
+        elif message[0] == "ack":
             stream.acked = max(stream.acked, min(message[2], stream.sent))
             self._fill(peer, stream)
         else:
@@ -93,6 +116,8 @@ class SnapshotSender:
 
     def _fill(self, peer: int, stream: _Outgoing) -> None:
         while not stream.ended and stream.sent - stream.acked < limits.SNAPSHOT_WINDOW_CHUNKS:
+            if self._bytes_per_s and self._room <= 0:
+                return  # `tick` goes on
             try:
                 chunk = next(stream.chunks, None)
             except SnapshotError:  # removed meanwhile: a newer one was received and installed
@@ -103,6 +128,7 @@ class SnapshotSender:
                 frame = pack(("end", stream.name))
             else:
                 stream.sent += 1
+                self._room -= len(chunk[2])
                 frame = pack(("chunk", stream.name, stream.sent, *chunk))
             if not self._send(peer, frame):
                 self._fail(peer)
@@ -116,11 +142,20 @@ class SnapshotSender:
         """The peer has started again, and knows nothing of a stream to it."""
         self._fail(peer)
 
-    def expire(self, now: float) -> None:
-        """Give up streams that have not moved."""
+    def tick(self, now: float) -> None:
+        """Go on with streams that had to wait; give up those that have not moved."""
+        gained = self._bytes_per_s * (now - self._ticked_at)
+        self._room = min(self._room + gained, float(self._bytes_per_s))
+        self._ticked_at = now
         for peer, stream in list(self._streams.items()):
             if now - stream.moved_at > limits.SNAPSHOT_TIMEOUT_S:
                 self._fail(peer)
+            elif self._bytes_per_s:
+                self._fill(peer, stream)
+
+    def forget_digests(self) -> None:
+        """Another state comes in the place of this node's: its files have the same names."""
+        self._digests.clear()
 
     def made(self, name: str) -> None:
         """A newer snapshot exists: remove those before it that are not being sent. One after it
@@ -142,7 +177,7 @@ class SnapshotReceiver:
         self._raft_message = b""
         self._files: Receiving | None = None
         self._refused = (0, "")  # the stream that was refused last
-        self._moved_at = 0.0
+        self._moved_at: float | None = None
 
     def take(self, peer: int, message: tuple[Any, ...], now: float) -> None:
         """A message of the sender."""
@@ -160,7 +195,7 @@ class SnapshotReceiver:
                 self._end(peer)
             self._moved_at = now
         except SnapshotError as error:
-            self._abandon()
+            self._pause()
             self._refused = (peer, message[1])
             self._send(peer, pack(("fail", message[1], str(error))))
 
@@ -172,10 +207,12 @@ class SnapshotReceiver:
             self._send(peer, pack(("fail", name, "not being received here")))
 
     def _begin(self, peer: int, name: str, manifest: bytes, raft_message: bytes) -> None:
-        self._abandon()
+        self._pause()
         self._refused = (0, "")
-        self._files = self._store.receive(name, manifest)
+        self._files = files = self._store.receive(name, manifest)
         self._peer, self._name, self._raft_message = peer, name, raft_message
+        if files.held:
+            self._send(peer, pack(("have", name, files.held)))
 
     def _end(self, peer: int) -> None:
         if self._files is not None:
@@ -184,12 +221,19 @@ class SnapshotReceiver:
             self._send(peer, pack(("done", self._name)))
             self._deliver(peer, self._name, self._raft_message)
 
-    def _abandon(self) -> None:
+    def _pause(self) -> None:
         if self._files is not None:
             files, self._files = self._files, None
-            files.abandon()
+            files.pause()
 
-    def expire(self, now: float) -> None:
-        """Give up a stream that has not moved, twice as patiently as its sender."""
-        if self._files is not None and now - self._moved_at > 2 * limits.SNAPSHOT_TIMEOUT_S:
-            self._abandon()
+    def tick(self, now: float) -> None:
+        """Give up a stream that has not moved, twice as patiently as its sender; and remove what
+        came of it when there is no other for a while."""
+        if self._moved_at is None:
+            self._moved_at = now
+        silent_s = now - self._moved_at
+        if self._files is not None and silent_s > 2 * limits.SNAPSHOT_TIMEOUT_S:
+            self._pause()
+        if self._files is None and silent_s > limits.SNAPSHOT_KEPT_S:
+            self._moved_at = now
+            self._store.forget_received()

@@ -85,6 +85,8 @@ class TransportSettings(NamedTuple):
     """(id, peer endpoint, name) from the configuration, until the log tells the members."""
     advertise: str = ""
     """This member's own peer endpoint, where those answer that have no link to it."""
+    snapshot_bytes_per_s: int = 0
+    """How fast snapshots may leave; 0: no bound."""
 
 
 class Link:
@@ -159,11 +161,16 @@ class Transport(Actor):
         self.counts = dict.fromkeys(
             ("sent", "received", "refused", "malformed", "strange", "overflow"), 0
         )
-        self._sender = SnapshotSender(snapshots, self._send_snapshot, self._report_snapshot)
+        self._sender = SnapshotSender(
+            snapshots,
+            self._send_snapshot,
+            self._report_snapshot,
+            settings.snapshot_bytes_per_s,
+        )
         self._receiver = SnapshotReceiver(snapshots, self._send_snapshot, self._deliver)
 
     def start(self) -> None:
-        """Link to the configured peers; remove what an interrupted stream left."""
+        """Link to the configured peers; remove snapshots of the life before."""
         self._snapshots.clean()
         self._set_links({peer: (endpoint, name) for peer, endpoint, name in self._settings.peers})
 
@@ -547,6 +554,7 @@ class Transport(Actor):
         self.emit("reportc", ("snapshot", peer, ok))
 
     def _deliver(self, peer: int, name: str, raft_message: bytes) -> None:
+        self._sender.forget_digests()
         self.emit("recvc", (peer, [raft_message], name))
 
     # -- the rest
@@ -554,8 +562,8 @@ class Transport(Actor):
     def on_timer(self) -> None:
         """Give up streams that do not move; tell of silent peers; ask what is not known."""
         self._greet()
-        self._sender.expire(self.now)
-        self._receiver.expire(self.now)
+        self._sender.tick(self.now)
+        self._receiver.tick(self.now)
         if self._guest and self.now > self._guest_until:
             self._guest = ""
             self._emit_links()

@@ -400,6 +400,14 @@ SNAPSHOT_WINDOW_CHUNKS = 8
 SNAPSHOT_TIMEOUT_S = 10.0
 """A snapshot stream without progress for this long has failed."""
 
+SNAPSHOT_KEPT_S = 60.0
+"""What came of a stream that was cut is kept so long for the next: a leader begins anew within
+seconds of a member's start, an election included."""
+
+SNAPSHOT_BYTES_PER_S_MIN = MIB
+"""The slowest that snapshots may be told to travel: four chunks a second, so that three streams
+that share it move within the timeout."""
+
 # -- local channels
 
 LOCAL_QUEUE_MESSAGES = 100_000

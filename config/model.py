@@ -107,6 +107,8 @@ class ClusterConfig:
     """Requests that a node takes of one connection, 0 for no bound; beyond, `too many requests`."""
     client_keys_per_s: int = 0
     """Likewise keys that it puts or deletes."""
+    snapshot_bytes_per_s: int = 0
+    """What a node sends of snapshots to members that are behind, all together; 0: no bound."""
     archive_dir: str = ""
     """Archive each member's log in archive_dir/NAME, from which any revision or moment can be
     restored; empty for no archive."""
@@ -351,6 +353,7 @@ def build(
     scalars["cluster_id"] = scalars.get("cluster_id") or _id_of(scalars["cluster"])
     config = ClusterConfig(members=_members(values["members"], where), **scalars)
     _check(config, label)
+    _check_snapshots(config, label)
     _check_archive(config, label)
     _check_members(config, where)
     _check_addresses(config, where, label)
@@ -450,6 +453,13 @@ def _check_times(config: ClusterConfig, refuse: Callable[[str, str], None]) -> N
         refuse("election_ms", f"must be at most {limits.ELECTION_MS_MAX}")
     if config.request_timeout_ms < config.election_ms:
         refuse("request_timeout_ms", "must be at least election_ms")
+
+
+def _check_snapshots(config: ClusterConfig, label: _Label) -> None:
+    least = limits.SNAPSHOT_BYTES_PER_S_MIN
+    if config.snapshot_bytes_per_s and config.snapshot_bytes_per_s < least:
+        where = label("snapshot_bytes_per_s")
+        raise ConfigError(f"{where} must be at least {least}, or 0 for no bound")
 
 
 def _check_archive(config: ClusterConfig, label: _Label) -> None:

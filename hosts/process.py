@@ -409,5 +409,6 @@ class Builder:
             epoch=secrets.randbits(63),
             peers=self._peers(),
             advertise=self._member.peer,
+            snapshot_bytes_per_s=self._config.snapshot_bytes_per_s,
         )
         return Transport(settings, SnapshotStore(self._data_dir / "snapshots"), self._log)

@@ -8,7 +8,12 @@
     installed                           index and term of the snapshot that was installed last
 
 A snapshot travels file by file in the manifest's order; last goes `checksums`, the digests of all
-files, which the sender computes while it reads, so that making a snapshot costs no reading.
+files, which the sender computes while it reads, so that making a snapshot costs no reading. Small
+files go first: what is under way when the receiver has told what it holds already is not much.
+
+A stream that was cut leaves the files that came, with their digests in `digests`. The next one
+takes them over, of whichever snapshot they are, and files of which the sender has seen the same
+digest do not travel again.
 
 Any number of SnapshotStores may work on one directory: all that they share is renames.
 """
@@ -17,7 +22,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +38,20 @@ SYNC_BYTES = 4 << 20
 """What a receiver writes before it waits for the disk: no wait is long, none comes at the end."""
 DIGEST_BYTES = 16
 
+Digests = dict[tuple[str, int], bytes]
+"""(name, size) of an immutable file -> its digest."""
+
 _NAME = re.compile(r"snap-([0-9a-f]{16})-([0-9a-f]{16})")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MANIFEST = "manifest"
 _FILES = "files"
 _CHECKSUMS = "checksums"
+_DIGESTS = "digests"
+_DIGEST_LINE = "{} {}\n"
+_DIGEST_PATTERN = re.compile(rf"([0-9a-f]{{{2 * DIGEST_BYTES}}}) (.+)\n")
+_RECEIVING = ".receiving"
+_IMMUTABLE = (".sst", ".blob")
+"""Files of which RocksDB never writes another with the same name into the same database."""
 _CURRENT = "CURRENT"
 """The file of a RocksDB database that names all others: without it there is none."""
 _RECEIVED_MAX = 2
@@ -73,7 +87,8 @@ class SnapshotStore:
             shutil.rmtree(making, ignore_errors=True)
             making.mkdir(mode=0o700, parents=True)
             state.checkpoint(making / _FILES)
-            files = sorted((file.name, file.stat().st_size) for file in (making / _FILES).iterdir())
+            sizes = sorted((file.stat().st_size, file.name) for file in (making / _FILES).iterdir())
+            files = [(file, size) for size, file in sizes]
             manifest = pack((FORMAT_VERSION, state.applied_index, state.applied_term, files))
             write_durably(making / _MANIFEST, manifest)
             making.rename(self.path / name)
@@ -106,38 +121,63 @@ class SnapshotStore:
         SnapshotError."""
         return self.path / name / _FILES, _parse_manifest(name, self.manifest(name))
 
-    def chunks(self, name: str, size: int) -> Iterator[tuple[str, int, bytes]]:
+    def chunks(
+        self, name: str, size: int, digests: Digests, held: Mapping[str, bytes]
+    ) -> Iterator[tuple[str, int, bytes]]:
         """(file, offset, at most `size` bytes) of everything there is to send, in order.
+
+        Args:
+            name: the snapshot.
+            size: of a chunk.
+            digests: of files that were read before; those that are read now are added.
+            held: what the receiver has, file by file, as it may say at any time.
 
         Raises SnapshotError, also at a later step: the snapshot may be pruned meanwhile.
         """
         files = _parse_manifest(name, self.manifest(name))
-        return self._read_chunks(name, files, size)
+        return self._read_all(name, files, size, digests, held)
 
-    def _read_chunks(
-        self, name: str, files: list[tuple[str, int]], size: int
+    def _read_all(
+        self,
+        name: str,
+        files: list[tuple[str, int]],
+        size: int,
+        digests: Digests,
+        held: Mapping[str, bytes],
     ) -> Iterator[tuple[str, int, bytes]]:
-        digests = b""
-        for file, file_size in files:
-            digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-            offset = 0
-            try:
-                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-                with open(os.open(self.path / name / _FILES / file, flags), "rb") as source:
-                    while offset < file_size or file_size == 0:
-                        data = source.read(min(size, file_size - offset))
-                        if not data and file_size:
-                            raise SnapshotError(f"{name}/{file} ends at {offset} of {file_size}")
-                        digest.update(data)
-                        yield file, offset, data
-                        offset += len(data)
-                        if file_size == 0:
-                            break
-            except OSError as error:
-                raise SnapshotError(f"cannot read snapshot {name}: {error}") from error
-            digests += digest.digest()
-        for offset in range(0, len(digests), size):
-            yield _CHECKSUMS, offset, digests[offset : offset + size]
+        checksums = b""
+        for file in files:
+            known = digests.get(file)
+            if known is None or known != held.get(file[0]):
+                known = yield from self._read(name, file, size)
+                if file[0].endswith(_IMMUTABLE):
+                    digests[file] = known
+            checksums += known
+        for offset in range(0, len(checksums), size):
+            yield _CHECKSUMS, offset, checksums[offset : offset + size]
+
+    def _read(
+        self, name: str, file: tuple[str, int], size: int
+    ) -> Generator[tuple[str, int, bytes], None, bytes]:
+        """Yields the chunks of a file; returns its digest."""
+        path, file_size = file
+        digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        offset = 0
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(os.open(self.path / name / _FILES / path, flags), "rb") as source:
+                while offset < file_size or file_size == 0:
+                    data = source.read(min(size, file_size - offset))
+                    if not data and file_size:
+                        raise SnapshotError(f"{name}/{path} ends at {offset} of {file_size}")
+                    digest.update(data)
+                    yield path, offset, data
+                    offset += len(data)
+                    if file_size == 0:
+                        break
+        except OSError as error:
+            raise SnapshotError(f"cannot read snapshot {name}: {error}") from error
+        return digest.digest()
 
     def prune(self, keep: Collection[str] = (), *, before: str = "") -> None:
         """Remove all finished snapshots but these; with `before`, only those older than that."""
@@ -146,19 +186,25 @@ class SnapshotStore:
                 _remove(self.path / name)
 
     def clean(self) -> None:
-        """Remove all snapshots: those that were not finished, and finished ones, which nobody
-        remembers.
+        """Remove all snapshots, which nobody remembers, but what came of one that was being
+        received.
 
         For one process, at its start: nothing may be under way.
         """
         if self.path.is_dir():
             for child in self.path.iterdir():
-                _remove(child)
+                if child.suffix != _RECEIVING:
+                    _remove(child)
+
+    def forget_received(self) -> None:
+        """Remove what came of a snapshot that is not received any more."""
+        for child in self.path.glob(f"*{_RECEIVING}"):
+            _remove(child)
 
     # -- receiving -----------------------------------------------------------------------------
 
     def receive(self, name: str, manifest: bytes) -> "Receiving":
-        """Begin to receive; an unfinished one of that name is dropped.
+        """Begin to receive; the files that came of an unfinished one are taken over.
 
         Raises SnapshotError for a name or manifest that is not one, and when the disk refuses.
         """
@@ -220,7 +266,8 @@ class SnapshotStore:
 
 
 class Receiving:
-    """A snapshot that is arriving: `write` its chunks in order, then `finish` or `abandon`."""
+    """A snapshot that is arriving: `write` its chunks in order, then `finish`, `pause` or
+    `abandon`."""
 
     def __init__(self, store: SnapshotStore, path: Path, name: str, manifest: bytes) -> None:
         files = _parse_manifest(name, manifest)
@@ -228,24 +275,47 @@ class Receiving:
         self._path = path
         self._name = name
         self._manifest = manifest
-        self._directory = path / f"{name}.receiving"
+        self._directory = path / f"{name}{_RECEIVING}"
         self._todo = iter([*files, (_CHECKSUMS, DIGEST_BYTES * len(files))])
+        self._names = [file for file, _ in files]
         self._file, self._size, self._offset = "", 0, 0
         self._descriptor = -1
         self._digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-        self._digests = b""  # of the files received
+        self._digests: dict[str, bytes] = {}  # of the files received
         self._checksums = b""  # as the sender computed them
         try:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            (self._directory / _FILES).mkdir(mode=0o700, parents=True)
+            self._take_over(dict(files))
         except OSError as error:
             raise SnapshotError(f"cannot receive snapshot {name}: {error}") from error
 
+    def _take_over(self, sizes: dict[str, int]) -> None:
+        """Begin with the files of an earlier stream that have the same name and size."""
+        for cut in sorted(self._path.glob(f"*{_RECEIVING}")):
+            if not self._directory.exists():
+                cut.rename(self._directory)
+            elif cut != self._directory:
+                _remove(cut)
+        (self._directory / _FILES).mkdir(mode=0o700, parents=True, exist_ok=True)
+        known = _read_digests(self._directory / _DIGESTS)
+        for file in (self._directory / _FILES).iterdir():
+            if known.get(file.name) and file.stat().st_size == sizes.get(file.name):
+                self._digests[file.name] = known[file.name]
+            else:
+                file.unlink()
+        lines = [_DIGEST_LINE.format(d.hex(), name) for name, d in self._digests.items()]
+        (self._directory / _DIGESTS).write_text("".join(lines))
+
+    @property
+    def held(self) -> tuple[tuple[str, bytes], ...]:
+        """The files that are here, and their digests."""
+        return tuple(self._digests.items())
+
     def write(self, file: str, offset: int, data: bytes) -> None:
-        """The next chunk. Raises SnapshotError when it is not, or the disk refuses."""
+        """The next chunk. Raises SnapshotError when it is not; and when the disk refuses, which
+        may be full: then the snapshot is gone."""
         try:
             if self._offset == self._size:
-                self._next_file()
+                self._next_file(file)
             if (file, offset) != (self._file, self._offset) or len(data) > self._size - offset:
                 raise SnapshotError(
                     f"snapshot {self._name}: chunk of {file} at {offset}, expected "
@@ -253,17 +323,24 @@ class Receiving:
                 )
             self._append(data)
         except OSError as error:
+            self.abandon()
             raise SnapshotError(f"cannot write snapshot {self._name}: {error}") from error
 
-    def _next_file(self) -> None:
+    def _next_file(self, wanted: str) -> None:
+        """Go on to the file that comes; those before it are here."""
         file, size = next(self._todo, ("", -1))
+        while file != wanted and file in self._digests:
+            file, size = next(self._todo, ("", -1))
         if size < 0:
             raise SnapshotError(f"snapshot {self._name}: a chunk after the last")
         self._file, self._size, self._offset = file, size, 0
         self._digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
         if file != _CHECKSUMS:
+            path = self._directory / _FILES / file
+            if self._digests.pop(file, None):
+                path.unlink()  # the sender has another, or does not know that it is the same
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._descriptor = os.open(self._directory / _FILES / file, flags, 0o600)
+            self._descriptor = os.open(path, flags, 0o600)
 
     def _append(self, data: bytes) -> None:
         before = self._offset
@@ -280,7 +357,10 @@ class Receiving:
             os.fsync(self._descriptor)
         if done:
             self._close()
-            self._digests += self._digest.digest()
+            self._digests[self._file] = digest = self._digest.digest()
+            # After the file's fsync: a line that a power failure leaves is of a file that is whole.
+            with (self._directory / _DIGESTS).open("a") as file:
+                file.write(_DIGEST_LINE.format(digest.hex(), self._file))
 
     def _close(self) -> None:
         if self._descriptor >= 0:
@@ -290,13 +370,15 @@ class Receiving:
     def finish(self) -> None:
         """Check that everything came as it was sent and make the snapshot one of the finished.
 
-        Raises SnapshotError, and then the snapshot is gone.
+        Raises SnapshotError, and then the snapshot is gone, unless it ended early.
         """
+        if self._offset != self._size or self._file != _CHECKSUMS:
+            self.pause()
+            raise SnapshotError(f"snapshot {self._name} ended early, at {self._file!r}")
         try:
-            if self._offset != self._size or next(self._todo, None) is not None:
-                raise SnapshotError(f"snapshot {self._name} ended early, at {self._file!r}")
-            if self._digests != self._checksums:
+            if b"".join(self._digests[name] for name in self._names) != self._checksums:
                 raise SnapshotError(f"snapshot {self._name} was damaged on its way")
+            (self._directory / _DIGESTS).unlink()
             write_durably(self._directory / _MANIFEST, self._manifest)
             sync_directory(self._directory / _FILES)
             target = self._path / self._name
@@ -314,10 +396,23 @@ class Receiving:
                 raise
             raise SnapshotError(f"cannot finish snapshot {self._name}: {error}") from error
 
+    def pause(self) -> None:
+        """Leave what was received to the next stream."""
+        self._close()
+
     def abandon(self) -> None:
         """Drop what was received."""
         self._close()
         _remove(self._directory)
+
+
+def _read_digests(path: Path) -> dict[str, bytes]:
+    """What a stream before has noted of the files that came; a line that is cut says nothing."""
+    if not path.exists():
+        return {}
+    lines = path.read_text(errors="replace").splitlines(keepends=True)
+    found = [_DIGEST_PATTERN.fullmatch(line) for line in lines]
+    return {match[2]: bytes.fromhex(match[1]) for match in found if match}
 
 
 def _parse_name(name: str) -> tuple[int, int]:

@@ -15,7 +15,7 @@ SENDER, RECEIVER = 1, 2
 class Wire:
     """A sender and a receiver with a queue each way; `run` moves messages until none is left."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, bytes_per_s=0):
         self.source = SnapshotStore(directory / "a" / "snapshots")
         self.target = SnapshotStore(directory / "b" / "snapshots")
         self.to_receiver, self.to_sender = [], []
@@ -23,14 +23,23 @@ class Wire:
         self.lose = lambda message: False
         self.down = False
         self.sender = SnapshotSender(
-            self.source, self._queue(self.to_receiver), lambda *report: self.reports.append(report)
+            self.source,
+            self._queue(self.to_receiver),
+            lambda *report: self.reports.append(report),
+            bytes_per_s,
         )
         self.new_receiver()
-        state = StateStore.open(directory / "a" / "state")
-        for index in range(1, 30):
-            state.apply(index, 1, [("put", b"key%d" % index, os.urandom(200_000))])
-        state.commit()
-        state.flush()
+        self._state = directory / "a" / "state"
+        self.make(4, 12, 29)
+
+    def make(self, *ends):
+        """A snapshot of a state that was flushed at these indexes: a file or two each."""
+        state = StateStore.open(self._state)
+        for end in ends:
+            for index in range(state.applied_index + 1, end + 1):
+                state.apply(index, 1, [("put", b"key%d" % index, os.urandom(120_000))])
+            state.commit()
+            state.flush()
         self.name = self.source.create(state)
         state.close()
 
@@ -130,9 +139,9 @@ def test_an_unknown_stream_is_refused_once(wire):
 def test_a_stream_without_answers_is_given_up(wire):
     wire.begin(now=0.0)
     wire.to_receiver.clear()
-    wire.sender.expire(limits.SNAPSHOT_TIMEOUT_S - 0.1)
+    wire.sender.tick(limits.SNAPSHOT_TIMEOUT_S - 0.1)
     assert wire.reports == []
-    wire.sender.expire(limits.SNAPSHOT_TIMEOUT_S + 0.1)
+    wire.sender.tick(limits.SNAPSHOT_TIMEOUT_S + 0.1)
     assert wire.reports == [(RECEIVER, False)]
 
 
@@ -145,8 +154,8 @@ def test_a_stream_that_moves_may_take_as_long_as_it_needs(wire):
         wire.receiver.take(SENDER, parse(wire.to_receiver.pop(0)), now)
         while wire.to_sender:
             wire.sender.take(RECEIVER, parse(wire.to_sender.pop(0)), now)
-        wire.sender.expire(now + pause)
-        wire.receiver.expire(now + 4 * pause)
+        wire.sender.tick(now + pause)
+        wire.receiver.tick(now + 4 * pause)
     assert wire.reports == [(RECEIVER, True)]
 
 
@@ -179,7 +188,7 @@ def test_a_stream_that_begins_anew_leaves_no_file_open(wire, tmp_path):
 
     wire.begin()
     while not open_files():
-        assert wire.to_receiver
+        assert wire.to_receiver or wire.to_sender
         wire.run(steps=1)
     wire.to_receiver.clear()
     wire.to_sender.clear()
@@ -188,12 +197,156 @@ def test_a_stream_that_begins_anew_leaves_no_file_open(wire, tmp_path):
     assert open_files() == []
 
 
-def test_a_receiver_gives_up_and_removes_what_came(wire, tmp_path):
+def test_what_came_is_kept_for_a_while_and_then_removed(wire, tmp_path):
     wire.begin()
     wire.run(steps=5)
+    wire.new_receiver()
+    wire.receiver.tick(1000.0)
+    wire.receiver.tick(1000.0 + limits.SNAPSHOT_KEPT_S - 1)
     assert list((tmp_path / "b" / "snapshots").glob("*.receiving"))
-    wire.receiver.expire(2 * limits.SNAPSHOT_TIMEOUT_S + 1)
+    wire.receiver.tick(1000.0 + limits.SNAPSHOT_KEPT_S + 1)
     assert not list((tmp_path / "b" / "snapshots").glob("*.receiving"))
+
+
+class Carried:
+    """Counts the bytes of chunks, and cuts the stream after so many."""
+
+    def __init__(self, wire, cut_after=2**63):
+        self.bytes, self.files, self.cut_after = 0, [], cut_after
+        wire.lose = self.lose
+
+    def lose(self, message):
+        if message[0] != "chunk":
+            return False
+        self.bytes += len(message[5])
+        self.files += [message[3]] if message[4] == 0 else []
+        return self.bytes > self.cut_after
+
+
+def size_of(wire):
+    return sum(size for _, size in wire.source.checkpoint(wire.name)[1])
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_stream_that_was_cut_goes_on_where_it_was(wire, tmp_path, restarts):
+    whole = size_of(wire)
+    Carried(wire, cut_after=whole * 2 // 3)
+    wire.begin()
+    wire.run()
+    wire.sender.lost(RECEIVER)
+    assert wire.reports.pop() == (RECEIVER, False)
+    if restarts:
+        wire.new_receiver()
+    again = Carried(wire)
+    wire.begin()
+    wire.run()
+    assert wire.reports == [(RECEIVER, True)]
+    assert again.bytes < whole * 3 // 4
+    wire.target.install(wire.name)
+    state = StateStore.open(tmp_path / "b" / "state")
+    assert (state.applied_index, state.count_keys()) == (29, 29)
+    state.close()
+
+
+def test_the_next_snapshot_is_sent_without_the_files_of_the_last(wire, tmp_path):
+    Carried(wire, cut_after=size_of(wire) * 2 // 3)
+    wire.begin()
+    wire.run()
+    wire.make(30)
+    again = Carried(wire)
+    wire.begin()
+    wire.run()
+    assert wire.reports[-1] == (RECEIVER, True)
+    assert again.bytes < size_of(wire)
+    wire.target.install(wire.name)
+    state = StateStore.open(tmp_path / "b" / "state")
+    assert (state.applied_index, state.count_keys()) == (30, 30)
+    state.close()
+
+
+def test_a_sender_that_has_not_read_a_file_sends_it(wire):
+    """It may be another member's of the same name: a new leader's."""
+    Carried(wire, cut_after=size_of(wire) * 2 // 3)
+    wire.begin()
+    wire.run()
+    wire.sender.forget_digests()
+    again = Carried(wire)
+    wire.begin()
+    wire.run()
+    assert wire.reports[-1] == (RECEIVER, True)
+    assert again.bytes >= size_of(wire)
+
+
+def test_what_a_power_failure_leaves_is_sent_again(wire, tmp_path):
+    """A line that is cut, and a file that is shorter than it was."""
+    Carried(wire, cut_after=size_of(wire) * 2 // 3)
+    wire.begin()
+    wire.run()
+    (cut,) = (tmp_path / "b" / "snapshots").glob("*.receiving")
+    lines = (cut / "digests").read_text().splitlines(keepends=True)
+    shorter, unsaid, *_ = [line.split()[1] for line in lines if ".sst" in line]
+    os.truncate(cut / "files" / shorter, 5)
+    kept = [line for line in lines if unsaid not in line]
+    (cut / "digests").write_text("".join(kept) + "0123")
+    again = Carried(wire)
+    wire.begin()
+    wire.run()
+    assert wire.reports[-1] == (RECEIVER, True)
+    assert {shorter, unsaid} <= set(again.files)
+    wire.target.install(wire.name)
+    state = StateStore.open(tmp_path / "b" / "state")
+    assert (state.read_all() > 0, state.count_keys()) == (True, 29)
+    state.close()
+
+
+def test_several_followers_at_once(tmp_path):
+    wire = Wire(tmp_path)
+    stores = {peer: SnapshotStore(tmp_path / str(peer)) for peer in (2, 3, 4)}
+    queues, back, done = {peer: [] for peer in stores}, [], []
+    wire.sender._send = lambda peer, frame: queues[peer].append(frame) or True
+    receivers = {
+        peer: SnapshotReceiver(
+            store, lambda to, frame, peer=peer: back.append((peer, frame)) or True, lambda *_: None
+        )
+        for peer, store in stores.items()
+    }
+    wire.sender._report = lambda *report: done.append(report)
+    for peer in stores:
+        wire.sender.begin(peer, wire.name, b"m", 0.0)
+    while any(queues.values()) or back:
+        for peer, queue in queues.items():
+            if queue:
+                receivers[peer].take(SENDER, parse(queue.pop(0)), 0.0)
+        while back:
+            peer, frame = back.pop(0)
+            wire.sender.take(peer, parse(frame), 0.0)
+    assert sorted(done) == [(peer, True) for peer in stores]
+    assert all(store.finished() == [wire.name] for store in stores.values())
+
+
+def test_a_bound_holds_for_all_streams_together(tmp_path):
+    rate = 1 << 20
+    wire = Wire(tmp_path, bytes_per_s=rate)
+    carried, now = Carried(wire), 100.0
+    to_receiver, silent = wire.sender._send, 9
+
+    def send(peer, frame):
+        return carried.lose(parse(frame)) or True if peer == silent else to_receiver(peer, frame)
+
+    wire.sender._send = send
+    wire.sender.tick(now)
+    wire.begin(now)
+    wire.sender.begin(silent, wire.name, b"m", now)
+    wire.run(now)
+    burst = carried.bytes
+    assert burst <= rate + 2 * limits.SNAPSHOT_CHUNK_BYTES
+    while (RECEIVER, True) not in wire.reports:
+        assert now < 200.0
+        now += 0.1
+        wire.sender.tick(now)
+        wire.run(now)
+        allowed = burst + rate * (now - 100.0) + limits.SNAPSHOT_CHUNK_BYTES
+        assert carried.bytes <= allowed
 
 
 def test_a_full_link_fails_the_stream(wire):
@@ -238,6 +391,7 @@ def test_made_keeps_what_is_being_sent(wire):
         ("chunk", "n", -1, "f", 0, "not bytes"),
         ("ack", "n", True),
         ("done", b"n"),
+        ("have", "n", (("file", "no digest"),)),
         "begin",
         5,
         None,

@@ -120,6 +120,8 @@ def test_an_error_blames_where_the_value_came_from(wrong, words):
         (values(client_keys_per_s=-1), "client_keys_per_s must not be negative"),
         (values(archive_dir="a", archive_command="cp %p b"), "archive_command and archive_dir are"),
         (values(archive_command="cp b"), "archive_command must have %p in it"),
+        (values(snapshot_bytes_per_s=1000), "snapshot_bytes_per_s must be at least 1048576"),
+        (values(snapshot_bytes_per_s=-1), "snapshot_bytes_per_s must be at least"),
         (values(client_listen="nowhere"), "'nowhere' is not HOST:PORT"),
         (member(id=-1), "member 1: id must be a number from 0 to 2^64 - 1"),
         (member(id=2**64), "member 1: id must be a number from 0 to 2^64 - 1"),

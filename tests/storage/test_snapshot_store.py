@@ -43,7 +43,7 @@ NAME = snapshot_name(1, 200)
 def transfer(leader, follower, size=10_000):
     name = leader.snapshots.create(leader.state)
     receiving = follower.snapshots.receive(name, leader.snapshots.manifest(name))
-    for chunk in leader.snapshots.chunks(name, size):
+    for chunk in leader.snapshots.chunks(name, size, {}, {}):
         assert len(chunk[2]) <= size
         receiving.write(*chunk)
     receiving.finish()
@@ -112,7 +112,7 @@ def received(nodes):
     leader, follower = nodes
     name = leader.snapshots.create(leader.state)
     receiving = follower.snapshots.receive(name, leader.snapshots.manifest(name))
-    for chunk in leader.snapshots.chunks(name, 1000):
+    for chunk in leader.snapshots.chunks(name, 1000, {}, {}):
         receiving.write(*chunk)
     receiving.finish()
     follower.state.close()
@@ -169,7 +169,7 @@ def test_making_again_is_free_and_newer_ones_prune_older(nodes):
 def test_a_snapshot_pruned_while_it_is_sent_fails_in_order(nodes):
     leader, _ = nodes
     name = leader.snapshots.create(leader.state)
-    chunks = leader.snapshots.chunks(name, 1000)
+    chunks = leader.snapshots.chunks(name, 1000, {}, {})
     next(chunks)
     leader.snapshots.prune(set())
     with pytest.raises(SnapshotError, match="cannot read"):
@@ -180,7 +180,7 @@ def test_a_snapshot_pruned_while_it_is_sent_fails_in_order(nodes):
 def test_what_did_not_arrive_as_sent_is_refused_and_removed(nodes, damage):
     leader, follower = nodes
     name = leader.snapshots.create(leader.state)
-    chunks = list(leader.snapshots.chunks(name, 1000))
+    chunks = list(leader.snapshots.chunks(name, 1000, {}, {}))
     file, offset, data = chunks[3]
     if damage == "flip":
         chunks[3] = (file, offset, bytes([data[0] ^ 1]) + data[1:])
@@ -295,6 +295,8 @@ def test_a_new_life_begins_without_snapshots(nodes):
     follower.snapshots.receive(snapshot_name(1, 200), leader.snapshots.manifest(NAME))
     (follower.path / "snapshots" / f"{NAME}.making").mkdir()
     follower.snapshots.clean()
+    assert os.listdir(follower.path / "snapshots") == [f"{NAME}.receiving"]
+    follower.snapshots.forget_received()
     assert os.listdir(follower.path / "snapshots") == []
 
 
