@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..config import discovery, logging, model
+from ..config import discovery, local, logging, model
 from ..config.model import ClusterConfig, ConfigError
 from ..storage import data_dir
 from ..storage.data_dir import remove_empty
@@ -115,7 +115,7 @@ def _configure(arguments: argparse.Namespace) -> tuple[str, ClusterConfig]:
             raise ConfigError("--config excludes --nodes and --base-port")
         nodes = 3 if arguments.nodes is None else arguments.nodes
         base_port = 2378 if arguments.base_port is None else arguments.base_port
-        values, where = model.local_cluster(nodes, base_port), "--nodes"
+        values, where = local.cluster(nodes, base_port), "--nodes"
     else:
         path = path or model.DEV_CLUSTER
         values, where = model.load(path), str(path)

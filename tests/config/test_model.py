@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from sampan.config import model
+from sampan.config import local, model
 from sampan.config.limits import LogLimits
 from sampan.config.model import ConfigError, build
 
@@ -226,11 +226,11 @@ def test_a_host_that_is_no_name(host):
 @pytest.mark.parametrize(("nodes", "base"), [(0, 2379), (10, 2379), (3, 80), (3, 65_535)])
 def test_local_clusters_have_bounds(nodes, base):
     with pytest.raises(ConfigError, match="must be"):
-        model.local_cluster(nodes, base)
+        local.cluster(nodes, base)
 
 
 def test_a_local_cluster():
-    config = build(model.local_cluster(3, 7000), "--nodes")
+    config = build(local.cluster(3, 7000), "--nodes")
     assert [m.gateway for m in config.members] == [f"127.0.0.1:{7001 + 3 * n}" for n in range(3)]
     assert [m.client for m in config.members] == [f"127.0.0.1:{7000 + 3 * n}" for n in range(3)]
 

@@ -2,7 +2,8 @@
 
 import pytest
 from sampan.actors import channels
-from sampan.config.model import build, local_cluster
+from sampan.config.local import cluster as local_cluster
+from sampan.config.model import build
 from sampan.hosts import process
 from sampan.hosts.host import Fatal
 from sampan.storage.members import NO_CONF_STATE

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
+from sampan.config.local import cluster as members
 from sampan.config.model import ConfigError, build
-from sampan.config.model import local_cluster as members
 from sampan.hosts import process, supervisor
 from sampan.hosts.processors import Share
 
