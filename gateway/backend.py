@@ -44,6 +44,10 @@ KNOWN_S = 1.0
 """How long a call with a token that is new here waits at most for what others know."""
 
 
+EMPTY = "-"
+"""For a token that is there and empty, which is nobody's: it is refused, and not as missing."""
+
+
 class StatusError(Exception):
     """A call that is refused here: `args` are gRPC's code and a text."""
 
@@ -119,13 +123,12 @@ class Backend:
             each.dispatcher.close()
 
     def token_of(self, call: Call) -> str:
-        """Who calls, for the node; empty for who does not say. etcd takes the token as it is, in
-        either header, and before the name in a certificate."""
-        metadata = call.metadata
-        shown = metadata.get("token") or metadata.get("authorization", "")
-        if shown or not call.user:
-            return shown
-        return for_user(self.own_token, call.user)
+        """Who calls, for the node; empty for who does not say. etcd takes the token in either
+        header, as a bearer's or as it is, and before the name in a certificate."""
+        shown = call.metadata.get("token", call.metadata.get("authorization"))
+        if shown is not None:
+            return shown.removeprefix("Bearer ") or EMPTY
+        return for_user(self.own_token, call.user) if call.user else ""
 
     def ask(self, call: Call, kind: str, request: Request, encode: Encode) -> None:
         """Send a request; its result, or the error that ended it, ends the call.

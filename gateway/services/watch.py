@@ -28,6 +28,7 @@ from .streams import Messages
 NO_ID = -1
 """The watch id of an answer that is for no watch, or for all."""
 _FILTERS = {0: protocol.NO_PUT, 1: protocol.NO_DELETE}
+_FORBIDDEN = (errors.PermissionDeniedError, errors.UnknownUserError)
 _ANY_KEY = ("range", HEALTH_KEY)
 """Answers the store's revision at hardly any cost, and to the node itself."""
 
@@ -185,10 +186,12 @@ class WatchStream(Messages):
         if isinstance(error, errors.WatchCompactedError):
             response.compact_revision = error.compact_revision
             self.send(response, error.header._replace(revision=0))
-        elif isinstance(error, errors.WatchCanceledError):
+        elif isinstance(error, errors.WatchCanceledError) or (
+            one.watch.was_created and isinstance(error, _FORBIDDEN)
+        ):
             response.cancel_reason = error.text
             self.send(response, self.header)
-        elif isinstance(error, errors.PermissionDeniedError | errors.UnknownUserError):
+        elif isinstance(error, _FORBIDDEN):
             self._forbid(one, error)
         elif isinstance(error, errors.NoLeaderError):
             self.finish(wire.UNAVAILABLE, wire.NO_LEADER.text)
