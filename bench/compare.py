@@ -13,7 +13,7 @@ from .h2load import Split
 from .machine import describe_machine, file_system, is_volatile
 from .programs import missing_programs
 from .spec import KINDS
-from .systems import CompareOptions, Etcd, Running, Sampan
+from .systems import CompareOptions, Etcd, Running, Sampan, measure
 
 _NEEDED = ("etcdctl", "h2load")
 _NOTES = {
@@ -119,6 +119,6 @@ def _measure_rows(
     for row in comparison.rows:
         work = row.work(system)
         if work not in done:
-            done[work] = running.measure(row)
+            done[work] = measure(running, row)
         comparison.add(system, row, done[work])
         say(f"{system:<10} {done[work].text(row)}")

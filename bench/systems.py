@@ -172,14 +172,32 @@ class CompareOptions:
 
 
 class Running(Protocol):
-    """A cluster that runs."""
+    """A cluster that runs, and what rows ask of it. Each raises BenchError when any request failed,
+    or a put is not in the store afterwards."""
 
-    def measure(self, row: Row) -> Measurement:
-        """Do a row's work.
+    def load(self, row: Row) -> Measurement:
+        """Requests, with the spread that suits the row best, which the first round looks for."""
 
-        Raises:
-            BenchError: when any request failed, or a put is not in the store afterwards.
-        """
+    def watch(self, row: Row) -> Measurement:
+        """Puts, until all watchers know of each."""
+
+    def idle(self, row: Row) -> Measurement:
+        """Connections that ask for nothing."""
+
+    def failover(self, row: Row) -> Measurement:
+        """Kills of the leader."""
+
+
+def measure(running: Running, row: Row) -> Measurement:
+    """Do a row's work. Raises BenchError."""
+    match row.kind:
+        case "watch":
+            return running.watch(row)
+        case "idle":
+            return running.idle(row)
+        case "failover":
+            return running.failover(row)
+    return running.load(row)
 
 
 @dataclass(slots=True)
@@ -206,15 +224,9 @@ class RunningEtcd:
     system: Etcd
     cluster: EtcdCluster
 
-    def measure(self, row: Row) -> Measurement:
+    def load(self, row: Row) -> Measurement:
         """A warm-up and the row with its best split, which the first round looks for."""
         match row.kind:
-            case "watch":
-                return self._watch(row)
-            case "idle":
-                return self._idle(row)
-            case "failover":
-                return self._failover(row)
             case "fill" | "put" if row.own_driver:
                 return self._own(row)
             case "list":
@@ -229,19 +241,22 @@ class RunningEtcd:
             splits[row.name] = _best(candidates, lambda split: self._run(row, total // 2, split))
         return self._run(row, total, splits[row.name])
 
-    def _watch(self, row: Row) -> Measurement:
+    def watch(self, row: Row) -> Measurement:
+        """See `Running`."""
         options = self.system.options
         value = random.Random(1).randbytes(options.value_size)
         leader, _ = self.cluster.leader()
         latencies = etcd_watch_latencies(leader, row.clients, options.total(row), value)
         return Measurement.of_events(latencies)
 
-    def _idle(self, row: Row) -> Measurement:
+    def idle(self, row: Row) -> Measurement:
+        """See `Running`."""
         connections = self.system.options.total(row)
         endpoint, memory = self.cluster.endpoints[0], partial(self.cluster.node_memory_bytes, 0)
         return Measurement(etcd_idle_memory(endpoint, connections, memory))
 
-    def _failover(self, row: Row) -> Measurement:
+    def failover(self, row: Row) -> Measurement:
+        """See `Running`."""
         times = range(self.system.options.total(row))
         return _elections([etcd_writes_back_s(self.cluster.leader_killed()) for _ in times])
 
@@ -324,33 +339,29 @@ class RunningSampan:
     system: Sampan
     cluster: SampanCluster
 
-    def measure(self, row: Row) -> Measurement:
+    def load(self, row: Row) -> Measurement:
         """The row with the spread that suits it best, which the first round looks for."""
         options, chosen = self.system.options, self.system.spreads
-        match row.kind:
-            case "watch":
-                return self._watch(row)
-            case "idle":
-                return self._idle(row)
-            case "failover":
-                return self._failover(row)
         if row.name not in chosen:
             half = replace(options, scale=options.scale / 2)
             candidates = options.spreads_to_try(row)
             chosen[row.name] = _best(candidates, lambda each: self._run(half, row, each))
         return self._run(options, row, chosen[row.name])
 
-    def _watch(self, row: Row) -> Measurement:
+    def watch(self, row: Row) -> Measurement:
+        """See `Running`."""
         options, endpoints = self.system.options, self.cluster.endpoints
         value, puts = random.Random(1).randbytes(options.value_size), options.total(row)
         return Measurement.of_events(sampan_watch_latencies(endpoints, row.clients, puts, value))
 
-    def _idle(self, row: Row) -> Measurement:
+    def idle(self, row: Row) -> Measurement:
+        """See `Running`."""
         connections = self.system.options.total(row)
         endpoint, memory = self.cluster.endpoints[0], partial(self.cluster.node_memory_bytes, 0)
         return Measurement(sampan_idle_memory(endpoint, connections, memory))
 
-    def _failover(self, row: Row) -> Measurement:
+    def failover(self, row: Row) -> Measurement:
+        """See `Running`."""
         times, endpoints = range(self.system.options.total(row)), self.cluster.endpoints
         killed = self.cluster.leader_killed
         return _elections([sampan_writes_back_s(endpoints, killed()) for _ in times])

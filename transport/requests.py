@@ -358,14 +358,9 @@ def check_trace_of(request: tuple[Any, ...]) -> WireError | None:
     return None
 
 
-def check_defragment(request: tuple[Any, ...]) -> WireError | None:
-    """`("defragment",)`."""
-    return None if len(request) == 1 else errors.malformed("defragment takes nothing")
-
-
-def check_snapshot_open(request: tuple[Any, ...]) -> WireError | None:
-    """`("snapshot_open",)`."""
-    return None if len(request) == 1 else errors.malformed("snapshot_open takes nothing")
+def check_bare(request: tuple[Any, ...]) -> WireError | None:
+    """`(name,)`."""
+    return None if len(request) == 1 else errors.malformed(f"{request[0]} takes nothing")
 
 
 def check_snapshot_read(request: tuple[Any, ...]) -> WireError | None:
@@ -402,8 +397,8 @@ INSPECT_CHECKS: dict[str, Check] = {
     "compacted": check_compact,
     "hash_kv": check_hash_kv,
     "trace_of": check_trace_of,
-    "defragment": check_defragment,
-    "snapshot_open": check_snapshot_open,
+    "defragment": check_bare,
+    "snapshot_open": check_bare,
     "snapshot_read": check_snapshot_read,
     "snapshot_close": check_snapshot_close,
 }
