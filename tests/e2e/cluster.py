@@ -116,6 +116,8 @@ class Cluster:
         self._ctx = sockets.context()
         self.temporary = Path(tempfile.mkdtemp(prefix="e2e-"))
         """Where its nodes keep their local sockets: short, as socket paths must be."""
+        self.client_keys = self.own_pair = None
+        """What its clients, and those who ask for its status, show where it asks for keys."""
 
     # -- life
 
@@ -235,7 +237,8 @@ class Cluster:
 
     def ask(self, name, kind, requests, timeout_s=1.0, stamp=()):
         """The raw results of one message to one member, None when there is no answer in time."""
-        dealer = sockets.client_dealer(self._ctx, self.endpoints[self.names.index(name)])
+        endpoint = self.endpoints[self.names.index(name)]
+        dealer = sockets.client_dealer(self._ctx, endpoint, self.own_pair)
         try:
             if not dealer.poll(int(timeout_s * 1000), zmq.POLLOUT):
                 return None
@@ -304,7 +307,7 @@ class Cluster:
         """Wait until a write is acknowledged; returns the seconds it took."""
         chosen = [self.endpoints[self.names.index(n)] for n in (among or self.names)]
         begin = time.monotonic()
-        with Client(chosen) as client:
+        with Client(chosen, keys=self.client_keys) as client:
             while True:
                 try:
                     client.put(b"probe", b"", timeout_s=2.0)
@@ -316,7 +319,7 @@ class Cluster:
     def client(self, *names, timeout_s=10.0):
         """A client of some members, or of all."""
         chosen = [self.endpoints[self.names.index(n)] for n in (names or self.names)]
-        return Client(chosen, timeout_s=timeout_s)
+        return Client(chosen, timeout_s=timeout_s, keys=self.client_keys)
 
     def everything(self, name, revision):
         """All of a member's own state at a revision."""

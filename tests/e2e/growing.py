@@ -32,7 +32,7 @@ class GrowingCluster(Cluster):
 
     def anyone(self, timeout_s=60.0):
         """A client of whoever is there."""
-        return Client(self.everywhere, timeout_s=timeout_s)
+        return Client(self.everywhere, timeout_s=timeout_s, keys=self.client_keys)
 
     def _list(self, names):
         self.names = list(names)

@@ -19,12 +19,13 @@ STATES_READ = 50
 class Load:
     """A load that runs in a thread of its own while the context lasts."""
 
-    def __init__(self, endpoints, *, writers=6, readers=4, keys=5, timeout_s=3.0, value_size=0):
+    def __init__(self, endpoints, *, writers=6, readers=4, keys=5, timeout_s=3.0, value_size=0,
+                 client_keys=None):  # fmt: skip
         self._endpoints = endpoints
         self._writers = writers
         self._readers = readers
         self._keys = [PREFIX + b"%d" % i for i in range(keys)]
-        self._timeout_s = timeout_s
+        self._options = {"timeout_s": timeout_s, "keys": client_keys}
         self._name = b"%x" % random.getrandbits(32)  # values are unique over all loads of a test
         self._padding = b"." * value_size
         self._stop = threading.Event()
@@ -53,7 +54,7 @@ class Load:
             raise
 
     async def _work(self):
-        async with AsyncClient(self._endpoints, timeout_s=self._timeout_s) as client:
+        async with AsyncClient(self._endpoints, **self._options) as client:
             writers = [self._write(client, n) for n in range(self._writers)]
             # One connection for each reader, each begins at another member.
             turns = [self._endpoints[n:] + self._endpoints[:n] for n in range(len(self._endpoints))]
@@ -99,7 +100,7 @@ class Load:
 
     async def _read(self, endpoints, number):
         rng = random.Random(-number)
-        async with AsyncClient(endpoints, timeout_s=self._timeout_s) as client:
+        async with AsyncClient(endpoints, **self._options) as client:
             while not self._stop.is_set():
                 kind = "read" if rng.random() < 0.8 else "serializable"
                 call = time.monotonic()
@@ -135,15 +136,15 @@ class Load:
         """Compare all that was seen with the cluster's own history; returns its last revision."""
         assert self._failure is None, f"the load failed: {self._failure!r}"
         assert self.acked, "nothing was acknowledged, so nothing is proved"
-        log = asyncio.run(read_log(self._endpoints))
+        log = asyncio.run(read_log(self._endpoints, self._options["keys"]))
         check(self.ops, log)
         return max(log, default=1)
 
 
-async def read_log(endpoints):
+async def read_log(endpoints, keys=None):
     """revision -> [(key, value or None)] of everything under PREFIX, read back from the store: its
     history, which states as of some revisions have to agree with."""
-    async with AsyncClient(endpoints, timeout_s=WAIT_S) as client:
+    async with AsyncClient(endpoints, timeout_s=WAIT_S, keys=keys) as client:
         last = (await client.get(PREFIX)).header.revision
         log = {revision: [] for revision in range(2, last + 1)}
         async with client.watch(b"\0", from_key=True, start_revision=2) as watch:
