@@ -224,10 +224,7 @@ class ServerCall:
         self._link.touch()
 
     def _refused(self, message: bytes) -> bool:
-        if (
-            self._connection.unsent <= limits.HTTP_UNREAD_BYTES_MAX
-            or len(message) <= limits.HTTP_SMALL_ANSWER_BYTES
-        ):
+        if self._connection.has_room(len(message)):
             return False
         self.fail(Code.RESOURCE_EXHAUSTED, TOO_MANY_REQUESTS)
         return True

@@ -33,6 +33,8 @@ class Http1Link:
         self._body = bytearray()
         self._response: Http1Response | None = None
         self._over = False
+        self._writable = True
+        """The socket takes what is sent; no other request is taken before it does."""
         self._timer = shared.loop.call_later(limits.HTTP_HELLO_S, transport.abort)
 
     # -- the socket
@@ -44,16 +46,21 @@ class Http1Link:
 
     def pause_writing(self) -> None:
         """The client does not read."""
+        self._writable = False
         if self._response is not None:
             self._response.writable = False
 
     def resume_writing(self) -> None:
         """It does again."""
+        self._writable = True
         response = self._response
-        if response is not None:
-            response.writable = True
-            if response.on_writable is not None:
-                response.on_writable()
+        if response is None:
+            self._transport.resume_reading()
+            self._take()
+            return
+        response.writable = True
+        if response.on_writable is not None:
+            response.on_writable()
 
     def connection_lost(self) -> None:
         """The client is gone."""
@@ -71,7 +78,7 @@ class Http1Link:
     def _take(self) -> None:
         """Read on, unless a request waits for its answer, or the last one was there."""
         try:
-            while self._response is None and not self._over:
+            while self._response is None and self._writable and not self._over:
                 event = self._h11.next_event()
                 if event is h11.NEED_DATA:
                     if self._h11.they_are_waiting_for_100_continue:

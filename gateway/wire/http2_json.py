@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from ...config import limits
 from ..http import HttpApp, HttpRequest
-from .frames import Stream
+from .frames import Fault, Stream
 from .grpc_calls import Link
 from .hpack import literal
 
@@ -76,9 +76,15 @@ class JsonStream:
 
     def write(self, data: bytes) -> None:
         """See `http.HttpResponse`."""
-        if data and not self._ended and self._stream.head.method != "HEAD":
-            self._link.connection.send_data(self._stream, data)
-            self._link.touch()
+        if not data or self._ended or self._stream.head.method == "HEAD":
+            return
+        connection = self._link.connection
+        if connection.has_room(len(data)):
+            connection.send_data(self._stream, data)
+        else:
+            connection.reset(self._stream, Fault.ENHANCE_YOUR_CALM)
+            self.reset()
+        self._link.touch()
 
     def end(self) -> None:
         """See `http.HttpResponse`."""

@@ -83,12 +83,14 @@ METHODS = [
 
 
 def app(request, response):
-    """Says what it got; `/lines` as a stream."""
+    """Says what it got; `/lines` as a stream, `/sized` as many bytes as the query says."""
     if request.path == "/lines":
         response.start(200, [("content-type", "text/plain")])
         for i in range(3):
             response.write(b"line %d\n" % i)
         response.end()
+    elif request.path == "/sized":
+        response.send(200, (), bytes(int(request.query)))
     elif request.path == "/fault":
         raise ValueError("as the test wants")
     elif request.path != "/never":

@@ -88,9 +88,11 @@ class Wire:
 class Client(Wire):
     """The same with a socket."""
 
-    def __init__(self, port, hello=HELLO):
+    def __init__(self, port, hello=HELLO, tls=None):
         super().__init__()
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=180)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket)
         self.rest = b""
         self.got = deque()
         self.socket.sendall(hello)

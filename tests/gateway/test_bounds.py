@@ -1,7 +1,9 @@
 """What one client can make the gateway hold, and whether others notice."""
 
 import socket
+import ssl
 import subprocess
+from contextlib import suppress
 
 import pytest
 from sampan.config import limits
@@ -12,13 +14,17 @@ from sampan.gateway.wire.frames import (
     HEADERS,
     RST_STREAM,
     SETTINGS,
+    Fault,
     frame,
 )
 
+from .authority import Authority
 from .conftest import echo_server
 from .raw import HELLO, Client, message, settings
 
 MIB = limits.MIB
+HANDSHAKE = 22
+"""TLS's type of record."""
 
 
 @pytest.fixture
@@ -131,6 +137,27 @@ def test_answers_that_nobody_reads(server):
         others_are_served(server)
 
 
+def test_json_answers_that_nobody_reads(loop, tmp_path):
+    """The same of what is no gRPC, over TLS: streams end."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    tls.set_alpn_protocols(["h2"])
+    asked = {"method": "GET", "path": f"/sized?{4 * MIB}", "content_type": "text/plain"}
+    with echo_server(loop, *Authority(tmp_path).issue("server")) as server:
+        before = memory(server)
+        with Client(server.port, HELLO + settings(_4=0), tls) as client:
+            client.next(SETTINGS)
+            calls = 2 * limits.HTTP_UNREAD_BYTES_MAX // (4 * MIB)
+            for i in range(calls):
+                client.send(client.head(2 * i + 1, ended=True, **asked))
+            refused = 0
+            while refused < calls / 2 - 2:
+                got = client.next(RST_STREAM)
+                assert got.code == Fault.ENHANCE_YOUR_CALM
+                refused += 1
+            assert memory(server) - before < 1.2 * limits.HTTP_UNREAD_BYTES_MAX
+
+
 def test_requests_that_never_end(server):
     """Beyond the bound, calls with a part of a message end with an error."""
     before = memory(server)
@@ -158,3 +185,37 @@ def test_connections_that_say_nothing(server):
     assert memory(server) - before < 16 * MIB
     for sock in [*idle, *(client.socket for client in started)]:
         sock.close()
+
+
+def test_an_http_1_client_that_asks_and_never_reads(server):
+    """Its requests wait in its own socket once its answers do not leave."""
+    before = memory(server)
+    request = b"GET /%s HTTP/1.1\r\nhost: x\r\n\r\n" % (b"x" * 4_000)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=2) as client:
+        with pytest.raises(TimeoutError):
+            client.sendall(request * 25_000)
+        assert memory(server) - before < 16 * MIB
+        others_are_served(server)
+
+
+def test_handshakes_that_never_end(loop, tmp_path):
+    certificate = Authority(tmp_path).issue("server")
+    with echo_server(loop, *certificate) as server:
+        before = memory(server)
+        half_open = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(500)]
+        hello = client_hello()
+        for sock in half_open:
+            sock.sendall(hello)
+            assert sock.recv(5)[0] == HANDSHAKE
+        assert memory(server) - before < 64 * MIB
+        for sock in half_open:
+            sock.close()
+
+
+def client_hello():
+    """What a client says first."""
+    told = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), told, server_hostname="x")
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return told.read()
