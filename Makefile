@@ -6,6 +6,9 @@ BIN    := $(VENV)/bin
 MYPY_PACKAGES := -m sampan -m sampan.__main__ $(addprefix -p sampan.,\
     actors bench client config ctl gateway hosts raft security storage transport web)
 
+CONFORMANCE := $(addprefix tests/conformance/,suites.py etcdctls.py go_recipes.py \
+    patroni_fleet.py kubernetes_storage.py etcd_tests.py)
+
 # What users write: not a part of any package.
 USER_SCRIPT := tests/client/user_types.py
 
@@ -36,9 +39,9 @@ bench: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/sampan bench compare
 
-# etcd's clients with their own tests, before etcd and before Sampan; fetches them. Some minutes.
+# etcd's clients with their own tests, before etcd and before Sampan; fetches them. An hour.
 conformance: $(BIN)/.installed
-	$(BIN)/pytest --timeout 2000 -rs -s tests/conformance/suites.py tests/conformance/etcdctls.py
+	$(BIN)/pytest --timeout 2000 -rs -s $(CONFORMANCE)
 
 # Hours: changes the raft core one operator at a time and sees whether a test notices.
 mutants: $(BIN)/.installed

@@ -146,8 +146,8 @@ class Doors(NamedTuple):
 
     ask: Callable[[], None]
     """Ask the actors for the facts; they come to `on_facts`."""
-    permits: Callable[[Asked, Any], bool]
-    """Whether who asks for it may, as far as this node knows."""
+    forbids: Callable[[Asked, Any], WireError | None]
+    """Why who asks for it may not, as far as this node knows."""
     propose: Callable[[Asked, Any], int]
     """Propose a message with its decoded requests; returns the number of the batch."""
     again: Callable[[int, Any], bool]
@@ -244,11 +244,12 @@ class MemberChanges:
         refused = {}
         for position, request in enumerate(decoded):
             if request[0] == "member_change":
-                error = judge(request[1], self.members, known, self._settings)
+                error = self._doors.forbids(asked, (request,))
+                error = error or judge(request[1], self.members, known, self._settings)
                 if error is not None:
                     refused[position] = error
-        goes = self._leaves(decoded) and not refused and self._doors.permits(asked, decoded)
-        if goes and not self._handing_until and self._has_successor(known):
+        goes = self._leaves(decoded) and not refused and not self._handing_until
+        if goes and self._has_successor(known):
             # Whoever leads without being a member any more must stop while it is needed most.
             self._handing_until = now + 1.5 * self._settings.election_s
             self._doors.transfer(0)

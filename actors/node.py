@@ -85,6 +85,14 @@ class Node(Actor):
             self.flight,
         )  # fmt: skip
         self._writes = Writes(settings.member_id, doors)
+        self._keeper = Gatekeeper(
+            settings.bcrypt_cost,
+            settings.auth_token_ttl_s,
+            settings.own_token,
+            hold=self._hold,
+            reply=lambda asked, answer: self._reply(asked, pack(answer)),
+            start=lambda: self.emit("jobc", "password"),
+        )
         self._changes = self._make_changes()
         self._transfers = Transfers(self._transfer, self._reply, self._fail)
         self._hand_over_until = 0.0
@@ -107,14 +115,6 @@ class Node(Actor):
         self._stopping = False
         self.requests = 0
         self.dropped = 0
-        self._keeper = Gatekeeper(
-            settings.bcrypt_cost,
-            settings.auth_token_ttl_s,
-            settings.own_token,
-            hold=self._hold,
-            reply=lambda asked, answer: self._reply(asked, pack(answer)),
-            start=lambda: self.emit("jobc", "password"),
-        )
         self._kinds: dict[Any, Callable[[Asked, Any], None]] = {
             requests.KIND_WRITE: self._write,
             requests.KIND_READ: self._read,
@@ -156,7 +156,7 @@ class Node(Actor):
         )
         doors = changes.Doors(
             ask=lambda: self._desk.ask(Asked(b"", 0, "", b"", {}, math.inf), questions.FACTS),
-            permits=lambda asked, decoded: self._keeper.refuses(asked, decoded) is None,
+            forbids=self._keeper.refuses,
             propose=lambda asked, decoded: self._writes.change_members(asked, steps_of(decoded)),
             again=lambda batch, decoded: self._writes.change_again(batch, steps_of(decoded)),
             transfer=self._transfer,

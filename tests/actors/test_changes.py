@@ -109,12 +109,12 @@ class Node:
     def __init__(self):
         self.done = []
         self.open = set()
-        self.permits = True
+        self.forbidden = None
         self.changes = MemberChanges(
             SETTINGS,
             Doors(
                 ask=lambda: self.done.append("ask"),
-                permits=lambda _asked, _decoded: self.permits,
+                forbids=lambda _asked, _decoded: self.forbidden,
                 propose=self.propose,
                 again=self.again,
                 transfer=lambda target: self.done.append(("transfer", target)),
@@ -196,10 +196,11 @@ def test_a_leader_stays_when_it_is_not_to_go(leading):
     leading.take(11, removal(ME))
     leading.changes.on_facts(known((2,)), 0.1)
     assert leading.did() == ["ask", ("refuse", {0: errors.UNHEALTHY})]
-    leading.permits = False  # who asks is told so when it is applied
-    leading.take(12, removal(ME))
-    leading.changes.on_facts(known(), 0.2)
-    assert leading.did() == ["ask", ("propose", 12)]
+    leading.forbidden = errors.PERMISSION_DENIED
+    for facts_ in (known(), known((2,))):  # whoever may not is not told of the cluster's health
+        leading.take(12, removal(ME))
+        leading.changes.on_facts(facts_, 0.2)
+        assert leading.did() == ["ask", ("refuse", {0: errors.PERMISSION_DENIED})]
 
 
 def test_a_leader_that_nobody_relieves_goes_itself(leading):

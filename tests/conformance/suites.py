@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import tarfile
-import venv
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -32,23 +31,6 @@ def server(request, tmp_path_factory):
     program, size = request.param
     with cluster(program, tmp_path_factory.mktemp("server"), size) as urls:
         yield urls[0]
-
-
-@pytest.fixture(scope="module")
-def workshop(tmp_path_factory):
-    """Makes a place with packages of PyPI in it; returns its Python."""
-
-    def make(*packages):
-        place = tmp_path_factory.mktemp("venv")
-        venv.create(place, with_pip=True)
-        python = place / "bin" / "python"
-        install = [python, "-m", "pip", "install", "--quiet", *packages]
-        done = subprocess.run(install, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"not to be had: {done.stderr.strip().splitlines()[-1:]}")
-        return python
-
-    return make
 
 
 def passed(python, tests, environment, directory):
