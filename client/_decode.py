@@ -47,7 +47,7 @@ def key_value(kv: tuple[Any, ...]) -> KeyValue:
 
 def _kvs(kvs: tuple[Any, ...] | PackedArray) -> KeyValues:
     if isinstance(kvs, PackedArray):
-        return KeyValues(PackedKvs(kvs))
+        return KeyValues(None, PackedKvs(kvs))
     return KeyValues(checked(kvs))
 
 
@@ -72,7 +72,8 @@ def range_response(answer: Answer) -> RangeResponse:
     reply, result = answer
     try:
         _, revision, count, more, kvs = result
-        return _new(RangeResponse, (header(reply, revision), _kvs(kvs), count, more))
+        head = _new(ResponseHeader, (reply[0], reply[1], revision, reply[2]))  # as for a put
+        return _new(RangeResponse, (head, _kvs(kvs), count, more))
     except (ValueError, TypeError) as error:
         raise _malformed(result) from error
 

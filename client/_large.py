@@ -12,6 +12,7 @@ from .types import KeyValue, Kvs
 if TYPE_CHECKING:
     from ._link import Call
 
+_FIELDS = len(KeyValue._fields)
 LARGE_BYTES = 64 << 10
 """Answers that are worth it."""
 
@@ -49,7 +50,11 @@ def checked(kvs: tuple[Any, ...]) -> Kvs:
     Raises:
         TypeError: they are none.
     """
-    if not set(map(type, kvs)) <= {tuple} or not set(map(len, kvs)) <= {len(KeyValue._fields)}:
+    if len(kvs) == 1:  # most have one
+        good = type(kvs[0]) is tuple and len(kvs[0]) == _FIELDS
+    else:
+        good = set(map(type, kvs)) <= {tuple} and set(map(len, kvs)) <= {_FIELDS}
+    if not good:
         raise TypeError("a kv has six elements")
     return kvs
 

@@ -71,38 +71,38 @@ class KeyValues(Sequence[KeyValue]):
 
     __slots__ = ("_kvs", "_packed")
 
-    def __init__(self, kvs: Kvs | Packed) -> None:
-        """Of what travels; whoever makes it has looked at its shape, or looks at it then."""
-        self._kvs = kvs if isinstance(kvs, tuple) else None
-        self._packed = None if isinstance(kvs, tuple) else kvs
+    def __init__(self, kvs: Kvs | None, packed: Packed | None = None) -> None:
+        """Of what travels, or of what is still packed; whoever makes it looks at its shape."""
+        self._kvs = kvs
+        self._packed = packed
 
     def _all(self) -> Kvs:
         kvs, packed = self._kvs, self._packed
         if kvs is None:
-            assert packed is not None
+            assert packed is not None, "one of the two is there"
             self._kvs = kvs = tuple(chain.from_iterable(packed.pieces()))
             self._packed = None  # after that: another thread may look
         return kvs
 
     def __len__(self) -> int:
-        packed = self._packed
-        return len(self._all() if packed is None else packed)
+        kvs, packed = self._kvs, self._packed
+        return len(self._all() if packed is None else packed) if kvs is None else len(kvs)
 
     @overload
     def __getitem__(self, index: int) -> KeyValue: ...
     @overload
     def __getitem__(self, index: slice) -> "KeyValues": ...
     def __getitem__(self, index: int | slice) -> "KeyValue | KeyValues":
-        found = self._all()[index]
+        found = (self._kvs or self._all())[index]
         if isinstance(index, slice):
             return KeyValues(found)
         return _new(KeyValue, found)
 
     def __iter__(self) -> Iterator[KeyValue]:
-        packed = self._packed
-        if packed is None:
-            return _key_values(self._all())
-        return chain.from_iterable(map(_key_values, packed.pieces()))
+        kvs, packed = self._kvs, self._packed
+        if kvs is None and packed is not None:
+            return chain.from_iterable(map(_key_values, packed.pieces()))
+        return map(_new, repeat(KeyValue), self._all())
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, KeyValues):
