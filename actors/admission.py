@@ -1,10 +1,10 @@
 """Which requests of a client's message may go further."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..config import limits
+from ..config import addresses, limits
 from ..transport import errors, requests
 from ..transport.errors import WireError
 from .asked import Asked
@@ -43,3 +43,18 @@ def sift(
             if len(asked.refused) > limits.REFUSED_MAX:
                 return errors.malformed(_TOO_MANY_REFUSED)
     return good
+
+
+def complete(good: list[Any], ttl_min_s: int, new_id: Callable[[], int], cluster_id: int) -> bool:
+    """Fill in what members must not choose differently; whether there was anything."""
+
+    def new_member_id(peers: tuple[str, ...]) -> int:
+        return addresses.member_id(peers, cluster_id, new_id())
+
+    found = [i for i, r in enumerate(good) if r[0] in ("lease_grant", "member_change")]
+    for i in found:
+        if good[i][0] == "lease_grant":
+            good[i] = requests.complete_lease_grant(good[i], new_id, ttl_min_s)
+        else:
+            good[i] = requests.complete_member_change(good[i], new_member_id)
+    return bool(found)

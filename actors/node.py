@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..config import addresses, limits
+from ..config import limits
 from ..security.rules import Who
 from ..transport import errors, requests
 from ..transport.auth import KIND_AUTH
@@ -18,8 +18,9 @@ from ..transport.errors import WireError
 from ..transport.watches import KIND_WATCH, PUSH_ID
 from . import changes, channels, headers, questions, reads, writes
 from .actor import Actor
-from .admission import sift
+from .admission import complete, sift
 from .asked import Asked, user_of, with_refused
+from .audit import Auditor
 from .changes import ChangeSettings, MemberChanges, facts, steps_of
 from .client_limits import client_limits
 from .gatekeeper import Gatekeeper
@@ -67,8 +68,9 @@ class Node(Actor):
     name = channels.NODE
     timer_s = 0.05
 
-    def __init__(self, settings: NodeSettings, log: Any) -> None:
+    def __init__(self, settings: NodeSettings, log: Any, audit: Auditor | None = None) -> None:
         super().__init__()
+        self._audit = audit
         self._settings = settings
         self._client_admits = client_limits(
             settings.client_requests_per_s, settings.client_keys_per_s
@@ -231,6 +233,8 @@ class Node(Actor):
         if type(decoded) is not tuple or not decoded:
             self._fail(asked, errors.malformed("the body is an array of requests"))
             return
+        if self._audit is not None:
+            self._audit.taken(asked, decoded)
         if asked.kind != requests.KIND_MAINTENANCE:  # `requests` is the clients' work
             self.requests += len(decoded)
             admits = self._client_admits
@@ -252,22 +256,10 @@ class Node(Actor):
             self._reply(asked, pack([asked.refused[i] for i in range(len(decoded))]))
             return None
         good = list(good)
-        completed = checks is requests.WRITE_CHECKS and self._complete(good)
+        completed = checks is requests.WRITE_CHECKS and complete(
+            good, self._settings.lease_ttl_min_s, self._new_id, self._settings.cluster_id
+        )
         return asked._replace(body=pack(good)) if asked.refused or completed else asked
-
-    def _complete(self, good: list[Any]) -> bool:
-        """Fill in what members must not choose differently; whether there was anything."""
-        found = [i for i, r in enumerate(good) if r[0] in ("lease_grant", "member_change")]
-        for i in found:
-            if good[i][0] == "lease_grant":
-                ttl_min_s = self._settings.lease_ttl_min_s
-                good[i] = requests.complete_lease_grant(good[i], self._new_id, ttl_min_s)
-            else:
-                good[i] = requests.complete_member_change(good[i], self._new_member_id)
-        return bool(found)
-
-    def _new_member_id(self, peers: tuple[str, ...]) -> int:
-        return addresses.member_id(peers, self._settings.cluster_id, self._new_id())
 
     # -- writes
 
@@ -453,8 +445,15 @@ class Node(Actor):
         """Passwords are compared and hashed in a thread."""
         return {"password": self._keeper.run_job}
 
+    def on_camec(self, message: tuple[bytes, str]) -> None:
+        """(client, its host): a connection stands."""
+        if self._audit is not None:
+            self._audit.came(*message)
+
     def on_gonec(self, client: bytes) -> None:
         """A client's connection has ended, and so have its watches."""
+        if self._audit is not None:
+            self._audit.gone(client)
         self._windows.pop(client, None)
         self._watches.drop(client, errors.WATCH_DROPPED)
 
@@ -486,6 +485,8 @@ class Node(Actor):
         self._windows.count(asked.client, len(body))
         if asked.message_id != PUSH_ID:
             self._traffic.answered(asked, body, self.now)
+            if self._audit is not None:
+                self._audit.answered(asked, body)
         self._log.debug("client rpc", kind=asked.kind, message=asked.message_id, reply=len(body))
         reply = (asked.client, pack((*header, self._term, self._leader)), body)
         if large_id:

@@ -141,6 +141,10 @@ TOKENS_MAX = 50_000
 """Tokens that a member knows; the oldest goes first. At 20 logins a second, what one processor
 compares, and 300 s each there are 6,000 from each member."""
 
+AUDIT_KEYS_MAX = 100
+"""Keys of one message that the audit log tells, or of one transaction where that is the last that
+is told; of the others only how many: a line is 200 KiB at most where keys are longest."""
+
 # -- watches
 
 WATCHES_MAX = 100_000

@@ -51,12 +51,29 @@ def _append_to(path: str) -> TextIO:
 
 _current: list[Lines] = []
 """What this process was set up with, the last one counts."""
+_audits: list[Lines] = []
 
 
 def reopen() -> None:
-    """Open this process's log file anew, if it has one (logrotate's SIGHUP)."""
-    if _current:
-        _current[-1].reopen()
+    """Open this process's log files anew, if it has any (logrotate's SIGHUP)."""
+    for lines in (*_current[-1:], *_audits):
+        lines.reopen()
+
+
+def audit(path: str, **bound: Any) -> Any:
+    """A logger of its own for what is to be kept: JSON, in a file to append to, whatever is worth
+    a line elsewhere. Raises OSError."""
+    lines = Lines(_append_to(path), path)
+    _audits.append(lines)
+    return structlog.wrap_logger(
+        structlog.WriteLogger(cast("TextIO", lines)),
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+        **bound,
+    )
 
 
 def setup(level: str, path: str = "", **bound: Any) -> Any:

@@ -25,6 +25,7 @@ from .keys import SERVER
 PLACEMENTS = ("processes", "fused")
 AUTO_COMPACTION_MODES = ("periodic", "revision")
 CLUSTER_STATES = ("new", "existing")
+AUDIT_LEVELS = ("off", "metadata", "request")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _WHOLE = re.compile(r"\d{1,19}", re.ASCII)
 _PERIOD = re.compile(r"(?:(\d{1,19})h)?(?:(\d{1,19})m)?(?:(\d{1,19})s)?", re.ASCII)
@@ -123,6 +124,10 @@ class ClusterConfig:
     """How long a token is good that is not shown (etcd: --auth-token-ttl)."""
     trace_sample: float = 0.0
     """Share of writes whose way is traced as they happen, at members with an `http` address."""
+    audit: str = "off"
+    """What the audit log tells of clients' requests: "off", "metadata", "request"."""
+    audit_file: str = ""
+    """Where; empty for audit.log in the member's data dir."""
     cert_file: str = ""
     """A certificate, with those between it and its authority, in PEM: TLS for etcd's clients."""
     key_file: str = ""
@@ -421,6 +426,8 @@ def _check(config: ClusterConfig, label: _Label) -> None:
         refuse("placement", f"must be one of {', '.join(PLACEMENTS)}, got {config.placement!r}")
     if config.log_level not in LOG_LEVELS:
         refuse("log_level", f"must be one of {', '.join(LOG_LEVELS)}, got {config.log_level!r}")
+    if config.audit not in AUDIT_LEVELS:
+        refuse("audit", f"must be one of {', '.join(AUDIT_LEVELS)}, got {config.audit!r}")
     if config.initial_cluster_state not in CLUSTER_STATES:
         refuse("initial_cluster_state", f"must be one of {', '.join(CLUSTER_STATES)}")
     if config.auto_compaction_mode not in AUTO_COMPACTION_MODES:

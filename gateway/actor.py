@@ -20,7 +20,7 @@ from ..security.rules import HEALTH_KEY
 from ..transport.requests import KIND_READ
 from ..web.cluster import Cluster
 from ..web.pages import Pages
-from .backend import Backend
+from .backend import Audit, Backend
 from .http_api import VERSIONS, HttpApi
 from .services import methods
 from .wire.certificates import Certificates
@@ -50,6 +50,8 @@ class Settings(NamedTuple):
     parent_pid: int
     own_token: str
     """By which the node knows its own processes, where users are asked who they are."""
+    audit: Audit | None = None
+    """What is to be told of who calls."""
     keys: "ClientKeys | None" = None
     """By which it does where keys are asked for."""
 
@@ -80,7 +82,9 @@ async def _serve(settings: Settings, log: Any) -> None:
     host, port = addresses.parse(settings.node)
     host = ANY.get(host, host)
     node = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    backend = Backend(loop, node, settings.timeout_s, settings.own_token, settings.keys)
+    backend = Backend(
+        loop, node, settings.timeout_s, settings.own_token, settings.keys, audit=settings.audit
+    )
     stopped, ready = (loop.create_task(each) for each in (stop.wait(), _catch_up(backend)))
     try:
         await _first_of(settings, stopped, ready)

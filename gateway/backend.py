@@ -16,6 +16,7 @@ from ..client._link import Link, Reply
 from ..client._tasks import TaskLoop
 from ..client.watch_engine import Engine, engine_of
 from ..config import limits
+from ..security import passwords
 from ..security.rules import HEALTH_KEY
 from ..transport import errors as wire
 from ..transport.auth import KIND_AUTH, for_user, names_user
@@ -44,6 +45,8 @@ KNOWN_S = 1.0
 """How long a call with a token that is new here waits at most for what others know."""
 
 
+TOLD_MAX = 10_000
+"""Who called from where, as far as it is remembered that it was told."""
 EMPTY = "-"
 """For a token that is there and empty, which is nobody's: it is refused, and not as missing."""
 
@@ -94,6 +97,8 @@ class Backend:
         timeout_s: float,
         own_token: str = "",
         keys: "ClientKeys | None" = None,
+        *,
+        audit: "Audit | None" = None,
     ) -> None:
         """Connects, in the loop's thread.
 
@@ -102,11 +107,13 @@ class Backend:
             endpoint: the node's client address.
             timeout_s: the node's own request timeout.
             own_token: by which the node knows its own processes; for what no client asks.
+            audit: what is to be told of who calls.
             keys: what the node knows them by where it asks for keys.
         """
         self.loop = loop
         self.timeout_s = timeout_s
         self.own_token = own_token
+        self._audit = audit
         self._endpoint = endpoint
         self._keys = keys
         self._nobody = Connection(loop, endpoint, "", exactly_once=True, keys=keys)
@@ -126,6 +133,8 @@ class Backend:
         """Who calls, for the node; empty for who does not say. etcd takes the token in either
         header, as a bearer's or as it is, and before the name in a certificate."""
         shown = call.metadata.get("token", call.metadata.get("authorization"))
+        if self._audit is not None:
+            self._audit.called(call.peer, shown, call.user)
         if shown is not None:
             return shown.removeprefix("Bearer ") or EMPTY
         return for_user(self.own_token, call.user) if call.user else ""
@@ -242,6 +251,30 @@ class Backend:
         """
         at = self._known(token) if token else self._nobody
         return engine_of(self.loop, at.dispatcher)
+
+
+class Audit:
+    """Tells once where each token and user comes from: the node knows the gateway alone."""
+
+    def __init__(self, write: Callable[..., None]) -> None:
+        self._write = write
+        self._told: set[tuple[str, str | None, str]] = set()
+
+    def called(self, peer: str, token: str | None, user: str) -> None:
+        """By a token, as it was shown, or the user of a certificate, or nobody."""
+        host = peer.rpartition(":")[0].strip("[]")
+        key = (host, token, user)
+        if key in self._told:
+            return
+        if len(self._told) >= TOLD_MAX:
+            self._told.clear()  # then some are told again
+        self._told.add(key)
+        line = {"from": host}
+        if token is not None:
+            line["token"] = passwords.fingerprint(token.removeprefix("Bearer ") or EMPTY)
+        elif user:
+            line["user"] = user
+        self._write(**line)
 
 
 class Answer:

@@ -232,11 +232,12 @@ class ClientPort(Door):
 
     def on_ready(self, stream: Stream) -> None:
         """See StreamOwner."""
-        super().on_ready(stream)
+        host = self._stop_shaking(stream)
         if stream.known is not None:
             del self._streams[stream.key]
             stream.key += stream.known.name.encode()
             self._streams[stream.key] = stream
+        self._deliver(("camec", (stream.key, host)))
 
     def on_messages(self, stream: Stream, messages: list[Message]) -> None:
         """Messages from a client, as (id, frame, …)."""

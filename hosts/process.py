@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,6 +33,7 @@ from .ports import ClientPort, PeerPort
 
 if TYPE_CHECKING:
     from ..actors.archiver import Archiver
+    from ..actors.audit import Auditor
     from .keys import DoorKeys, MemberKeys, ServerKeys
 
 GATEWAY = "gateway"
@@ -196,10 +198,13 @@ class Builder:
 
     def gateway(self) -> None:
         """Serve etcd's clients."""
-        from ..gateway import actor
+        from ..gateway import actor, backend
         from . import certificates
 
         config, member = self._config, self._member
+        told = None
+        if config.audit != "off":
+            told = backend.Audit(partial(self._audit_log().info, "etcd client"))
         settings = actor.Settings(
             listen=config.gateway_doors(member),
             certificate=certificates.files(config, self._data_dir),
@@ -209,6 +214,7 @@ class Builder:
             parent_pid=self._told.parent_pid,
             own_token=self._told.own_token,
             keys=door.own() if (door := self._server_keys()) else None,
+            audit=told,
         )
         try:
             actor.run(settings, self._log)
@@ -279,7 +285,22 @@ class Builder:
             strict_reconfig_check=config.strict_reconfig_check,
             own_token=self._told.own_token,
         )
-        return Node(settings, self._log)
+        return Node(settings, self._log, self._auditor())
+
+    def _auditor(self) -> "Auditor | None":
+        if self._config.audit == "off":
+            return None
+        from ..actors.audit import Auditor
+
+        write = partial(self._audit_log().info, "request")
+        return Auditor(self._config.audit, self._told.own_token, write)
+
+    def _audit_log(self) -> Any:
+        path = self._config.audit_file or str(self._data_dir / "audit.log")
+        try:
+            return logging.audit(path, node=self._member.name)
+        except OSError as error:
+            raise Fatal(f"the audit log {path} cannot be opened: {error.strerror}") from error
 
     def _raft_core(self) -> Actor:
         from ..actors.core_config import CoreSettings

@@ -13,6 +13,7 @@ import bcrypt
 PASSWORD_BYTES_MAX = 72
 """bcrypt looks at no more; a longer one is refused instead of being cut."""
 TOKEN_BYTES = 24
+FINGERPRINT_LETTERS = 12
 
 
 def hash_password(password: str, cost: int) -> bytes:
@@ -42,3 +43,8 @@ def new_token() -> str:
 def token_digest(token: str) -> bytes:
     """What members know of a token: nobody can show what they find in the log of a member."""
     return hashlib.sha256(token.encode()).digest()
+
+
+def fingerprint(token: str) -> str:
+    """By which lines about the same token are known in the audit log; nobody can show it."""
+    return token_digest(token).hex()[:FINGERPRINT_LETTERS]

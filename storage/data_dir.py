@@ -11,6 +11,8 @@ DATA_DIR/      0700, owned by the user who runs the node
   snapshots/
   pids.json    which process is which, and
   runtime      where their sockets are, while a node runs (hosts/supervisor.py)
+  audit.log    who asked for what (actors/audit.py), and
+  certificate/ what auto_tls made (hosts/certificates.py), where they are wanted
   installed    the snapshot that was installed last (snapshot_store.py)
   archived, archive-times, archive/    where the log has an archive (archive.py)
 """

@@ -210,6 +210,19 @@ def _cut(data: memoryview) -> Iterator[memoryview]:
     return (data[at : at + _PIECE_BYTES] for at in range(0, len(data), _PIECE_BYTES))
 
 
+def result_codes(body: bytes) -> list[int] | None:
+    """The code of each result in a node's answer, however large they are; None where the answer is
+    an error of the whole message. Raises CodecError."""
+    results = split_array(memoryview(body))
+    if results and results[0][0] <= _SMALL_INT_MAX:
+        return None
+    return [result[_ARRAY_HEAD_BYTES.get(result[0], 1)] for result in results]
+
+
+_SMALL_INT_MAX = 0x7F
+_ARRAY_HEAD_BYTES = {0xDC: 3, 0xDD: 5}
+
+
 def unpack_but_last(data: memoryview) -> Any:
     """Decode an array but for its last element, which is an array too: that becomes a PackedArray.
     Anything else is decoded whole. Raises CodecError."""

@@ -1,5 +1,8 @@
 """Users known by their certificates: etcd's own client meets the same here and at a real etcd."""
 
+import json
+import os
+import signal
 import subprocess
 import urllib.error
 import urllib.request
@@ -97,6 +100,7 @@ def both(tmp_path_factory):
     both = Both(authority, "", None)
     with run_etcd(directory / "etcd", *flags, etcdctl=both.flags("bare")) as both.etcd:
         keys = {"cert_file": cert, "key_file": key, "trusted_ca_file": str(authority.ca)}
+        keys |= {"audit": "request", "audit_file": str(directory / "audit")}
         both.node = Node(directory, bcrypt_cost=4, client_cert_auth=True, **keys)
         for line in SETUP.strip().splitlines():
             for at in (both.etcd, both.node.gateway):
@@ -174,3 +178,37 @@ def test_a_watch_ends_with_the_right_of_who_is_known_by_a_certificate(both):
         finally:
             watch.kill()
         both.run(both.node.gateway, "root", "user grant-role carol shipping")
+
+
+def lines(file):
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_everything_is_in_the_audit_log(both, tmp_path):
+    """After the other tests: who, from where, what, and no password."""
+    file = both.authority.folder / "audit"
+    requests = [line for line in lines(file) if "requests" in line]
+    found = [line for line in requests if line.get("user") == "carol"]
+    assert {line["node"] for line in found} == {"a"}
+    put = next(line for line in found if line["requests"][0]["request"] == "put")
+    assert put["requests"] == [
+        {"request": "put", "key": "ships/1", "value_bytes": 6, "lease": 0, "flags": 0, "code": 0}
+    ]
+    assert (put["kind"], put["from"], put["outcome"]) == ("write", "127.0.0.1", "ok")
+    refused = next(line for line in found if line["requests"][0].get("key") == "other")
+    assert refused["outcome"].startswith("1 of 1 refused")
+    logins = [line for line in requests if line["kind"] == "auth"]
+    assert {line["requests"][0]["name"] for line in logins} >= {"root", "carol"}
+    assert any("invalid user ID or password" in line["outcome"] for line in logins)
+    seen = [line for line in lines(file) if line["event"] == "etcd client"]
+    assert {"127.0.0.1"} == {line["from"] for line in seen}
+    assert {line.get("user") for line in seen} >= {"carol", "root", "nobody"}
+    by_token = {line["token"] for line in found if "token" in line}
+    assert by_token <= {line.get("token") for line in seen}
+    for secret in ('"pw"', "sampan", '"c"'):
+        assert secret not in file.read_text()
+    # As logrotate does it.
+    file.rename(tmp_path / "old")
+    os.kill(both.node.process.pid, signal.SIGHUP)
+    while not file.exists() or "ships/anew" not in file.read_text():
+        both.run(both.node.gateway, "carol", "put ships/anew 1")

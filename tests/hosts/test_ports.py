@@ -25,8 +25,11 @@ class Opened:
     def __init__(self, port):
         self.poller = Poller()
         self.port = port
-        self.taken = []
-        port.open(self.poller, self.taken.append)
+        self.taken, self.came = [], []
+        port.open(self.poller, self._take)
+
+    def _take(self, item):
+        (self.came if item[0] == "camec" else self.taken).append(item)
 
     def run_until(self, condition):
         give_up = time.monotonic() + WAIT_S
