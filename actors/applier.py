@@ -82,6 +82,7 @@ class Applier(Actor):
         self._inspector = Inspector()
         self._backups = Backups(snapshots.path, log)
         self._origins = Origins()
+        self._origins.note(self._state.revision, None)
         self._questions = QUESTIONS | {
             "trace_of": self._trace_of,
             "defragment": self._defragment,
@@ -484,6 +485,7 @@ class Applier(Actor):
             )
         self._flushed_at = index
         self._bytes_since_flush = 0
+        self._origins.note(self._state.revision, None)
         self._new_term = term
         self._lessor.load(self._state.leases.all(), self.now)
         self._log.info("snapshot installed", snapshot=name, index=index)

@@ -72,10 +72,11 @@ class Origins:
     """Which entries made the last revisions, in the applier."""
 
     def __init__(self) -> None:
-        self._known: deque[tuple[int, Origin]] = deque(maxlen=EVENTS)  # (revision after it, it)
+        # (revision after it, it)
+        self._known: deque[tuple[int, Origin | None]] = deque(maxlen=EVENTS)
 
-    def note(self, revision: int, origin: Origin) -> None:
-        """An entry was applied."""
+    def note(self, revision: int, origin: Origin | None) -> None:
+        """An entry was applied, or, None, the state has come to this revision otherwise."""
         self._known.append((revision, origin))
 
     def of(self, revision: int) -> Origin | None:

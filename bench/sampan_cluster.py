@@ -36,7 +36,7 @@ class SampanCluster:
         self._placement = placement
         self._gateway = gateway
         self._nodes = nodes
-        self._base_port = free_ports(3 * nodes)[0]
+        self._base_port = free_ports(4 * nodes)[0]
         self.endpoints = tuple(f"127.0.0.1:{self._base_port + 3 * i}" for i in range(nodes))
         self._log = directory / "up.log"
         self._child: subprocess.Popen[bytes] | None = None

@@ -1,8 +1,8 @@
 """The way of one write through the cluster, put together of what every node's actors noted."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ..transport import errors as wire
 from ..transport.requests import KIND_INSPECT, KIND_MAINTENANCE
@@ -141,6 +141,30 @@ def _together(revision: int, origin: tuple[int, int, int, int], found: Iterable[
     return Trace(revision, entry, term, member_id, steps, offsets, begun - ahead)
 
 
+Asking = Generator[tuple[str, Request, str | None], Answer | SampanError, Trace]
+"""Yields (kind, request, the node to ask or any), gets the answer, and returns the trace."""
+
+
+def _asking(revision: int, endpoints: Sequence[str]) -> Asking:
+    refused: SampanError | None = None
+    for endpoint in (None, *endpoints):  # who has started lately remembers less than others
+        answer = yield KIND_INSPECT, ("trace_of", revision), endpoint
+        if not isinstance(answer, SampanError):
+            break
+        refused = refused or answer
+    else:
+        assert refused is not None
+        raise refused
+    origin = _origin(answer)
+    found = []
+    for endpoint in endpoints:
+        asked = monotonic()
+        answer = yield KIND_MAINTENANCE, ("trace", origin[0], origin[3]), endpoint
+        if not isinstance(answer, SampanError):  # the others tell what they did
+            found.append(_noted(answer, asked, monotonic()))
+    return _together(revision, origin, found)
+
+
 class AsyncTraceCalls:
     """The part of `AsyncClient` that is about traces."""
 
@@ -157,17 +181,17 @@ class AsyncTraceCalls:
         Raises:
             NotAppliedError: it is no longer remembered.
         """
-        origin = _origin(await self._submit(KIND_INSPECT, ("trace_of", revision), ASK_S))
-        request = ("trace", origin[0], origin[3])
-        found = []
-        for endpoint in self._start().endpoints:
-            asked = monotonic()
+        asking = _asking(revision, self._start().endpoints)
+        kind, request, endpoint = next(asking)
+        while True:
             try:
-                answer = await self._submit(KIND_MAINTENANCE, request, ASK_S, endpoint)
-            except SampanError:
-                continue  # the others tell what they did
-            found.append(_noted(answer, asked, monotonic()))
-        return _together(revision, origin, found)
+                answer = await self._submit(kind, request, ASK_S, endpoint)
+            except SampanError as error:
+                answer = error
+            try:
+                kind, request, endpoint = asking.send(answer)
+            except StopIteration as end:
+                return cast("Trace", end.value)
 
 
 class TraceCalls:
@@ -178,14 +202,14 @@ class TraceCalls:
 
     def trace(self, revision: int) -> Trace:
         """The way of the write that made a revision; `AsyncClient.trace` tells more."""
-        origin = _origin(self._call(KIND_INSPECT, ("trace_of", revision), ASK_S))
-        request = ("trace", origin[0], origin[3])
-        found = []
-        for endpoint in self._dispatcher.endpoints:
-            asked = monotonic()
+        asking = _asking(revision, self._dispatcher.endpoints)
+        kind, request, endpoint = next(asking)
+        while True:
             try:
-                answer = self._call(KIND_MAINTENANCE, request, ASK_S, endpoint)
-            except SampanError:
-                continue
-            found.append(_noted(answer, asked, monotonic()))
-        return _together(revision, origin, found)
+                answer = self._call(kind, request, ASK_S, endpoint)
+            except SampanError as error:
+                answer = error
+            try:
+                kind, request, endpoint = asking.send(answer)
+            except StopIteration as end:
+                return cast("Trace", end.value)

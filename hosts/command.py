@@ -3,16 +3,18 @@
 import argparse
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from ..config import discovery, local, logging, model
 from ..config.model import ClusterConfig, ConfigError
 from ..storage import data_dir
 from ..storage.data_dir import remove_empty
 from ..storage.errors import DataDirError
+from . import lab
 from .serving import Announcer
 from .status_table import StatusTable
 from .statuses import Statuses
@@ -56,6 +58,11 @@ def parser() -> argparse.ArgumentParser:
         "--base-port", type=int, metavar="PORT",
         help="the first one's port for clients (2378); three nodes without --nodes",
     )  # fmt: skip
+    up.add_argument(
+        "--lab", action="store_true",
+        help="put buttons on the nodes' pages that break the cluster: loopback addresses only",
+    )  # fmt: skip
+    up.add_argument("--open", action="store_true", help="open the first node's page in a browser")
     node = commands.add_parser(
         "node",
         allow_abbrev=False,
@@ -119,6 +126,8 @@ def _configure(arguments: argparse.Namespace) -> tuple[str, ClusterConfig]:
     else:
         path = path or model.DEV_CLUSTER
         values, where = model.load(path), str(path)
+    if arguments.command == "up" and arguments.lab:
+        values = lab.LOG_OF_LAB | values
     environment = model.from_environment()
     overridden = {key: model.variable(key) for key in environment}
     given = {key: getattr(arguments, key, None) for key in _FLAGS}
@@ -160,13 +169,27 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser().parse_args(argv)
     try:
         where, config = _configure(arguments)
-        return run(where, config, arguments.command)
+        play = Play(arguments.lab, arguments.open) if arguments.command == "up" else Play()
+        return run(where, config, arguments.command, play=play)
     except (ConfigError, DataDirError) as error:
         print(f"sampan: {error}", file=sys.stderr)
         return 1
 
 
-def run(where: str, config: ClusterConfig, command: str, notes: Sequence[str] = ()) -> int:
+class Play(NamedTuple):
+    """What is for people who look, and not for the nodes."""
+
+    lab: bool = False
+    open: bool = False
+
+
+def run(
+    where: str,
+    config: ClusterConfig,
+    command: str,
+    notes: Sequence[str] = (),
+    play: Play = Play(),  # noqa: B008 (immutable)
+) -> int:
     """Run the nodes of a configuration, which comes from `where`, to their end; `notes` are for
     the log. Returns the exit code.
 
@@ -186,20 +209,36 @@ def run(where: str, config: ClusterConfig, command: str, notes: Sequence[str] = 
             log.warning("unrecognized environment variable", variable=name)
         for note in notes:
             log.warning(note)
-        supervisor = Supervisor(config, members, log_path, log)
+        supervisor = Supervisor(config, members, log_path, log, in_lab=play.lab)
         statuses = Statuses(supervisor.nodes)
         announcer = Announcer(statuses, where, log)
         table = StatusTable(statuses, live=live, log_path=log_path, log=log)
+        unopened = _pages(config)[:1] if play.open else []
+        if play.open and not unopened:
+            raise ConfigError("--open opens a node's page, and no member has an http address")
 
         def look() -> None:
             statuses.take()
             announcer.look()
+            if unopened and announcer.done:
+                _open(unopened.pop())
             if command == "up":
                 table.show()
             if command == "up" or not announcer.done:
                 statuses.ask()
 
         return supervisor.run(look, tick_s=LOOK_S)
+
+
+def _pages(config: ClusterConfig) -> list[str]:
+    """The addresses of the nodes' pages."""
+    return [door.url for member in config.members if (door := config.http_door(member))]
+
+
+def _open(url: str) -> None:
+    import webbrowser  # for those who ask for it
+
+    threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -292,7 +292,7 @@ class Host:
     def _timed(self, actor: Actor, name: str) -> Any:
         """Run a job, in whichever thread, and note how long it took."""
         began = monotonic()
-        result = actor.jobs[name]()
+        result = self._work(actor, name)
         took_s = monotonic() - began
         actor.histograms.setdefault(name, Histogram(*JOB_BUCKETS)).observe(took_s)
         if name == "sync":
@@ -300,6 +300,9 @@ class Host:
             if took_s > limits.SLOW_FSYNC_S:
                 self._log.warning("slow fsync", took_s=round(took_s, 3))
         return result
+
+    def _work(self, actor: Actor, name: str) -> Any:
+        return actor.jobs[name]()
 
     def _note_turn(self, actor: Actor, took_s: float, waiting: int) -> None:
         actor.load.note(took_s, waiting)

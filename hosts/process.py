@@ -71,6 +71,8 @@ class Orders(NamedTuple):
     """To run on; None for any."""
     own_token: str
     """By which the node knows the supervisor and its pages."""
+    lab: bool = False
+    """Take orders to misbehave."""
 
 
 def main(*orders: Any) -> None:
@@ -159,7 +161,12 @@ class Builder:
             client_port = ClientPort(client, log, self._server_keys())
         if channels.TRANSPORT in hosted:
             peer_port = PeerPort(peer, log, self._member_keys())
-        return Host(
+        make: Callable[..., Host] = Host
+        if self._told.lab:
+            from .lab_host import LabHost, pipe_path
+
+            make = partial(LabHost, orders=pipe_path(self._told.runtime_dir, label(hosted)))
+        return make(
             actors,
             inbox=inbox,
             pipes=pipes,

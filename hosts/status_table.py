@@ -129,7 +129,8 @@ class StatusTable:
         if etcds := [node.member.gateway for node in nodes if node.member.gateway]:
             notes.append(f"etcd's clients: {', '.join(etcds)}")
         if pages := [node.member.http for node in nodes if node.member.http]:
-            notes.append(f"metrics, health: {', '.join(pages)}")
+            shown = ", ".join(f"http://{page}/" for page in pages)
+            notes.append(f"live page, metrics, health: {shown}")
         return [*notes, f"log: {self._log_path}", "Ctrl-C stops all nodes"]
 
     def _readiness(self) -> str:

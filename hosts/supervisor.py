@@ -18,7 +18,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
@@ -29,7 +29,8 @@ from ..actors import channels
 from ..config import addresses, logging
 from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
 from ..transport import tcp
-from . import certificates, process, startup, web
+from . import certificates, lab, process, startup, web
+from .lab_host import Orders
 from .processors import Share, available, share
 from .systemd import notify
 
@@ -80,7 +81,9 @@ class NodeSupervisor:
         log: Any,
         *,
         own_token: str = "",
+        orders: Orders | None = None,
     ) -> None:
+        """`orders`: for a node that is in a lab."""
         doors = _keys(config, member, log)
         self.keys = doors[1] if doors else None
         """By which the supervisor and its pages are known at the node's door for clients."""
@@ -107,6 +110,8 @@ class NodeSupervisor:
         self.restarts = 0
         self.own_token = own_token
         """By which its node knows the supervisor and its pages, whoever else is asked."""
+        self._lab = orders is not None
+        self.orders = orders or Orders()
 
     @property
     def own_keys(self) -> "OwnKeys | None":
@@ -195,6 +200,9 @@ class NodeSupervisor:
             groups = [(name,) for name in channels.ACTORS]
         if self._config.gateway_doors(self.member):
             groups.append((process.GATEWAY,))
+        if self._lab:
+            hosts = [process.label(hosted) for hosted in groups if hosted != (process.GATEWAY,)]
+            self.orders.open(self._runtime_dir, hosts)
         for hosted in groups:
             label = process.label(hosted)
             child = _spawn.Process(
@@ -210,6 +218,7 @@ class NodeSupervisor:
                     self._log_path,
                     self._processors.of(label),
                     self.own_token,
+                    self._lab,
                 ),
                 name=f"{self.member.name}:{label}",
                 daemon=True,
@@ -317,14 +326,20 @@ class NodeSupervisor:
             child.join()
             child.close()
         self._children.clear()
+        self.orders.close()
         if self._runtime_dir:
             shutil.rmtree(self._runtime_dir, ignore_errors=True)
             self._runtime_dir = ""
 
-    def signal_all(self, number: int) -> None:
-        """Send a signal to every process of the node that still runs."""
-        for child in self._children.values():
-            if child.exitcode is None:
+    @property
+    def labels(self) -> list[str]:
+        """What the node's processes are called."""
+        return list(self._children)
+
+    def signal_all(self, number: int, label: str = "") -> None:
+        """Send a signal to every process of the node that still runs, or to one alone."""
+        for name, child in self._children.items():
+            if label in ("", name) and child.exitcode is None:
                 os.kill(child.pid, number)
 
     def ask_to_stop(self, label: str) -> None:
@@ -370,10 +385,19 @@ class Supervisor:
     """All nodes that this command runs."""
 
     def __init__(
-        self, config: ClusterConfig, members: list[Member], log_path: str, log: Any
+        self,
+        config: ClusterConfig,
+        members: list[Member],
+        log_path: str,
+        log: Any,
+        *,
+        in_lab: bool = False,
     ) -> None:
+        """`in_lab`: the nodes' pages may order that they misbehave; raises ConfigError."""
         self._log = log
         certificates.check(config)
+        if in_lab:
+            lab.check(config)
         for member in members:
             check_insecure(config, member, config.cluster)
         self.nodes: list[NodeSupervisor] = []
@@ -382,9 +406,16 @@ class Supervisor:
             own_token = secrets.token_urlsafe()  # all of them are asked from each one's pages
             shares = share([] if fused else available(), len(members))
             for member, processors in zip(members, shares, strict=True):
-                self.nodes.append(
-                    NodeSupervisor(config, member, processors, log_path, log, own_token=own_token)
+                node = NodeSupervisor(
+                    config,
+                    member,
+                    processors,
+                    log_path,
+                    log,
+                    own_token=own_token,
+                    orders=Orders() if in_lab else None,
                 )
+                self.nodes.append(node)
             if not fused:
                 _check_socket_paths()
             with ExitStack() as probes:
@@ -393,7 +424,10 @@ class Supervisor:
         except BaseException:
             self._close()
             raise
-        self._web = [web.WebServer(node.web, node.pids, log) for node in self.nodes if node.web]
+        self._lab = lab.Lab(self.nodes, self._wake) if in_lab else None
+        self._web = [
+            web.WebServer(node.web, node.pids, log, self._lab) for node in self.nodes if node.web
+        ]
         self._signals_in, self._signals_out = socket.socketpair()
         self._signals_in.setblocking(False)
         self._signals_out.setblocking(False)
@@ -418,6 +452,8 @@ class Supervisor:
                     break  # whoever has died got the signal, too, as a process group does
                 if self._hung_up:
                     self._reopen_logs()
+                if self._lab is not None:
+                    self._lab.work()
                 for node in self.nodes:
                     node.check()
                 if time.monotonic() >= next_tick:
@@ -428,6 +464,8 @@ class Supervisor:
             notify("STOPPING=1")
             for server in self._web:
                 server.stop()
+            if self._lab is not None:
+                self._lab.end()
             self._stop()
         return 0 if self._stopping else 1
 
@@ -449,6 +487,10 @@ class Supervisor:
 
     def _on_signal(self, number: int, _frame: Any) -> None:
         self._stopping = True
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # it is full of wake-ups already
+            self._signals_out.send(b"\0")
 
     def _on_hangup(self, number: int, _frame: Any) -> None:
         self._hung_up = True

@@ -6,7 +6,7 @@ starts again still has somebody who says so.
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +23,8 @@ from ..gateway.wire.server import Gateway
 from ..web import page, sampling, spans
 from ..web.cluster import Cluster
 from ..web.pages import Pages
+from ..web.play import Play
+from .lab import Lab
 
 if TYPE_CHECKING:
     from ..client.keys import ClientKeys
@@ -53,8 +55,14 @@ class Settings(NamedTuple):
 class WebServer:
     """Serves from `start` to `stop`."""
 
-    def __init__(self, settings: Settings, pids: Callable[[], Iterable[int]], log: Any) -> None:
-        """`pids` are the node's processes.
+    def __init__(
+        self,
+        settings: Settings,
+        pids: Callable[[], Iterable[int]],
+        log: Any,
+        lab: Lab | None = None,
+    ) -> None:
+        """`pids` are the node's processes; `lab` takes orders of the page.
 
         Raises:
             ConfigError: traces are to be exported, and cannot be.
@@ -62,6 +70,8 @@ class WebServer:
         self._settings = settings
         self._host, self._port = addresses.parse(settings.listen)
         self._pids = pids
+        self._lab = lab
+        self._play: Play | None = None
         self._export = spans.exporter(settings.name) if settings.trace_sample else None
         self._log = log
         self._loop = asyncio.new_event_loop()
@@ -103,7 +113,10 @@ class WebServer:
         own = AsyncClient([settings.node], token=settings.token, keys=settings.keys)
         async with own as client:
             cluster = Cluster(client, settings.token, settings.keys)
-            self._pages = Pages(cluster, VERSIONS.decode(), self._pids)
+            if self._lab is not None:
+                self._play = Play(cluster, partial(_order, self._lab), self._lab.told)
+            about_lab = self._play.told if self._play else None
+            self._pages = Pages(cluster, VERSIONS.decode(), self._pids, about_lab)
             if settings.trace_sample:
                 sampled = sampling.sample(
                     cluster, settings.trace_sample, self._pages.traces, self._export or _nowhere
@@ -120,6 +133,8 @@ class WebServer:
                 for task in self._answers:
                     task.cancel()
                 await self._pages.live.aclose()
+                if self._play is not None:
+                    await self._play.aclose()
                 await cluster.aclose()
                 await server.aclose()
 
@@ -149,7 +164,12 @@ class WebServer:
         response.start(200, [("content-type", "text/event-stream"), ("cache-control", "no-store")])
 
     async def _answer(self, request: HttpRequest, response: HttpResponse) -> None:
-        verdict = await self._pages.answer(request.method, request.path, request.query)
+        verdict = None
+        if self._play is not None:
+            about = (request.method, request.path, request.headers, request.body)
+            verdict = await self._play.answer(*about)
+        if verdict is None:
+            verdict = await self._pages.answer(request.method, request.path, request.query)
         body = verdict.body.encode()
         headers = (
             ("content-type", verdict.content_type),
@@ -158,6 +178,10 @@ class WebServer:
             ("content-security-policy", page.policy()),
         )
         response.send(verdict.status, headers, b"" if request.method == "HEAD" else body)
+
+
+async def _order(lab: Lab, order: Mapping[str, Any]) -> None:
+    await asyncio.wrap_future(lab.order(order))
 
 
 def _nowhere(_trace: Trace) -> None:

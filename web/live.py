@@ -31,9 +31,13 @@ Send = Callable[[bytes], None]
 class Live:
     """Asks the members, and tells whoever looks."""
 
-    def __init__(self, cluster: Cluster, traces: Traces) -> None:
+    def __init__(
+        self, cluster: Cluster, traces: Traces, lab: Callable[[], dict[str, Any]] = dict
+    ) -> None:
+        """`lab` tells what is wrong by order."""
         self._cluster = cluster
         self._traces = traces
+        self._lab = lab
         self._viewers: set[Send] = set()
         self._polling: asyncio.Task[None] | None = None
         self._asking: dict[str | int, asyncio.Task[None]] = {}
@@ -88,7 +92,7 @@ class Live:
             self._begin("trace", self._look_at_newest)
         await asyncio.wait(self._asking.values(), timeout=WAIT_S)
         shown = {f"{member:x}": self._shown(member) for member in self._cluster.places}
-        return {"nodes": shown, "traces": self._traces.told()}
+        return {"nodes": shown, "traces": self._traces.told(), "lab": self._lab()}
 
     def _begin(self, what: str | int, ask: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Ask, unless that has been asked and is not answered yet."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).with_name("static")
 _STYLE = "style.css"
-_SCRIPTS = ("tools.js", "members.js", "actors.js", "writes.js", "elections.js", "main.js")
+_SCRIPTS = ("tools.js", "members.js", "actors.js", "writes.js", "elections.js", "lab.js", "main.js")
 """In the order in which they use each other."""
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 from urllib.parse import parse_qs
 
 from ..client import SampanError
@@ -21,15 +22,21 @@ _JSON = "application/json"
 class Pages:
     """The pages of one node."""
 
-    def __init__(self, cluster: Cluster, versions: str, pids: Callable[[], Iterable[int]]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        versions: str,
+        pids: Callable[[], Iterable[int]],
+        lab: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
         """`versions` is the JSON of `/version`; `pids` are those of the node's processes that its
-        actors do not tell of."""
+        actors do not tell of; `lab` tells what is wrong by order."""
         self._client = cluster.own
         self._cluster = cluster
         self._versions = versions
         self._pids = pids
         self.traces = Traces()
-        self.live = Live(cluster, self.traces)
+        self.live = Live(cluster, self.traces, lab or dict)
         self._checks: Mapping[str, Mapping[str, Check]] = {"livez": LIVEZ, "readyz": READYZ}
 
     async def answer(self, method: str, path: str, query: str) -> Verdict:

@@ -49,3 +49,13 @@ def test_a_revision_is_traced_to_the_entry_that_made_it():
     assert origins.of(10) is None, "an entry before the first that is known may have made it"
     assert [origins.of(r).entry for r in (11, 12, 13)] == [6, 6, 6]
     assert origins.of(14) is None
+
+
+def test_what_came_with_a_snapshot_has_no_entry():
+    origins = Origins()
+    origins.note(3, None)
+    assert origins.of(3) is None
+    origins.note(4, Origin(7, 1, 1, 100))
+    assert origins.of(4).entry == 7, "the first entry since the start"
+    origins.note(90, None)
+    assert origins.of(50) is None

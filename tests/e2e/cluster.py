@@ -111,6 +111,8 @@ class Cluster:
         self.peers = [m["peer"] for m in self.config["members"]]
         self.actors = ACTORS if placement == "processes" else ("fused",)
         self._separate = separate
+        self.flags = ()
+        """Of `sampan up`."""
         self._commands = {}  # member name, or "up" -> Command
         self._config_path = directory / "cluster.json"
         self._ctx = sockets.context()
@@ -135,7 +137,7 @@ class Cluster:
             for name in self.names:
                 self.launch_node(name)
         else:
-            self._commands["up"] = self._run("up")
+            self._commands["up"] = self._run("up", *self.flags)
 
     def launch_node(self, name, *flags):
         """Start one member alone."""
@@ -143,7 +145,7 @@ class Cluster:
 
     def _run(self, *arguments):
         command, *rest = arguments
-        label = rest[1] if rest else command
+        label = rest[1] if command == "node" else command
         return Command(
             (command, "--config", str(self._config_path), *rest),
             self.directory / f"{label}.log",

@@ -150,3 +150,64 @@ def test_a_keyboard_is_enough(browser, cluster):
         until(
             page, f"document.querySelector('#who').textContent == '{name}'", "another member inside"
         )
+
+
+def press(page, lesson, step):
+    """Press a button of a lesson and wait until it is done."""
+    page.click(f"#lessons button:nth-child({lesson})")
+    page.evaluate("document.querySelector('#ordered').textContent = ''")
+    page.click(f"#lesson li:nth-child({step}) button")
+    done = "document.querySelector('#ordered').textContent.startsWith('done')"
+    until(page, done, f"step {step} of lesson {lesson} done")
+
+
+def test_six_lessons(browser, make_cluster):
+    cluster = make_cluster()
+    for member in cluster.config["members"]:
+        member["http"] = f"127.0.0.1:{free_port()}"
+    cluster.flags = ("--lab",)
+    cluster.start()
+    term = "Math.max(...[...document.querySelectorAll('.member dd:first-of-type')]"
+    term += ".map(e => Number(e.textContent) || 0))"
+    events = "document.querySelector('#events').textContent"
+    whole = f"{ALL_SHOWN} && {LED}"
+    with looking(browser, address(cluster, "n3")) as page:
+        until(page, whole, "three members shown")
+        before = page.evaluate(term)
+        press(page, 1, 1)  # an election
+        until(page, f"{term} > {before} && {whole}", "another leader and the killed node")
+
+        press(page, 2, 1)  # a lone put
+        until(page, DRAWN, "its way")
+        press(page, 3, 1)  # a batch
+        until(page, DRAWN, "its way")
+
+        before = page.evaluate(term)
+        press(page, 4, 1)  # a partition
+        until(page, f"{term} > {before} && {LED}", "another leader beside the old one")
+        until(page, f"{events}.includes('CheckQuorum') || !{ROLES}.includes('● leader')",
+              "the old one steps down")  # fmt: skip
+        press(page, 4, 2)
+        press(page, 4, 3)
+        until(page, whole, "all of one mind")
+
+        press(page, 5, 1)  # a slow follower
+        until(page, f"{ROLES}.some(r => r.includes('away'))", "the follower is away")
+        press(page, 5, 2)
+        until(page, "isPast(away) && document.querySelector('#load').textContent == 'no load'",
+              "the log has passed it")  # fmt: skip
+        press(page, 5, 3)
+        until(page, whole, "it is back")
+        until(page, "!isPast(away)", "it was sent a snapshot")
+
+        before = page.evaluate(term)
+        press(page, 6, 1)  # a disturber
+        until(page, f"{ROLES}.some(r => r.includes('candidate'))", "it asks for votes")
+        press(page, 6, 2)
+        until(page, whole, "it follows")
+        assert page.evaluate(term) == before, "PreVote: no election"
+
+        page.click("#lab summary")
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        keep(page, "lab")

@@ -89,7 +89,7 @@ def test_ports_and_number_of_nodes_exclude_a_file(tmp_path):
 
 
 def test_the_first_port_counts_without_a_number_of_nodes():
-    assert "--base-port must be 1024 to 65526, got 1" in refused("up", "--base-port", "1")
+    assert "--base-port must be 1024 to 65523, got 1" in refused("up", "--base-port", "1")
 
 
 # -- data directories and ports

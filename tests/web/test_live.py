@@ -25,13 +25,14 @@ def looked(monkeypatch):
     """Makes a page of a fake client, looks, and returns the first tellings."""
 
     def look(client, tellings=1):
-        monkeypatch.setattr(cluster, "AsyncClient", lambda endpoints, token: client)
+        monkeypatch.setattr(cluster, "AsyncClient", lambda endpoints, **own: client)
 
         async def run():
             told = asyncio.Queue()
             page = Live(Cluster(client), Traces())
             assert page.look(told.put_nowait)
-            found = [await told.get() for _ in range(tellings)]
+            async with asyncio.timeout(120):
+                found = [await told.get() for _ in range(tellings)]
             page.leave(told.put_nowait)
             await page.aclose()
             return found
@@ -70,13 +71,14 @@ def test_the_newest_write_is_looked_at_once(looked, monkeypatch):
 
 def test_nobody_is_asked_while_nobody_looks(monkeypatch):
     client = FakeClient(MEMBERS)
-    monkeypatch.setattr(cluster, "AsyncClient", lambda endpoints, token: client)
+    monkeypatch.setattr(cluster, "AsyncClient", lambda endpoints, **own: client)
     monkeypatch.setattr(live, "EVERY_S", 0.0)
 
     async def look():
         page, told = Live(Cluster(client), Traces()), asyncio.Queue()
         assert page.look(told.put_nowait)
-        await told.get()
+        async with asyncio.timeout(120):
+            await told.get()
         page.leave(told.put_nowait)
         await page._polling
         asked = client.asked

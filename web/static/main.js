@@ -22,6 +22,7 @@ function draw() {
   drawInside(nodes[state.chosen]);
   drawWrites(traces);
   drawElections(nodes);
+  drawLab(state.now.lab);
 }
 
 function listen() {
@@ -33,6 +34,7 @@ function listen() {
   };
 }
 
+makeLab();
 makePicture();
 flow();
 listen();
