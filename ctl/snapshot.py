@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config import model
+from ..config.ids import with_id
 from ..storage.archived import ArchivedState, Target
 from ..storage.backup import BackupFile
 from ..storage.errors import DataDirError, SnapshotError, StorageError
@@ -136,7 +137,8 @@ def _restore(run: Run, target: Target) -> tuple[Path, int]:
     file = Path(flags["config"])
     values = model.load(file) | ({"data_dir": flags["data-dir"]} if flags["data-dir"] else {})
     config = model.build(values, str(file))
-    member = config.member(flags["name"])
+    members = [with_id(member, config.cluster_id) for member in config.members]
+    member = with_id(config.member(flags["name"]), config.cluster_id)
     path = Path(config.data_dir) / member.name
     archive = flags["archive"]
     revision = restore(
@@ -144,7 +146,7 @@ def _restore(run: Run, target: Target) -> tuple[Path, int]:
         path,
         config.cluster_id,
         member.id,
-        [NewMember(m.id, m.name, m.peer) for m in config.members],
+        [NewMember(m.id, m.name, m.peer) for m in members],
         bump_revision=flags["bump-revision"],
         mark_compacted=flags["mark-compacted"],
     )

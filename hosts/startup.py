@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import addresses
+from ..config.ids import with_id
 from ..config.model import ClusterConfig, Member
 from ..storage import data_dir
 from ..storage.data_dir import DataDir
@@ -40,15 +40,8 @@ def begin(
         mine, joined = replace(member, id=found.member_id), found.peers
         cluster_id = found.cluster_id
     else:
-        mine = _with_id(config, member)
+        mine = with_id(member, cluster_id)
     config = replace(config, cluster_id=cluster_id)
-    members = tuple(mine if m.name == mine.name else _with_id(config, m) for m in config.members)
+    members = tuple(mine if m.name == mine.name else with_id(m, cluster_id) for m in config.members)
     opened = DataDir.open(path, config.cluster_id, mine.id, joined)
     return replace(config, members=members), mine, opened
-
-
-def _with_id(config: ClusterConfig, member: Member) -> Member:
-    if member.id:
-        return member
-    peer = addresses.plain(member.peer)
-    return replace(member, id=addresses.member_id([peer], config.cluster_id))

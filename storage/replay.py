@@ -14,6 +14,7 @@ from ..transport.codec import unpack
 from .errors import StorageError
 from .log_store import LogEntry
 from .sessions import Stamp
+from .sliced import finish
 from .state_store import StateStore
 
 _NOBODY = 0
@@ -51,9 +52,9 @@ class Replay:
             each = list(zip(messages, known, asking, strict=True))
             self._apply_part((index, term), each, judged=judged)
         elif judged:
-            self._state.apply_judged(index, term, messages, known, asking)
+            finish(self._state.apply_judged(index, term, messages, known, asking))
         elif stamps:
-            self._state.apply_once(index, term, messages, known)
+            finish(self._state.apply_once(index, term, messages, known))
         else:
             self._state.apply(index, term, list(chain.from_iterable(messages)))
 
@@ -75,7 +76,7 @@ class Replay:
                     return
                 state.reopen_entry()
                 if judged:
-                    state.apply_judged(*at, [[request]], [None], [who])
+                    finish(state.apply_judged(*at, [[request]], [None], [who]))
                 else:
                     state.apply(*at, [request])
 

@@ -1,11 +1,12 @@
 """Makes a member of a new cluster of a backup: etcd's `etcdutl snapshot restore`."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from .data_dir import DataDir, sync_directory
-from .errors import DataDirForeignError
+from .errors import DataDirForeignError, SnapshotError, StorageError
 from .log_store import LogStore
 from .state_store import StateStore
 
@@ -64,23 +65,35 @@ def restore(
     """
     source.verify()
     data = DataDir.open(path, cluster_id, member_id)
-    try:
-        if any((path / "state").iterdir()):
-            raise DataDirForeignError(f"data directory {path} holds data; name another one")
-        (path / "state").rmdir()
-        applied = source.extract(path / "state")
-        voters = tuple(sorted(member.id for member in members))
-        revision = StateStore.rebase(
-            path / "state",
-            (voters, (), (), (), False),
-            tuple((m.id, m.name, (m.peer,), (), False, 0) for m in members),
-            bump_revision,
-            compact=mark_compacted,
-        )
-        _begin_log(path / "log", *applied)
-        sync_directory(path)
-    finally:
+    if any((path / "state").iterdir()):
         data.close()
+        raise DataDirForeignError(f"data directory {path} holds data; name another one")
+    try:
+        revision = _fill(source, path, members, bump_revision, compact=mark_compacted)
+    except (SnapshotError, StorageError):
+        for name in ("state", "log"):
+            shutil.rmtree(path / name, ignore_errors=True)
+        data.close_unused()
+        raise
+    data.close()
+    return revision
+
+
+def _fill(
+    source: Source, path: Path, members: Sequence[NewMember], bump_revision: int, *, compact: bool
+) -> int:
+    (path / "state").rmdir()
+    applied = source.extract(path / "state")
+    voters = tuple(sorted(member.id for member in members))
+    revision = StateStore.rebase(
+        path / "state",
+        (voters, (), (), (), False),
+        tuple((m.id, m.name, (m.peer,), (), False, 0) for m in members),
+        bump_revision,
+        compact=compact,
+    )
+    _begin_log(path / "log", *applied)
+    sync_directory(path)
     return revision
 
 

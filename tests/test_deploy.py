@@ -129,3 +129,37 @@ def test_the_stateful_sets_pods_are_the_members_of_its_file():
     assert all(each["matchLabels"] == labels for each in selectors)
     assert found["Service"]["spec"]["selector"] == labels
     assert found["PodDisruptionBudget"]["spec"]["maxUnavailable"] < len(names) / 2
+
+
+# -- Prometheus and Grafana
+
+
+def test_every_alert_says_how_bad_it_is_and_what_helps():
+    (rules,) = read_yaml(DEPLOY / "prometheus" / "sampan.rules.yaml")
+    runbook = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    for rule in rules["groups"][0]["rules"]:
+        assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        file, _, section = rule["annotations"]["runbook"].partition(": ")
+        assert file == "docs/operations.md"
+        assert re.search(rf"(?m)^#+ {re.escape(section)}$", runbook), section
+        assert f"`{rule['alert']}`" in runbook
+
+
+def test_the_dashboard_is_one():
+    dashboard = json.loads((DEPLOY / "grafana" / "sampan.json").read_text())
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    for panel in panels:
+        assert panel["title"]
+        assert panel["description"]
+        assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
+    taken = [
+        (x, y)
+        for panel in dashboard["panels"]
+        for place in [panel["gridPos"]]
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(taken) == len(set(taken)), "two panels overlap"
+    assert max(x for x, _ in taken) < 24

@@ -4,8 +4,11 @@ import json
 import re
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
+import sampan
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from ..ports import free_port
@@ -44,9 +47,35 @@ def get(address, path, method="GET"):
         return error.code, error.read().decode()
 
 
+DEPLOY = Path(sampan.__file__).parent / "deploy"
+SELECTOR = re.compile(r"\b((?:etcd|grpc_server|process|sampan)_\w+)(?:\{([^}]*)\})?")
+MATCHER = re.compile(r'(\w+)(!=|=~|=)"([^"]*)"')
+
+
+def our_queries():
+    """(where, expression) of our dashboard and our alert rules."""
+    dashboard = json.loads((DEPLOY / "grafana" / "sampan.json").read_text())
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            yield panel["title"], target["expr"]
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "sampan.rules.yaml").read_text())
+    for rule in rules["groups"][0]["rules"]:
+        yield rule["alert"], rule["expr"]
+
+
+def has_data(name, matchers, samples):
+    """Whether a selector finds something; who scrapes it is Prometheus' to say."""
+    wanted = [m for m in MATCHER.findall(matchers) if m[0] not in ("job", "instance")]
+    return any(
+        s.name == name
+        and all((s.labels.get(key) == value) == (how != "!=") for key, how, value in wanted)
+        for s in samples
+    )
+
+
 @pytest.fixture
-def cluster(make_cluster):
-    made = make_cluster(separate=True)
+def cluster(make_cluster, tmp_path):
+    made = make_cluster(separate=True, archive_dir=str(tmp_path / "archive"))
     for member in made.config["members"]:
         member["http"] = f"127.0.0.1:{free_port()}"
     return made.start()
@@ -86,6 +115,14 @@ def test_a_healthy_node_and_one_without_its_majority(cluster):
         assert values["etcd_server_has_leader"] == 1
         assert values["etcd_server_is_leader"] == (name == cluster.wait_leader())
         assert values["process_resident_memory_bytes"] > 1 << 20
+        without = [
+            (where, found[0])
+            for where, expression in our_queries()
+            if "or vector(0)" not in expression  # which finds what may not have happened yet
+            for found in SELECTOR.findall(expression)
+            if not has_data(*found, samples)
+        ]
+        assert without == []
         syncs = [s for s in samples if s.name == "etcd_disk_wal_fsync_duration_seconds_count"]
         assert syncs[0].value > 0
 

@@ -18,6 +18,7 @@ REVISIONS = int(os.environ.get("ARCHIVE_REVISIONS", "3000"))
 """Of the history; the long run has 100,000."""
 TARGETS = 20
 CLUSTER, MEMBER, TERM = 7, 1, 3
+AUTH_REVISION = 6  # after five changes
 SECOND = 1000
 
 
@@ -244,3 +245,45 @@ def test_a_command_that_fails_is_told_of_and_has_archived_nothing(written, tmp_p
     archive.cut_short()
     with pytest.raises(SnapshotError, match="the node stops"):
         put(archive, written.entries[20:30], NOTHING)
+
+
+def judged_history(session):
+    """Entries as clients with sessions make them, one of them twice, before and under auth."""
+    root, reader = ("root", AUTH_REVISION), ("reader", AUTH_REVISION)
+    once = [[("put", b"once", b"1"), ("put", b"once", b"2")]]
+    yield [[("session_open", 1)]], None, None
+    for _ in range(2):
+        yield once, [(session, 1, 0)], None
+    for request in (
+        ("user_add", "root", b"x"), ("user_add", "reader", b"x"), ("role_add", "root"),
+        ("user_grant_role", "root", "root"), ("auth_enable",),
+    ):  # fmt: skip
+        yield [[request]], None, None
+    by_root, by_reader = [("put", b"by root", b"1")], [("put", b"by reader", b"1")]
+    yield [by_root, by_reader, by_root], None, [root, reader, root]
+
+
+def test_what_was_refused_or_repeated_is_so_again(tmp_path, fast_directories):
+    """Up to any revision, the last in the middle of an entry."""
+    state = StateStore.open(tmp_path / "state")
+    session = state.apply(1, TERM, [("session_open", 1)])[0][2]
+    state.close()
+    entries = [
+        (TERM, index, 0, pack((MEMBER, index, [pack(b) for b in bodies], stamps, whos)))
+        for index, (bodies, stamps, whos) in enumerate(judged_history(session), 1)
+    ]
+    for until, expected in (
+        (2, {b"once": b"1"}),
+        (3, {b"once": b"2"}),
+        (4, {b"once": b"2", b"by root": b"1"}),
+        (None, {b"once": b"2", b"by root": b"1"}),
+    ):
+        state = StateStore.open(next(fast_directories))
+        replay = Replay(state, until)
+        for entry in entries:
+            if not replay.done:
+                replay.apply(entry)
+        *_, kvs = state.range(("range", b"\0", b"\0"))
+        assert {kv[0]: kv[-1] for kv in kvs} == expected
+        assert state.revision == (until or 5)
+        state.close()

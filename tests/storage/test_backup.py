@@ -129,3 +129,14 @@ def test_another_file_is_said_to_be_none(tmp_path):
         BackupFile(tmp_path / "etcd.db")
     with pytest.raises(SnapshotError, match="cannot read"):
         BackupFile(tmp_path / "nothing")
+
+
+def test_a_restore_that_fails_leaves_nothing_behind(tmp_path, backup):
+    class Broken(BackupFile):
+        def extract(self, directory):
+            super().extract(directory)
+            raise SnapshotError("the archive ends too early")
+
+    with pytest.raises(SnapshotError, match="too early"):
+        restoring.restore(Broken(backup), tmp_path / "new", 42, 5, MEMBERS)
+    assert not (tmp_path / "new").exists()
