@@ -21,7 +21,17 @@ from typing import NamedTuple
 from nacl import bindings, exceptions
 
 from ..config import keys
-from .zmtp import KEY_REFUSED, Frame, Known, MalformedError, RefusedError, command, properties
+from .zmtp import (
+    KEY_REFUSED,
+    SEALED_COMMAND,
+    Frame,
+    Known,
+    MalformedError,
+    RefusedError,
+    command,
+    last_head,
+    properties,
+)
 
 KEY_BYTES = 32
 
@@ -31,6 +41,7 @@ _COOKIE_BYTES = 96
 _HELLO_BYTES, _WELCOME_BYTES, _INITIATE_BYTES_MIN, _READY_BYTES_MIN = 194, 160, 248, 24
 _HELLO_PROOF = bytes(64)
 _MESSAGE = b"\7MESSAGE"
+_LAST, _MORE_FOLLOW = b"\0", b"\1"
 _HEAD_BYTES = len(_MESSAGE) + 8
 _OVERHEAD = _HEAD_BYTES + bindings.crypto_secretbox_MACBYTES + 1
 
@@ -98,26 +109,39 @@ class _Curve:
         self._said += 1
         return self._said.to_bytes(8, "big")
 
-    def _take_number(self, number: bytes, what: str) -> None:
-        heard = int.from_bytes(number, "big")
-        if heard <= self._heard:
-            raise MalformedError(f"{what} that was sent before")
-        self._heard = heard
+    # What follows runs for each frame: one function deep, it costs half of what libsodium does.
 
-    def seal(self, flags: int, frame: bytes) -> tuple[bytes, bytes]:
+    def encode(self, parts: list[bytes], frames: Sequence[bytes]) -> None:
+        """See Mechanism. libzmq, too, sends each sealed frame as a message, and no command."""
+        last = len(frames) - 1
+        for place, frame in enumerate(frames):
+            self._said = said = self._said + 1
+            number = said.to_bytes(8, "big")
+            flags = _MORE_FOLLOW if place < last else _LAST
+            box = _seal(flags + frame, self._says + number, self._shared)
+            parts.append(last_head(_HEAD_BYTES + len(box)) + _MESSAGE + number)
+            parts.append(box)
+
+    def command(self, content: bytes) -> bytes:
         """See Mechanism."""
         number = self._next()
-        box = _seal(bytes((flags,)) + frame, self._says + number, self._shared)
-        return _MESSAGE + number, box
+        box = _seal(bytes((SEALED_COMMAND,)) + content, self._says + number, self._shared)
+        return last_head(_HEAD_BYTES + len(box)) + _MESSAGE + number + box
 
     def open(self, frame: Frame) -> tuple[int, bytes]:
         """See Mechanism."""
         sealed = bytes(frame)
-        if len(sealed) < _OVERHEAD or not sealed.startswith(_MESSAGE):
+        if len(sealed) < _OVERHEAD or sealed[:8] != _MESSAGE:
             raise MalformedError("a frame that is not sealed")
-        number = sealed[len(_MESSAGE) : _HEAD_BYTES]
-        self._take_number(number, "a frame")
-        opened = _open(sealed[_HEAD_BYTES:], self._hears + number, self._shared, "a frame")
+        number = sealed[8:_HEAD_BYTES]
+        heard = int.from_bytes(number, "big")
+        if heard <= self._heard:
+            raise MalformedError("a frame that was sent before")
+        try:
+            opened = _unseal(sealed[_HEAD_BYTES:], self._hears + number, self._shared)
+        except exceptions.CryptoError as error:
+            raise MalformedError("a frame that does not open with this key") from error
+        self._heard = heard
         return opened[0], opened[1:]
 
 
@@ -190,7 +214,7 @@ class CurveServer(_Curve):
             raise RefusedError("its key is not accepted", KEY_REFUSED)
         peer = properties(metadata)
         self.known = Known(key, whose)
-        self._take_number(number, "an INITIATE")
+        self._heard = int.from_bytes(number, "big")
         number = self._next()
         ready = _seal(self._metadata, b"CurveZMQREADY---" + number, self._shared)
         return command(b"READY", number + ready), peer
@@ -261,7 +285,7 @@ class CurveClient(_Curve):
         if len(body) < _READY_BYTES_MIN:
             raise MalformedError("a READY that is cut off")
         number = body[:8]
-        self._take_number(number, "a READY")
+        self._heard = int.from_bytes(number, "big")
         nonce = b"CurveZMQREADY---" + number
         peer = properties(_open(body[8:], nonce, self._shared, "a READY"))
         self._on_ready()

@@ -31,7 +31,7 @@ PING_CONTEXT_BYTES_MAX = 16
 
 _GREETING_BYTES = 64
 _MORE, _LONG, _COMMAND = 1, 2, 4
-_SEALED_COMMAND = 2
+SEALED_COMMAND = 2
 _SHORT_MAX = 255
 
 _long_head = struct.Struct(">BQ").pack
@@ -104,10 +104,18 @@ def _content(name: bytes, body: bytes) -> bytes:
 
 def command(name: bytes, body: bytes) -> bytes:
     """A command as it travels."""
-    content = _content(name, body)
+    return _command_frame(_content(name, body))
+
+
+def _command_frame(content: bytes) -> bytes:
     if len(content) <= _SHORT_MAX:
         return bytes((_COMMAND, len(content))) + content
     return _long_head(_COMMAND | _LONG, len(content)) + content
+
+
+def last_head(size: int) -> bytes:
+    """What stands before the only or the last frame of a message."""
+    return _LAST[size] if size <= _SHORT_MAX else _long_head(_LONG, size)
 
 
 _PING_BODY = bytes(2)
@@ -141,11 +149,15 @@ class Mechanism(Protocol):
         """What is answered to a command of the peer, and its metadata, by which the handshake ends
         on this side. Raises MalformedError and RefusedError."""
 
-    def seal(self, flags: int, frame: bytes) -> tuple[bytes, bytes]:
-        """(head, box) as a frame travels. Flags are 1, more frames follow, and 2, a command."""
+    def encode(self, parts: list[bytes], frames: Sequence[bytes]) -> None:
+        """Append one message to `parts`, as it travels."""
+
+    def command(self, content: bytes) -> bytes:
+        """A command as it travels after the handshake; `content` is what is in its frame."""
 
     def open(self, frame: Frame) -> tuple[int, bytes]:
-        """(flags, frame) of what `seal` made at the other end; raises MalformedError."""
+        """(flags, frame) of a frame that came sealed: MORE, or SEALED_COMMAND. Raises
+        MalformedError."""
 
 
 class Null:
@@ -166,12 +178,14 @@ class Null:
             raise MalformedError(f"the command {name[:20]!r} in a handshake")
         return b"", properties(body)
 
-    def seal(self, flags: int, frame: bytes) -> tuple[bytes, bytes]:
-        """Never: frames travel as they are."""
-        raise NotImplementedError
+    encode = staticmethod(encode)
+
+    def command(self, content: bytes) -> bytes:
+        """See Mechanism."""
+        return _command_frame(content)
 
     def open(self, frame: Frame) -> tuple[int, bytes]:
-        """Likewise."""
+        """Never: frames travel as they are."""
         raise NotImplementedError
 
 
@@ -219,7 +233,7 @@ class Engine:
         self._socket_type = socket_type
         self._mechanism: Mechanism = mechanism or Null()
         self._plain = False  # frames are messages as they come
-        self.encode = self._encode_sealed if self._mechanism.overhead else encode
+        self.encode = self._mechanism.encode
         self.answers: list[bytes] = []
         self._take: Callable[[bytes], list[Message]] = self._take_greeting
         self._rest = b""  # less than a frame's head
@@ -402,9 +416,8 @@ class Engine:
 
     def _take_frame(self, flags: int, frame: Frame, messages: list[Message]) -> None:
         if self.ready and not self._plain:
-            self._check_sealed(flags, len(frame))
             sealed, frame = self._mechanism.open(frame)
-            flags = sealed & _MORE | (sealed & _SEALED_COMMAND and _COMMAND)
+            flags = _COMMAND if sealed & SEALED_COMMAND else sealed & _MORE
         self._check(flags, len(frame))
         if flags & _COMMAND:
             self._take_command(bytes(frame))
@@ -432,21 +445,8 @@ class Engine:
 
     def _say(self, name: bytes, body: bytes) -> bytes:
         """A command after the handshake, as it travels."""
-        if self._plain:
-            return command(name, body)
-        return b"".join(self._sealed(_SEALED_COMMAND, _content(name, body)))
+        return self._mechanism.command(_content(name, body))
 
     def ping(self) -> bytes:
         """What asks for a PONG, once `ready`."""
         return self._say(b"PING", _PING_BODY)
-
-    def _encode_sealed(self, parts: list[bytes], frames: Sequence[bytes]) -> None:
-        last = len(frames) - 1
-        for number, frame in enumerate(frames):
-            parts += self._sealed(_MORE if number < last else 0, frame)
-
-    def _sealed(self, flags: int, frame: bytes) -> tuple[bytes, bytes]:
-        """A sealed frame, as libzmq sends it: a message of its own, and no command."""
-        head, box = self._mechanism.seal(flags, frame)
-        size = len(head) + len(box)
-        return (_LAST[size] if size <= _SHORT_MAX else _long_head(_LONG, size)) + head, box
