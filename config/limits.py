@@ -116,9 +116,9 @@ SLOW_TOLD_S = 1.0
 
 # -- handshakes with keys
 
-SHAKING_OF_ADDRESS_MAX = 256
-"""Connections of one address that have not said who they are yet: in a poll of all of them 256
-times 0.2 ms, a heartbeat's time. Their memory, 4 KiB each, is bounded by the descriptors."""
+SHAKING_OF_ADDRESS_MAX = 64
+"""Connections of one address that have not said who they are yet: when all of them speak at once
+they take 64 times 0.2 ms. Their memory, 4 KiB each, is bounded by the descriptors."""
 
 HANDSHAKES_OF_ADDRESS_MAX, HANDSHAKES_OF_ADDRESS_PER_S = 2_000, 200
 """How many an address may begin at once, after a restart of the node, and in the long run: a tenth

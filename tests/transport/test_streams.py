@@ -1,5 +1,6 @@
 """Connections over TCP: against libzmq, against nobody, and against a DNS that says nothing."""
 
+import select
 import socket
 import sys
 import threading
@@ -14,7 +15,7 @@ from sampan.transport import streams, tcp
 from sampan.transport.names import Names
 from sampan.transport.polling import Poller
 from sampan.transport.streams import Outgoing, Stream
-from sampan.transport.zmtp import UNBOUNDED, Bounds, Engine
+from sampan.transport.zmtp import UNBOUNDED, Bounds, Engine, encode
 
 WAIT_S = 30.0
 MESSAGES = [[b"header", b"body"], [b""], [b"", bytes(255), bytes(256), b""], [b"x", bytes(3 << 20)]]
@@ -357,6 +358,34 @@ def test_what_is_sent_is_whole_however_little_is_taken_at_once(messages, rooms):
     ready.receive(receiver.greeting)
     (said,) = ready.taken_answers()
     assert receiver.receive(bytes(sink.taken[:64]) + said + bytes(sink.taken[64:])) == messages
+
+
+def test_one_turn_takes_a_bounded_number_of_messages():
+    """However small they are; who sends larger ones is read in larger pieces soon."""
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        owner = Owner()
+        owner.on_taken = owner.on_over
+        stream = Stream(Still(), near, Engine(b"ROUTER", UNBOUNDED), owner)
+        ready = Engine(b"DEALER", UNBOUNDED)
+        ready.receive(ready.greeting)
+        far.send(ready.greeting + ready.taken_answers()[0] + bytes(1 << 16))  # empty messages
+        before = 0
+        for _ in range(4):
+            stream._receive()
+            assert len(owner.messages) - before <= streams.RECEIVE_FEW_BYTES // 2
+            assert len(owner.messages) > before
+            before = len(owner.messages)
+        while select.select([near], [], [], 0)[0]:
+            stream._receive()
+        parts = []
+        encode(parts, [b"x" * 1000])
+        for _ in range(6):
+            far.send(b"".join(parts))
+            stream._receive()
+        assert stream._read_bytes == streams.RECEIVE_BYTES
 
 
 def test_one_turn_sends_a_bounded_part():

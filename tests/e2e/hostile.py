@@ -1,0 +1,195 @@
+"""Those who mean no good, at a node's door: noise, halves, and what is nearly right.
+
+Everything comes from a seed. Nothing here is known to harm any software: it is drawn by chance.
+"""
+
+import json
+import random
+import socket
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+
+from sampan.transport.codec import pack
+from sampan.transport.curve import CurveClient, Pair, new_pair, public_of
+from sampan.transport.zmtp import UNBOUNDED, Engine, Null, command
+
+CONNECT_S = 10.0
+HELD_MAX = 40
+"""Connections that one attacker leaves open and silent."""
+BURST = 64
+"""Frames that are sent in one go."""
+NAMES = (
+    b"READY",
+    b"HELLO",
+    b"INITIATE",
+    b"WELCOME",
+    b"MESSAGE",
+    b"ERROR",
+    b"PING",
+    b"PONG",
+    b"",
+    b"X",
+)
+
+
+class Attacker:
+    """One process's worth of them. `sent` counts frames, handshakes and halves."""
+
+    def __init__(self, address, seed, *, server=b"", pair=None, recorded=b""):
+        """Where there are keys, `server` is the door's; `pair` is one that it accepts, and
+        `recorded` what somebody said to it before."""
+        host, port = address.split(":")
+        self._at = (host, int(port))
+        self._rng = random.Random(seed)
+        self._server, self._pair, self._recorded = server, pair, recorded
+        self._held = []
+        self.sent = 0
+        ways = [self._noise, self._half, self._commands, self._sizes, self._frames]
+        if server:
+            ways += [self._hello, self._replay, self._stranger]
+        self._ways = ways
+
+    def run(self, count):
+        """Go on until so much was sent."""
+        while self.sent < count:
+            with suppress(OSError):
+                connection = socket.create_connection(self._at, CONNECT_S)
+                connection.settimeout(CONNECT_S)
+                try:
+                    self._rng.choice(self._ways)(connection)
+                finally:
+                    self._leave(connection)
+        for connection in self._held:
+            connection.close()
+
+    def _leave(self, connection):
+        if self._rng.random() < 0.2:
+            self._held.append(connection)
+            if len(self._held) > HELD_MAX:
+                self._held.pop(0).close()
+        else:
+            connection.close()
+
+    def _say(self, connection, data, count=1):
+        connection.sendall(data)
+        self.sent += count
+
+    def _bytes(self, most):
+        return self._rng.randbytes(self._rng.randint(0, most))
+
+    def _greeting(self):
+        mechanism = CurveClient(self._server, new_pair(), bool) if self._server else Null()
+        return Engine(b"DEALER", UNBOUNDED, mechanism).greeting
+
+    # -- ways
+
+    def _noise(self, connection):
+        self._say(connection, self._bytes(4096))
+
+    def _half(self, connection):
+        greeting = self._greeting()
+        self._say(connection, greeting[: self._rng.randint(0, len(greeting))])
+
+    def _commands(self, connection):
+        said = [command(self._rng.choice(NAMES), self._bytes(300)) for _ in range(BURST)]
+        self._say(connection, self._greeting() + b"".join(said), BURST)
+
+    def _sizes(self, connection):
+        head = struct.pack(">BQ", self._rng.choice((2, 3, 6)), self._rng.getrandbits(64))
+        self._say(connection, self._greeting() + head + self._bytes(1000))
+
+    def _hello(self, connection):
+        self._say(
+            connection, self._greeting() + command(b"HELLO", b"\1\0" + self._rng.randbytes(192))
+        )
+
+    def _replay(self, connection):
+        self._say(connection, self._recorded)
+
+    def _stranger(self, connection):
+        """A whole handshake, with a key that nobody knows."""
+        self._shake(connection, CurveClient(self._server, new_pair(), bool))
+        self.sent += 1
+
+    def _shake(self, connection, mechanism):
+        engine = Engine(b"DEALER", UNBOUNDED, mechanism)
+        connection.sendall(engine.greeting)
+        while not engine.ready and engine.error is None:
+            data = connection.recv(4096)
+            if not data:
+                break
+            engine.receive(data)
+            connection.sendall(b"".join(engine.taken_answers()))
+        return engine
+
+    def _frames(self, connection):
+        """Who may come in, and then says what means nothing, in frames that are right, and at last
+        in some that are not."""
+        if self._server and self._pair is None:
+            return
+        mechanism = CurveClient(self._server, self._pair, bool) if self._server else Null()
+        engine = self._shake(connection, mechanism)
+        if not engine.ready:
+            return
+        for _ in range(self._rng.randint(1, 20)):
+            parts = []
+            for _ in range(BURST // 2):
+                engine.encode(parts, self._message())
+            self._say(connection, b"".join(parts), BURST)
+        whole = bytearray(b"".join(parts))
+        for _ in range(3):
+            whole[self._rng.randrange(len(whole))] ^= 1 << self._rng.randrange(8)
+        self._say(connection, bytes(whole[: self._rng.randint(1, len(whole))]))
+
+    def _message(self):
+        kind = self._rng.random()
+        if kind < 0.3:
+            return [self._bytes(300) for _ in range(2)]
+        fields = [self._rng.choice((0, 1, 2, 2**64 - 1, "write", "ask", b"", -1)) for _ in range(9)]
+        return [pack(fields), self._bytes(200) if kind < 0.7 else pack([fields])]
+
+
+class Siege:
+    """Attackers at one door, until each has sent `count`: in processes of their own, which take no
+    time from the node that it wants, as if they were on other machines."""
+
+    def __init__(self, address, count, *, attackers=2, **known):
+        told = {name: value.hex() for name, value in known.items()}
+        command = ["nice", "-n", "19", sys.executable, __file__]
+        self._children = [
+            subprocess.Popen(
+                [*command, json.dumps([address, seed, count, told])],
+                stdout=subprocess.PIPE, text=True,
+            )
+            for seed in range(attackers)
+        ]  # fmt: skip
+        self.sent = 0
+
+    @property
+    def done(self):
+        return all(child.poll() is not None for child in self._children)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for child in self._children:
+            if child.poll() is None:
+                child.kill()
+            with child:
+                self.sent += int(child.stdout.read() or 0)
+
+
+def main():
+    address, seed, count, told = json.loads(sys.argv[1])
+    known = {name: bytes.fromhex(value) for name, value in told.items()}
+    pair = known.pop("secret", None)
+    attacker = Attacker(address, seed, pair=pair and Pair(public_of(pair), pair), **known)
+    attacker.run(count)
+    print(attacker.sent)
+
+
+if __name__ == "__main__":
+    main()
