@@ -7,7 +7,7 @@ MYPY_PACKAGES := -m sampan -m sampan.__main__ $(addprefix -p sampan.,\
     actors bench client config ctl gateway hosts raft security storage transport web)
 
 CONFORMANCE := $(addprefix tests/conformance/,suites.py etcdctls.py go_recipes.py \
-    patroni_fleet.py kubernetes_storage.py etcd_tests.py)
+    other_clients.py patroni_fleet.py kubernetes_storage.py etcd_tests.py)
 
 # What users write: not a part of any package.
 USER_SCRIPT := tests/client/user_types.py

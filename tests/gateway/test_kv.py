@@ -46,6 +46,15 @@ def test_range_options(kv):
     assert (len(newest.kvs), newest.count) == (1, 5)
 
 
+def test_a_large_range(kv):
+    """Larger than what our own client decodes at once."""
+    for number in range(20):
+        put(kv, b"%02d" % number, b"v" * 10_000)
+    found = get(kv, b"", range_end=kv.prefix + b"\xff")
+    assert [pair.key for pair in found.kvs] == [kv.prefix + b"%02d" % n for n in range(20)]
+    assert all(pair.value == b"v" * 10_000 for pair in found.kvs)
+
+
 def test_negative_numbers_and_unknown_orders_are_none(kv):
     put(kv, b"a", b"1")
     request = pb.RangeRequest(key=kv.prefix, range_end=kv.prefix + b"\xff", revision=-7, limit=-1)
