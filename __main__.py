@@ -12,6 +12,7 @@ usage: sampan COMMAND [OPTIONS]
   etcd        start one node as etcd is started, by its flags and variables
   keys        make and show keys of members and clients
   doctor      say what is wrong with a stopped member's data directory
+  top         show a running cluster at work, in the terminal
   bench       generate load, or compare with etcd
   completion  print what a shell needs to complete commands: bash, zsh or fish
   docs        print a guide, or which ones there are
@@ -20,7 +21,7 @@ usage: sampan COMMAND [OPTIONS]
 `sampan COMMAND --help` tells more. The shell client is `sampanctl`.
 """
 COMMANDS = (
-    "up", "node", "etcd", "keys", "doctor", "bench", "completion", "docs", "version", "help",
+    "up", "node", "etcd", "keys", "doctor", "top", "bench", "completion", "docs", "version", "help",
 )  # fmt: skip
 
 INTERRUPTED = 130
@@ -74,6 +75,10 @@ def _run(arguments: list[str]) -> int:
         from .hosts import doctor
 
         return doctor.main(arguments[1:])
+    if command == "top":
+        from .web import top
+
+        return top.main(arguments[1:])
     if command == "bench":
         from .bench.main import main as bench
 
@@ -98,12 +103,14 @@ def _completion(arguments: list[str]) -> int:
     from .hosts.command import parser as hosts
     from .hosts.doctor import parser as doctor
     from .hosts.keys_command import parser as keys
+    from .web.top import parser as top
 
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         print(f"sampan: completion needs one shell: {', '.join(SHELLS)}", file=sys.stderr)
         return EXIT_USAGE
     words = {**words_of(hosts()), **words_of(bench(), ("bench",)), (): COMMANDS}
     words |= words_of(doctor(), ("doctor",))
+    words |= words_of(top(), ("top",))
     words |= words_of(keys(), ("keys",))
     words |= {("completion",): SHELLS, ("docs",): sorted(_guides())}
     return _say(script(arguments[0], "sampan", words))

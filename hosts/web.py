@@ -110,9 +110,10 @@ class WebServer:
 
     async def _serve(self) -> None:
         settings = self._settings
-        own = AsyncClient([settings.node], token=settings.token, keys=settings.keys)
-        async with own as client:
-            cluster = Cluster(client, settings.token, settings.keys)
+        # The nodes of one supervisor know the same token; its keys all members know.
+        identity: Any = {"token": settings.token, "keys": settings.keys}
+        async with AsyncClient([settings.node], **identity) as client:
+            cluster = Cluster(client, **identity)
             if self._lab is not None:
                 self._play = Play(cluster, partial(_order, self._lab), self._lab.told)
             about_lab = self._play.told if self._play else None

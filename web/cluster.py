@@ -1,12 +1,9 @@
 """All members, as a node's pages ask them."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from ..client import AsyncClient
 from ..client.trace_calls import Trace
-
-if TYPE_CHECKING:
-    from ..client.keys import ClientKeys
 
 ASK_S = 1.0
 """A member that does not answer in this time is away."""
@@ -22,12 +19,11 @@ class Place(NamedTuple):
 class Cluster:
     """A client of all members there are, renewed when there are others."""
 
-    def __init__(self, own: AsyncClient, token: str = "", keys: "ClientKeys | None" = None) -> None:
-        """`own` has the pages' own node as its only endpoint; `token` is what it knows them by, as
-        do the other nodes that the same supervisor runs; the `keys` all nodes know."""
+    def __init__(self, own: AsyncClient, **identity: Any) -> None:
+        """`own` says who the members are: of pages, their own node; `identity`: as who all of them
+        are asked, in a client's options."""
         self.own = own
-        self._token = token
-        self._keys = keys
+        self._identity = identity
         self.client = own
         self.places: dict[int, Place] = {}
 
@@ -47,7 +43,7 @@ class Cluster:
         if found and found != self.places:
             before, self.places = self.client, found
             endpoints = [place.endpoint for place in found.values()]
-            self.client = AsyncClient(endpoints, token=self._token, keys=self._keys)
+            self.client = AsyncClient(endpoints, **self._identity)
             if before is not self.own:
                 await before.aclose()
 

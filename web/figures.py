@@ -33,7 +33,7 @@ def figures(now: Answer, before: Answer | None) -> dict[str, Any]:
     if before is not None and not _same_start(now, before):
         before = None
     span = _Span(now, before)
-    shown["actors"] = {name: span.actor(name) for name in actors}
+    shown["actors"] = {name: span.actor(name) for name in sorted(actors)}
     shown["channels"] = {
         f"{channel}>{name}": span.rate(lambda m, n=name, c=channel: _messages(m, n).get(c, 0))
         for name, measured in actors.items()
