@@ -11,7 +11,7 @@ of puts.
 
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..config import limits
 from ..security import passwords, rules
@@ -22,6 +22,9 @@ from ..transport import errors
 from ..transport.codec import pack, unpack_local, unpack_requests
 from ..transport.errors import WireError
 from .asked import Asked
+
+if TYPE_CHECKING:
+    from ..security.jwt_tokens import Claims, JwtTokens
 
 SWEEP_S = 10.0
 """How often tokens that were not shown for too long are looked for."""
@@ -47,6 +50,7 @@ class Gatekeeper:
         cost: int,
         token_ttl_s: float,
         own_token: str = "",
+        jwt: "JwtTokens | None" = None,
         *,
         hold: Callable[[Asked], None],
         reply: Callable[[Asked, Any], None],
@@ -57,6 +61,8 @@ class Gatekeeper:
         self._cost = cost
         self._token_ttl_s = token_ttl_s
         self._own_digest = passwords.token_digest(own_token or passwords.new_token())
+        self._jwt = jwt
+        self._changed: set[str] = set()  # users whose password the last change took away
         self._hold = hold
         self._reply = reply
         self._start = start
@@ -89,15 +95,27 @@ class Gatekeeper:
             if len(named.encode()) > shapes.NAME_BYTES_MAX:
                 return errors.PERMISSION_DENIED  # as any name that no user has
             return Who(named or rules.ITSELF, auth.revision)
+        if self._jwt is not None:
+            return self._of_claims(self._jwt.read(token), auth.revision)
         user, until = self._tokens.get(digest, ("", 0.0))
         if until <= now or named:
             return errors.INVALID_AUTH_TOKEN
         self._tokens[digest] = (user, now + self._token_ttl_s)
         return Who(user, auth.revision)
 
+    def _of_claims(self, claims: "Claims | None", revision: int) -> Who | WireError:
+        """Stricter than etcd, which takes old tokens for what needs no right on keys."""
+        if claims is None:
+            return errors.INVALID_AUTH_TOKEN
+        if claims.revision < revision:
+            return errors.AUTH_OLD_REVISION
+        return Who(claims.user, claims.revision)
+
     def on_authc(self, message: Any, now: float) -> bool:
         """("auth", all users and roles) or ("login", digest, user); whether rights may differ."""
         if message[0] == "login":
+            if self._jwt is not None:
+                return False  # its token says everything
             _, digest, user = message
             while len(self._tokens) >= limits.TOKENS_MAX:
                 del self._tokens[next(iter(self._tokens))]
@@ -105,12 +123,15 @@ class Gatekeeper:
             return False
         before, self.auth = self.auth, Auth.load(message[1])
         kept = self.auth.users if self.auth.enabled else {}
+        was = before.users if before is not None else {}
+        self._changed = {
+            name for name in was if name not in kept or kept[name].password != was[name].password
+        }
         self._tokens = {
             digest: (user, until)
             for digest, (user, until) in self._tokens.items()
-            if user in kept and before is not None and before.users.get(user) is not None
-            and kept[user].password == before.users[user].password
-        }  # fmt: skip
+            if user in was and user not in self._changed
+        }
         return True
 
     def on_timer(self, now: float) -> None:
@@ -145,11 +166,19 @@ class Gatekeeper:
             return None
         if asked.who is None:
             return errors.USER_EMPTY
-        digest = passwords.token_digest(shapes.split_token(asked.token)[0])
-        if asked.token and digest != self._own_digest and digest not in self._tokens:
+        if not self._still_known(asked):
             return errors.INVALID_AUTH_TOKEN
         may = rules.may_watch(auth, asked.who.user, key, range_end)
         return None if may else errors.PERMISSION_DENIED
+
+    def _still_known(self, asked: Asked) -> bool:
+        """Whether who was let in by a token would be so by the same login now."""
+        digest = passwords.token_digest(shapes.split_token(asked.token)[0])
+        if not asked.token or digest == self._own_digest:
+            return True
+        if self._jwt is not None:
+            return asked.who is not None and asked.who.user not in self._changed
+        return digest in self._tokens
 
     # -- logging in
 
@@ -173,7 +202,9 @@ class Gatekeeper:
 
         def work() -> str:
             right = passwords.is_password(password, hashed, cost)
-            return passwords.new_token() if right else ""
+            if not right:
+                return ""
+            return self._jwt.sign(name, revision) if self._jwt else passwords.new_token()
 
         def done(asked: Asked, token: str) -> None:
             if not token:

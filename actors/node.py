@@ -7,7 +7,7 @@ answered in time gets a typed error that tells whether it may have happened.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..config import limits
 from ..security.rules import Who
@@ -24,6 +24,7 @@ from .audit import Auditor
 from .changes import ChangeSettings, MemberChanges, facts, steps_of
 from .client_limits import client_limits
 from .gatekeeper import Gatekeeper
+from .node_settings import NodeSettings
 from .publishing import Publishing
 from .questions import Desk
 from .reads import Reads
@@ -37,29 +38,6 @@ FROM_PEER = b"peer"
 """In place of a client whose message another node has forwarded."""
 NOT_FOR_LEARNERS = {requests.KIND_WRITE, requests.KIND_READ, requests.KIND_INSPECT, KIND_WATCH}
 """What only members that vote answer (etcd: isRPCSupportedForLearner)."""
-
-
-class NodeSettings(NamedTuple):
-    """What the node needs to know of the configuration."""
-
-    cluster_id: int
-    member_id: int
-    name: str
-    client_advertise: tuple[str, ...]
-    incarnation: int
-    request_timeout_s: float
-    version: str
-    id_seed: int
-    """Below 2^31, random: no earlier life of this node began its ids here; entries outlive it in
-    the log."""
-    lease_ttl_min_s: int = 2
-    client_requests_per_s: int = 0
-    client_keys_per_s: int = 0
-    election_s: float = 1.0
-    strict_reconfig_check: bool = True
-    bcrypt_cost: int = 10
-    auth_token_ttl_s: float = 300.0
-    own_token: str = ""
 
 
 class Node(Actor):
@@ -91,6 +69,7 @@ class Node(Actor):
             settings.bcrypt_cost,
             settings.auth_token_ttl_s,
             settings.own_token,
+            settings.jwt,
             hold=self._hold,
             reply=lambda asked, answer: self._reply(asked, pack(answer)),
             start=lambda: self.emit("jobc", "password"),

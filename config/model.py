@@ -6,21 +6,19 @@ ConfigError that names the file, the key and the remedy.
 """
 
 import hashlib
-import ipaddress
 import json
 import math
 import os
 import re
-import reprlib
 import tomllib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import addresses, limits
-from .keys import SERVER
+from . import addresses, checks, jwt, limits
+from .errors import ConfigError as ConfigError  # noqa: PLC0414 (all know it from here)
+from .errors import shorten
 
 PLACEMENTS = ("processes", "fused")
 AUTO_COMPACTION_MODES = ("periodic", "revision")
@@ -44,10 +42,6 @@ class Door(NamedTuple):
     def url(self) -> str:
         """With the scheme."""
         return f"{'https' if self.tls else 'http'}://{self.address}"
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used, in one sentence: where, what, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +122,9 @@ class ClusterConfig:
     """What the audit log tells of clients' requests: "off", "metadata", "request"."""
     audit_file: str = ""
     """Where; empty for audit.log in the member's data dir."""
+    auth_token: str = "simple"
+    """What a login is answered with: "simple", or "jwt,priv-key=FILE,sign-method=RS256" and more
+    (etcd: --auth-token)."""
     cert_file: str = ""
     """A certificate, with those between it and its authority, in PEM: TLS for etcd's clients."""
     key_file: str = ""
@@ -185,7 +182,7 @@ class ClusterConfig:
         if not 0 <= kept <= limits.INTEGER_MAX:
             raise ConfigError(
                 'must be a whole number, or "1h30m10s" when periodic, '
-                f"of at most 2^63 - 1 revisions or seconds; got {_shorten.repr(text)}"
+                f"of at most 2^63 - 1 revisions or seconds; got {shorten.repr(text)}"
             )
         return kept
 
@@ -257,22 +254,6 @@ class ClusterConfig:
 # -- reading
 
 
-class _Shortened(reprlib.Repr):
-    """What was given, for an error's text, which is to stay one sentence."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxstring = 80
-
-    def repr_int(self, x: int, level: int) -> str:
-        """Python refuses to write out numbers of many digits, which TOML takes as hexadecimal."""
-        large = abs(x) > limits.INTEGER_MAX
-        return "a number beyond 2^63 - 1" if large else super().repr_int(x, level)
-
-
-_shorten = _Shortened()
-
-
 def load(path: Path) -> dict[str, Any]:
     """The keys of a TOML or JSON file; raises ConfigError."""
     try:
@@ -317,13 +298,13 @@ def _from_text(text: str, kind: Any, key: str) -> Any:
         try:
             return int(text)
         except ValueError:
-            shown = _shorten.repr(text)
+            shown = shorten.repr(text)
             raise ConfigError(f"{key}: expected a whole number, got {shown}") from None
     if kind is float:
         try:
             return float(text)
         except ValueError:
-            raise ConfigError(f"{key}: expected a number, got {_shorten.repr(text)}") from None
+            raise ConfigError(f"{key}: expected a number, got {shorten.repr(text)}") from None
     if kind is bool:
         if text.lower() not in ("true", "false", "1", "0"):
             raise ConfigError(f"{key}: expected true or false, got {text!r}")
@@ -347,7 +328,7 @@ def build(
     known = {field.name: field for field in fields(ClusterConfig)}
     for key in values:
         if key not in known:
-            shown = _shorten.repr(key)
+            shown = shorten.repr(key)
             raise ConfigError(f"{where}: unknown key {shown}; known are {', '.join(known)}")
     for key in ("cluster", "members"):
         if key not in values:
@@ -358,10 +339,10 @@ def build(
     scalars["cluster_id"] = scalars.get("cluster_id") or _id_of(scalars["cluster"])
     config = ClusterConfig(members=_members(values["members"], where), **scalars)
     _check(config, label)
-    _check_snapshots(config, label)
-    _check_archive(config, label)
-    _check_members(config, where)
-    _check_addresses(config, where, label)
+    checks.check_snapshots(config, label)
+    checks.check_archive(config, label)
+    checks.check_members(config, where)
+    checks.check_addresses(config, where, label)
     return config
 
 
@@ -373,7 +354,7 @@ def _id_of(cluster: str) -> int:
 def _check_value(value: Any, wanted: Any, label: str) -> None:
     """What holds for every key, named by the label."""
     if type(value) is not wanted and not (wanted is float and type(value) is int):
-        raise ConfigError(f"{label} must be {wanted.__name__}, got {_shorten.repr(value)}")
+        raise ConfigError(f"{label} must be {wanted.__name__}, got {shorten.repr(value)}")
     if type(value) is int and label.endswith("id"):
         if not 0 <= value <= limits.ID_MAX:
             raise ConfigError(f"{label} must be a number from 0 to 2^64 - 1")
@@ -384,9 +365,9 @@ def _check_value(value: Any, wanted: Any, label: str) -> None:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise ConfigError(f"{label} must be UTF-8, got {_shorten.repr(value)}") from error
+            raise ConfigError(f"{label} must be UTF-8, got {shorten.repr(value)}") from error
         if "\0" in value:
-            raise ConfigError(f"{label} must have no NUL in it, got {_shorten.repr(value)}")
+            raise ConfigError(f"{label} must have no NUL in it, got {shorten.repr(value)}")
 
 
 def _members(raw: Any, where: str) -> tuple[Member, ...]:
@@ -443,7 +424,11 @@ def _check(config: ClusterConfig, label: _Label) -> None:
         if getattr(config, key) < least:
             refuse(key, f"must be at least {least}")
     _check_times(config, refuse)
-    _check_certificates(config, refuse)
+    try:
+        jwt.parse(config.auth_token)
+    except ValueError as error:
+        refuse("auth_token", str(error))
+    checks.check_certificates(config, refuse)
     if config.trace_sample and not 1e-9 <= config.trace_sample <= 1:
         refuse("trace_sample", "must be a share of all writes, from 1e-9 to 1, or 0 for none")
     if not 4 <= config.bcrypt_cost <= 31:
@@ -460,135 +445,6 @@ def _check_times(config: ClusterConfig, refuse: Callable[[str, str], None]) -> N
         refuse("election_ms", f"must be at most {limits.ELECTION_MS_MAX}")
     if config.request_timeout_ms < config.election_ms:
         refuse("request_timeout_ms", "must be at least election_ms")
-
-
-def _check_snapshots(config: ClusterConfig, label: _Label) -> None:
-    least = limits.SNAPSHOT_BYTES_PER_S_MIN
-    if config.snapshot_bytes_per_s and config.snapshot_bytes_per_s < least:
-        where = label("snapshot_bytes_per_s")
-        raise ConfigError(f"{where} must be at least {least}, or 0 for no bound")
-
-
-def _check_archive(config: ClusterConfig, label: _Label) -> None:
-    where = label("archive_command")
-    if config.archive_command and config.archive_dir:
-        raise ConfigError(f"{where} and archive_dir are both there: the archive is one of them")
-    if config.archive_command and "%p" not in config.archive_command:
-        raise ConfigError(f"{where} must have %p in it, where the path of the file is put")
-
-
-def _check_certificates(config: ClusterConfig, refuse: Callable[[str, str], None]) -> None:
-    if bool(config.cert_file) != bool(config.key_file):
-        refuse("cert_file", "and key_file are needed both, or neither")
-    if config.auto_tls and config.cert_file:
-        refuse("auto_tls", "makes a certificate of its own: leave out cert_file")
-    if config.trusted_ca_file and not config.has_certificate:
-        refuse("trusted_ca_file", "needs a certificate of the node: set cert_file and key_file")
-    if config.client_cert_auth and not config.trusted_ca_file:
-        refuse("client_cert_auth", "needs trusted_ca_file: whose certificates are believed")
-
-
-_SIGNS_IN_NAMES = str.maketrans("", "", "-_.")
-
-
-def _check_members(config: ClusterConfig, where: str) -> None:
-    for number, member in enumerate(config.members, 1):
-        label = f"{where}: member {number}"
-        if member.name.startswith(".") or not member.name.translate(_SIGNS_IN_NAMES).isalnum():
-            raise ConfigError(
-                f"{label}: name must be letters, digits, -, _ and dots within: it names a folder"
-            )
-    if config.keys_dir and any(member.name == SERVER for member in config.members):
-        raise ConfigError(f"{where}: no member can be named {SERVER}: so is the key for clients")
-    for key in ("id", "name"):
-        seen = [value for member in config.members if (value := getattr(member, key))]
-        if len(set(seen)) != len(seen):
-            raise ConfigError(f"{where}: two members have the same {key}")
-
-
-def _check_addresses(config: ClusterConfig, where: str, label: _Label) -> None:
-    taken = set()
-    for number, member in enumerate(config.members, 1):
-        for key in ("client", "peer", "gateway", "http"):
-            address = getattr(member, key)
-            # Where others take clients is theirs to tell: `sampan etcd` does not know it.
-            optional = key in ("gateway", "http") or (key == "client" and config.node)
-            if not address and optional and (key != "client" or member.name != config.node):
-                continue
-            if key in ("gateway", "http"):
-                address = _bare(address, config, f"{where}: member {number}: {key}")
-            parsed = _parsed(address, f"{where}: member {number}: {key}")
-            if parsed in taken:
-                raise ConfigError(
-                    f"{where}: member {number}: {key} {address} is taken: each member needs one "
-                    "address for clients and another one for peers, and one for each other door"
-                )
-            taken.add(parsed)
-    for key in ("client_listen", "peer_listen", "gateway_listen", "http_listen"):
-        for address in filter(None, getattr(config, key).split(",")):
-            has_door = key in ("gateway_listen", "http_listen")
-            _parsed(_bare(address, config, label(key)) if has_door else address, label(key))
-    for member in config.members:
-        bound = [_parsed(address, where) for address in config.bound(member)]
-        if len(set(bound)) < len(bound):
-            raise ConfigError(
-                f"{label('client_listen')}, peer_listen, gateway_listen or http_listen "
-                "is an address twice"
-            )
-
-
-def _bare(address: str, config: ClusterConfig, label: str) -> str:
-    """HOST:PORT of an address for HTTP; raises ConfigError."""
-    scheme, rest = addresses.without_scheme(address)
-    if scheme == "https" and not config.has_certificate:
-        raise ConfigError(
-            f"{label}: {address} needs a certificate: set cert_file and key_file, or auto_tls"
-        )
-    return rest
-
-
-def _parsed(address: str, label: str) -> tuple[str, int]:
-    """(host, port), numeric hosts in one spelling; raises ConfigError."""
-    # A user, a query or a fragment would be ignored, and blanks left out.
-    if not address.isprintable() or any(sign in address for sign in "@?# "):
-        raise ConfigError(f"{label}: {_shorten.repr(address)} is not HOST:PORT")
-    try:
-        host, port = addresses.parse(address)
-    except (addresses.EndpointError, UnicodeError) as error:
-        raise ConfigError(f"{label}: {error}") from error
-    if port == 0:
-        raise ConfigError(f"{label}: {address} must name a port: others could not know what 0 is")
-    with suppress(ValueError):  # a name
-        host = str(ipaddress.ip_address(host))
-    return host, port
-
-
-def _without_keys(config: ClusterConfig, what: str) -> str:
-    names = " ".join(member.name for member in config.members)
-    return (
-        f"{what} can be reached from other machines and has no keys: make them with `sampan keys "
-        f"new keys {names}` and start with `--keys-dir keys`, bind a loopback address, or set "
-        "allow_insecure = true on a network you trust"
-    )
-
-
-def check_insecure(config: ClusterConfig, member: Member, where: str) -> None:
-    """Refuse to bind what other machines reach, unless told so; raises ConfigError."""
-    secured = {door.address for door in config.http_doors(member) if door.tls}
-    secured |= set(config.listen(member) if config.keys_dir else ())
-    for address in config.bound(member):
-        try:
-            loopback = addresses.is_loopback(address)
-        except (addresses.EndpointError, UnicodeError) as error:
-            raise ConfigError(f"{where}: {address} cannot be resolved: {error}") from error
-        if not (loopback or address in secured or config.allow_insecure):
-            if address in {door.address for door in config.http_doors(member)}:
-                raise ConfigError(
-                    f"{where}: {address} can be reached from other machines and has no "
-                    "certificate: set cert_file and key_file (or auto_tls), bind a loopback "
-                    "address, or set allow_insecure = true on a network you trust"
-                )
-            raise ConfigError(_without_keys(config, f"{where}: {address}"))
 
 
 def from_json(text: str) -> ClusterConfig:

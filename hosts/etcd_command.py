@@ -41,6 +41,7 @@ _SCALARS = {
     "auto-compaction-retention": ("auto_compaction_retention", str),
     "bcrypt-cost": ("bcrypt_cost", int),
     "auth-token-ttl": ("auth_token_ttl_s", int),
+    "auth-token": ("auth_token", str),
 }
 """Flags that are keys of the configuration."""
 _LEVELS = {"warn": "warning", "dpanic": "error", "panic": "error", "fatal": "error"}
@@ -71,7 +72,7 @@ _SWITCHES = {
 _IGNORED = {
     "wal-dir", "max-snapshots", "max-wals", "max-txn-ops", "max-request-bytes", "log-outputs",
     "log-format", "logger", "log-rotation-config-json", "metrics", "host-whitelist", "cors",
-    "cipher-suites", "tls-min-version", "tls-max-version", "auth-token", "listen-client-http-urls",
+    "cipher-suites", "tls-min-version", "tls-max-version", "listen-client-http-urls",
     "grpc-keepalive-interval", "grpc-keepalive-timeout", "grpc-keepalive-min-time",
     "backend-batch-limit", "backend-batch-interval", "backend-bbolt-freelist-type",
     "snapshot-catchup-entries", "compaction-batch-limit", "compaction-sleep-interval",

@@ -271,7 +271,9 @@ class Builder:
         return (member.client, self._config.gateway_url(member))
 
     def _node(self) -> Actor:
-        from ..actors.node import Node, NodeSettings
+        from ..actors.node import Node
+        from ..actors.node_settings import NodeSettings
+        from . import tokens
 
         config, member = self._config, self._member
         settings = NodeSettings(
@@ -291,6 +293,7 @@ class Builder:
             auth_token_ttl_s=config.auth_token_ttl_s,
             strict_reconfig_check=config.strict_reconfig_check,
             own_token=self._told.own_token,
+            jwt=tokens.signer(config),
         )
         return Node(settings, self._log, self._auditor())
 

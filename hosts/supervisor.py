@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..actors import channels
 from ..config import addresses, logging
-from ..config.model import ClusterConfig, ConfigError, Member, check_insecure
+from ..config.checks import check_insecure
+from ..config.model import ClusterConfig, ConfigError, Member
 from ..transport import tcp
-from . import certificates, lab, process, startup, web
+from . import certificates, lab, process, startup, tokens, web
 from .lab_host import Orders
 from .processors import Share, available, share
 from .systemd import notify
@@ -396,6 +397,7 @@ class Supervisor:
         """`in_lab`: the nodes' pages may order that they misbehave; raises ConfigError."""
         self._log = log
         certificates.check(config)
+        tokens.signer(config)  # or refuse to start
         if in_lab:
             lab.check(config)
         for member in members:

@@ -1,9 +1,13 @@
 """Who asks: tokens, logins, passwords, and what a node lets through, as clients see it."""
 
+import time
+
 import pytest
 from sampan.actors.node import Node
 from sampan.config import limits
+from sampan.config.jwt import JwtOptions
 from sampan.security.auth import READ, READWRITE, Auth
+from sampan.security.jwt_tokens import JwtTokens
 from sampan.security.passwords import hash_password, is_password, token_digest
 from sampan.transport import errors
 from sampan.transport.codec import pack, unpack
@@ -388,3 +392,65 @@ def test_watches_of_nobody_end_when_everybody_is_asked(node, auth):
     out = turn(node, tell(auth), ("eventc", ("live", 6, [], 0)))
     ((_, _, ((kind, *_, reason),)),) = replies(out)
     assert (kind, reason) == ("canceled", errors.USER_EMPTY.text)
+
+
+# -- signed tokens
+
+
+@pytest.fixture
+def signing(log, auth):
+    """The same with tokens that say by themselves whose they are."""
+    options = JwtOptions("HS256", "", "", 300)
+    jwt = JwtTokens(options, b"a secret of thirty-two bytes, or more", b"", time.time)
+    node = Node(SETTINGS._replace(bcrypt_cost=COST, jwt=jwt, own_token="own"), log)
+    turn(node, tell(auth), ("softstatec", (1, 2, "follower")), now=100.0)
+    return node, jwt
+
+
+def test_a_login_is_answered_with_a_signed_token(signing, auth):
+    node, jwt = signing
+    out = thread(node, turn(node, ask("auth", [("authenticate", "u", "pw")])))
+    ((_, batch, ((body,),)),) = [(each[0], each[1], each[2:3]) for each in entries(out)]
+    ((_, name, digest, revision),) = unpack(body)
+    out = turn(node, ("resultc", ("write", batch, [pack([(0, 5)])])))
+    ((_, _, answer),) = replies(out)
+    token = answer[0][2]
+    assert digest == token_digest(token)
+    assert jwt.read(token)[:2] == (name, revision) == ("u", auth.revision)
+    assert entries(turn(node, ask("write", [PUT], token=token, message_id=2)))
+
+
+def test_a_signed_token_is_known_at_every_member_and_none_of_before_a_change(signing, auth):
+    node, jwt = signing
+    token = jwt.sign("u", auth.revision)
+    ((_, _, _, _, whos),) = entries(turn(node, ask("write", [PUT], token=token)))
+    assert whos == (("u", auth.revision),)
+    auth.change(("role_add", "another"))
+    turn(node, tell(auth))
+    for kind, request_ in (("write", PUT), ("read", ("range", b"a")), ("maintenance", ("status",))):
+        out = turn(node, ask(kind, [request_], token=token))
+        assert refused(out) == [errors.AUTH_OLD_REVISION.text]
+    out = turn(node, ask("write", [PUT], token="u"))
+    assert refused(out) == [errors.INVALID_AUTH_TOKEN.text]
+    assert not refused(turn(node, ask("write", [PUT], token=jwt.sign("u", auth.revision))))
+    assert not refused(turn(node, ask("maintenance", [("status",)], token="own")))
+
+
+@pytest.mark.parametrize(
+    ("change", "goes_on"),
+    [
+        (("role_add", "another"), True),
+        (("user_change_password", "root", b"other"), True),
+        (("user_change_password", "u", b"other"), False),
+        (("user_delete", "u"), False),
+        (("user_revoke_role", "u", "r"), False),
+    ],
+)
+def test_an_open_watch_of_a_signed_token(signing, auth, change, goes_on):
+    """It goes on as long as its user may, and has the password that it was given for."""
+    node, jwt = signing
+    token = jwt.sign("u", auth.revision)
+    watching(node, ("create", b"a"), token=token)
+    assert auth.change(change) is None
+    out = turn(node, tell(auth), ("eventc", ("live", 6, [], 0)))
+    assert (replies(out) == []) == goes_on

@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from sampan.config import local, model
+from sampan.config import checks, local, model
 from sampan.config.limits import LogLimits
 from sampan.config.model import ConfigError, build
 
@@ -212,7 +212,7 @@ def test_what_is_nested_without_end(tmp_path, name, text):
 def build_to_bind(whole):
     """What is done for a member that is to run here."""
     config = build(whole, "here")
-    model.check_insecure(config, config.members[0], "here")
+    checks.check_insecure(config, config.members[0], "here")
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".test", "xn--\u00fc\u00fc--"])
@@ -248,15 +248,15 @@ def test_only_the_named_member_binds_elsewhere():
 def test_addresses_that_others_reach_need_a_word(address):
     config = build(member(client=address), "here")
     with pytest.raises(ConfigError, match="allow_insecure"):
-        model.check_insecure(config, config.members[0], "here")
+        checks.check_insecure(config, config.members[0], "here")
     trusted = build(member(client=address) | {"allow_insecure": True}, "here")
-    model.check_insecure(trusted, trusted.members[0], "here")
+    checks.check_insecure(trusted, trusted.members[0], "here")
 
 
 def test_the_listen_address_counts_not_the_advertised_one():
     whole = member(client="192.0.2.1:1") | {"client_listen": "127.0.0.1:9", "node": "a"}
     config = build(whole, "here")
-    model.check_insecure(config, config.members[0], "here")
+    checks.check_insecure(config, config.members[0], "here")
 
 
 def test_clusters_of_other_names_have_other_ids():
@@ -349,9 +349,9 @@ def test_an_address_that_others_reach_needs_a_certificate_or_permission():
     plain = build(member(gateway="192.0.2.1:9"), "here")
     (one,) = [m for m in plain.members if m.gateway]
     with pytest.raises(ConfigError, match="has no certificate: set cert_file and key_file"):
-        model.check_insecure(plain, one, "here")
+        checks.check_insecure(plain, one, "here")
     secured = build(member(gateway="192.0.2.1:9") | {"auto_tls": True}, "here")
-    model.check_insecure(secured, one, "here")
+    checks.check_insecure(secured, one, "here")
     mixed = build(member(gateway="192.0.2.1:9", http="http://192.0.2.1:8") | {"auto_tls": True}, "")
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1:8 can be reached"):
-        model.check_insecure(mixed, mixed.members[0], "here")
+        checks.check_insecure(mixed, mixed.members[0], "here")
