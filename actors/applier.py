@@ -181,7 +181,8 @@ class Applier(Actor):
             self._maybe_make_snapshot()
         if self._backups.wants_flush and not self._flushing:
             self._begin_flush()
-        if self.wake_at is None or self._reader.busy(self._state.applied_index):
+        reading = self._reader.busy(self._state.applied_index)
+        if self.wake_at is None or reading or self._feed.telling:
             self._wake_for_background()
 
     def on_wake(self) -> None:
@@ -211,6 +212,8 @@ class Applier(Actor):
         due = [] if self.wake_at is None else [self.wake_at]
         if self._reader.busy(self._state.applied_index):
             due.append(max(self.now, self._reader.after))
+        if self._feed.telling:
+            due.append(self.now)
         if self._inspector:
             due.append(self.now + limits.INSPECT_PAUSE_S)
         if self._applied_unsaid:
@@ -592,5 +595,6 @@ class Applier(Actor):
 
     def _drop_work(self) -> None:
         self._applying = None
+        self._feed.drop_work()
         self._inspector.drop_work()
         self._reader.drop_work()

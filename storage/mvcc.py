@@ -44,7 +44,9 @@ _SORT_NONE, _SORT_ASCEND, _SORT_DESCEND = 0, 1, 2
 _LIMIT_MAX = 2**62
 _VISITS = 4096
 _LOOKUPS = 64
-"""Keys of a slice that reads the past, and versions that it looks for: 5 ms, as the others."""
+_CHUNKS = 16
+"""Keys of a slice that reads the past, versions that it looks for, and chunks of history: 5 ms, as
+the others."""
 
 Live: TypeAlias = tuple[bytes, bytes | Header | None]
 """A key and its record at a revision, the newest header of the generation that existed then, or
@@ -292,7 +294,7 @@ class Versions:
 
     # -- history -------------------------------------------------------------------------------
 
-    def history(self, first_revision: int, chunks_max: int = 16) -> list[Event]:
+    def history(self, first_revision: int, chunks_max: int = 16) -> Sliced[list[Event]]:
         """Events in order from `first_revision` on: all up to the newest revision, or those of
         about `chunks_max` chunks. Never a part of a revision; empty at the end.
 
@@ -300,10 +302,10 @@ class Versions:
         `check_revision` first.
         """
         if self.recent and self.recent[0][0] <= first_revision:
-            return list(_from(self.recent, first_revision))
+            return _from(self.recent, first_revision)
         if self._before and self._before[0][0] <= first_revision:
-            return [*_from(self._before, first_revision), *self.recent]
-        db = self.overlay.db
+            return _from(self._before, first_revision) + self.recent
+        db, recent = self.overlay.db, list(self.recent)  # as both are now
         before = db.last(keys.chunk_key(0, 0), keys.chunk_key(first_revision, 0))
         start = before[0] if before else keys.chunk_key(0, 0)
         events: list[Event] = []
@@ -311,9 +313,11 @@ class Versions:
             if number >= chunks_max and keys.parse_chunk_key(stored)[1] == 0:
                 break  # a chunk with a sub goes on with the revision before it
             events += decode_chunk(chunk)
+            if number and not number % _CHUNKS:
+                yield
         else:
-            events += self.recent
-        return list(_from(events, first_revision))
+            events += recent
+        return _from(events, first_revision)
 
     def saved(self) -> None:
         """The chunks of `recent` are in the database now."""
@@ -350,7 +354,8 @@ def _first(pair: Live) -> bytes:
 
 def _find(events: Sequence[Event], revision: int, key: bytes) -> bytes | None:
     """The record of `key` among events in order of revision."""
-    for event in _from(events, revision):
+    for position in range(bisect_left(events, (revision,)), len(events)):
+        event = events[position]
         if event[0] != revision:
             return None
         if event[1] == key:
@@ -358,9 +363,8 @@ def _find(events: Sequence[Event], revision: int, key: bytes) -> bytes | None:
     return None
 
 
-def _from(events: Sequence[Event], revision: int) -> Iterator[Event]:
-    for position in range(bisect_left(events, (revision,)), len(events)):
-        yield events[position]
+def _from(events: list[Event], revision: int) -> list[Event]:
+    return events[bisect_left(events, (revision,)) :]
 
 
 def _alive_at(revision: int, scan: Iterator[Pair]) -> Iterator[Live]:

@@ -520,7 +520,11 @@ class StateStore:
         return sum(1 for _ in self._db.scan(b"\0", b"\xff"))
 
     def history(self, first_revision: int, chunks_max: int = 16) -> list[Event]:
-        """See Versions.history."""
+        """`history_sliced`, all at once."""
+        return finish(self._versions.history(first_revision, chunks_max))
+
+    def history_sliced(self, first_revision: int, chunks_max: int = 16) -> Sliced[list[Event]]:
+        """See Versions.history; of what is there at the first slice."""
         return self._versions.history(first_revision, chunks_max)
 
     def previous(self, event: Event) -> tuple[Any, ...] | None:

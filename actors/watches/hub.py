@@ -40,9 +40,10 @@ class Request(NamedTuple):
 
 
 class Work:
-    """Events to hand out, those before `position` are done; up to `through` there are no others."""
+    """Events to hand out, those before `position` are done; up to `through` there are no others.
+    In the middle of a revision `found` has those that are done of it."""
 
-    __slots__ = ("events", "first", "position", "size", "through")
+    __slots__ = ("events", "first", "found", "position", "size", "through")
 
     def __init__(self, first: int, through: int, events: list[FedEvent], size: int) -> None:
         self.first = first
@@ -50,6 +51,7 @@ class Work:
         self.events = events
         self.size = size
         self.position = 0
+        self.found: dict[Watcher, tuple[int, list[bytes]]] = {}
 
 
 class WatchHub:
@@ -268,15 +270,19 @@ class WatchHub:
         return None
 
     def _hand_out(self, work: Work) -> int:
-        """Hand out the next whole revisions; returns how many pairs of event and watch it saw."""
-        found: dict[Watcher, tuple[int, list[bytes]]] = {}
+        """Hand out the next whole revisions, or do a part of one; returns how many pairs of event
+        and watch it saw."""
+        found = work.found
         events, position, pairs = work.events, work.position, 0
         state = UNSYNCED if work.first else SYNCED
         begin, last = work.first, work.through
         while position < len(events):
             revision, key, kind, plain, with_prev = events[position]
-            if pairs > limits.WATCH_TURN_PAIRS and revision != events[position - 1][0]:
+            if pairs > limits.WATCH_TURN_PAIRS:
                 last = events[position - 1][0]
+                if revision == last:
+                    work.position = position
+                    return pairs
                 break
             for watchers in self._ranges.at(key):
                 pairs += len(watchers)
@@ -293,7 +299,7 @@ class WatchHub:
                     else:
                         found[watcher] = (revision, [event])
             position += 1
-        work.position = position
+        work.position, work.found = position, {}
         self._add(found, max(last, self.revision))
         self._advance(work, last)
         return pairs
@@ -301,6 +307,8 @@ class WatchHub:
     def _add(self, found: dict[Watcher, tuple[int, list[bytes]]], revision: int) -> None:
         for watcher, (first, events) in found.items():
             connection = watcher.connection
+            if watcher.state == ENDED:
+                continue  # in the middle of the revision
             if connection.full:
                 self._stall(watcher, first)
             else:
@@ -385,13 +393,18 @@ class WatchHub:
     def _leaderless(self) -> bool:
         return self._now - self._leader_at > limits.WATCH_NO_LEADER_S
 
+    @property
+    def _in_a_revision(self) -> bool:
+        return bool(self._todo) and type(self._todo[0]) is Work and bool(self._todo[0].found)
+
     def on_timer(self, now: float, leader: int) -> None:
         """Let go of clients that went away, and tell others how far they are."""
         self._now = now
         if leader or self._leader_at == math.inf:
             self._leader_at = now
-        for connection in list(self._stalled):
-            self._unstall(connection)
+        if not self._in_a_revision:  # of which it would get a part
+            for connection in list(self._stalled):
+                self._unstall(connection)
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
             self._sweep()

@@ -211,6 +211,7 @@ class WatchNode:
         self.hub.on_timer(self.now, 1)
 
     def close(self):
+        self.feed.drop_work()
         self.state.close()
 
     def _push(self, client, body):
@@ -252,6 +253,7 @@ class WatchNode:
         self.snapshots += 1
         path = self._directory / str(self.snapshots)
         self.state.checkpoint(path)
+        self.feed.drop_work()
         self.state.close()
         self.state = StateStore.open(path)
         for requests in self._log:
@@ -273,9 +275,13 @@ class WatchNode:
         self.now += seconds
         self.hub.on_timer(self.now, 1)
 
+    @property
+    def _moving(self):
+        return bool(self._log or self.to_applier or self.to_node or self.feed.telling)
+
     def settle_node(self):
         """Everything that is under way in the node arrives; clients do not read."""
-        while self._log or self.to_applier or self.to_node or self.hub.wake_at is not None:
+        while self._moving or self.hub.wake_at is not None:
             self.applier_turn()
             self.timer(0.01)
             self.node_turn()
@@ -284,7 +290,7 @@ class WatchNode:
         """Everybody reads and everything that is under way arrives."""
         quiet = 0
         while quiet < 3:
-            moved = bool(self._log or self.to_applier or self.to_node)
+            moved = self._moving
             self.applier_turn()
             self.node_turn()
             for client in self.clients:

@@ -24,6 +24,8 @@ def test_what_a_deleted_range_was_is_read_chunk_by_chunk(tmp_path, monkeypatch):
     decode = mvcc.decode_chunk
     monkeypatch.setattr(mvcc, "decode_chunk", lambda chunk: decoded.append(0) or decode(chunk))
     feed.tell(state)
+    while feed.telling:
+        feed.tell(state)
     _, (kind, _, events, _) = told
     assert kind == "live"
     assert [key for _, key, *_ in events] == KEYS

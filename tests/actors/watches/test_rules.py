@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from sampan.actors.watches import feed
 from sampan.config import limits
-from sampan.storage import records
+from sampan.storage import mvcc, records, sliced
 from sampan.transport.watches import prefix_end
 
 from .model import WatchNode
@@ -128,6 +129,8 @@ def small_limits(monkeypatch):
     for name, value in SMALL.items():
         monkeypatch.setattr(limits, name, value)
     monkeypatch.setattr(records, "CHUNK_EVENTS_MAX", 3)
+    for module, name in ((sliced, "ITEMS"), (mvcc, "_CHUNKS"), (feed, "PREVIOUS_A_SLICE")):
+        monkeypatch.setattr(module, name, 2)
 
 
 def test_the_rules_hold():
