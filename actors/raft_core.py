@@ -241,6 +241,9 @@ class RaftCore(Archiving):
                 if m.type is PROP:
                     for entry in m.entries:
                         check_forwarded(entry)
+                    if self._throttle.holds(m, self._tail, self.now):
+                        self._wake_by(self._throttle.wake_at)
+                        continue
                 if m.type is APP and self._tail.bytes > self._held_bytes_max:
                     # The applier does not keep up. As if it had been lost on the way: the leader
                     # sends it again.
@@ -311,7 +314,7 @@ class RaftCore(Archiving):
         elif message[0] == "gone":
             if self._soft[1:] == (message[1], "follower"):
                 self._leadership.leader_gone(self._node, message[1], self.now)
-                self._wake_to_campaign()
+                self._wake_by(self._campaigns.due_at)
         else:
             ok = message[2]
             status = SnapshotStatus.SnapshotFinish if ok else SnapshotStatus.SnapshotFailure
@@ -321,7 +324,7 @@ class RaftCore(Archiving):
         """(peer, whether the link to it stands)."""
         if self._node is not None and message[1] and not self._soft[1]:
             self._leadership.way_back(self._node, self.now)
-            self._wake_to_campaign()
+            self._wake_by(self._campaigns.due_at)
 
     def on_snapreadyc(self, message: Any) -> None:
         """(name, index, term, conf_state, revision) of a snapshot that was made."""
@@ -396,9 +399,16 @@ class RaftCore(Archiving):
             self._node.tick()
         if self._campaigns.eager:
             self._node.campaign()
+        self._propose_forwarded()
 
-    def _wake_to_campaign(self) -> None:
-        due = self._campaigns.due_at
+    def _propose_forwarded(self) -> None:
+        for forwarded in self._throttle.released(self._tail, self.now):
+            self._asked.add(forwarded.from_)
+            with suppress(RaftError):  # as if it came now, when somebody else may lead, or nobody
+                self._running.step(forwarded)
+        self._wake_by(self._throttle.wake_at)
+
+    def _wake_by(self, due: float | None) -> None:
         if due is not None:
             self.wake_at = due if self.wake_at is None else min(due, self.wake_at)
 
@@ -491,7 +501,8 @@ class RaftCore(Archiving):
         votes, since the leader is gone."""
         if self._campaigns.must_ask(self.now) and not self._stalled():
             self._running.campaign()
-        self._wake_to_campaign()
+        self._wake_by(self._campaigns.due_at)
+        self._propose_forwarded()
         if self._commit < self._spared_from:  # who was sent it does not answer
             self._choose_spares = True
         self._send_held()

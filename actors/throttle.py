@@ -3,10 +3,15 @@
 What comes after the snapshot must stay in the leader's log, in memory and on disk, and both have a
 bound. If writes filled it first, the follower would need another snapshot, and never catch up. So
 from half of the bound on, what is left of it is given out over LAST_S, of which there is always
-some left: writes become slower, the longer the snapshot takes, and do not stop.
+some left: writes become slower, the longer the snapshot takes, and do not stop. What this member's
+own clients ask its node proposes again later; what other members have forwarded waits here.
 """
 
+from collections import deque
+from collections.abc import Iterator
+
 from ..config.limits import LogLimits
+from ..raft import Message
 from .log_tail import LogTail
 
 LAST_S = 10.0
@@ -23,6 +28,8 @@ class Throttle:
         self._next_at = 0.0
         self.is_on = False
         """A follower is taking a snapshot."""
+        # Bounded by what the members that forwarded it hold for their clients.
+        self._forwarded: deque[Message] = deque()
 
     def admits(self, size: int, tail: LogTail, now: float) -> bool:
         """Whether an entry of `size` bytes may be proposed now; it counts if so."""
@@ -37,3 +44,24 @@ class Throttle:
             return False
         self._next_at = now + LAST_S * taken / room
         return True
+
+    @property
+    def wake_at(self) -> float | None:
+        """When to look at what waits here."""
+        return self._next_at if self._forwarded else None
+
+    def holds(self, forwarded: Message, tail: LogTail, now: float) -> bool:
+        """Whether a proposal of another member has to wait; then `released` gives it back."""
+        if not self._forwarded and self.admits(_size(forwarded), tail, now):
+            return False
+        self._forwarded.append(forwarded)
+        return True
+
+    def released(self, tail: LogTail, now: float) -> Iterator[Message]:
+        """Those that may be proposed now; the caller does that with each at once."""
+        while self._forwarded and self.admits(_size(self._forwarded[0]), tail, now):
+            yield self._forwarded.popleft()
+
+
+def _size(proposal: Message) -> int:
+    return sum(len(entry.data) for entry in proposal.entries)

@@ -620,6 +620,35 @@ def test_writes_become_slower_so_that_the_log_lasts_for_a_snapshot(sending):
     assert puts_in_a_second() == 50
 
 
+def test_forwarded_writes_become_slower_likewise_and_none_is_lost(sending):
+    """They come in the order in which they were forwarded, and all when the snapshot is in."""
+    heard = message(MessageType.MsgHeartbeatResp, from_=3, term=3)
+    confirms = message(MessageType.MsgHeartbeatResp, from_=2, term=3)
+    first, sent = sending._tail.last_index(), 0
+
+    def forwarded(number):
+        data = pack((2, number, [pack([("put", b"k", b"%d" % number)])]))
+        entry = Entry(0, 0, EntryType.EntryNormal, data)
+        return ("recvc", (2, [message(MessageType.MsgProp, from_=2, entries=[entry])], ""))
+
+    for _ in range(300):
+        alive = [("recvc", (3, [heard], "")), ("recvc", (2, [confirms], ""))]
+        play(sending, turn(sending, *alive, *map(forwarded, range(sent, sent + 5))))
+        sent += 5
+        play(sending, tick(sending, sending.now + HEARTBEAT_S))
+        play(sending, acknowledge(sending, 2, sending._tail.last_index()))
+        play(sending, wake(sending))
+        turn(sending, ("durablec", sending._tail.last_index()))
+    assert begins_after(sending) == 205, "what the follower needs is there"
+    assert 0 < sending._tail.last_index() - first < sent
+    turn(sending, ("reportc", ("snapshot", 3, True)))
+    play(sending, acknowledge(sending, 3, sending._tail.last_index()))
+    play(sending, tick(sending, sending.now + HEARTBEAT_S))
+    last = sending._tail.last_index()
+    numbers = [unpack(e.data)[1] for e in sending._tail.entries(first + 1, last + 1, 1 << 30)]
+    assert numbers == list(range(sent))
+
+
 def test_the_log_is_kept_until_the_follower_has_taken_its_snapshot(sending):
     turn(sending, ("reportc", ("snapshot", 3, True)))
     assert turn(sending, ("durablec", 305)).on("readyc") == []

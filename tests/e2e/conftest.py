@@ -1,6 +1,10 @@
+import subprocess
+
 import pytest
 
+from ..namespaces import why_not, within
 from .cluster import Cluster
+from .network import Network, Spread
 
 
 @pytest.fixture(params=["processes", "fused"])
@@ -22,3 +26,26 @@ def make_cluster(tmp_path, placement):
     yield make
     for cluster in made:
         cluster.destroy()
+
+
+@pytest.fixture
+def make_spread(tmp_path, placement):
+    """Makes one cluster whose members are in network namespaces."""
+    network, made = Network(3), []
+    try:
+        network.make()
+    except (OSError, subprocess.CalledProcessError) as error:
+        network.remove()
+        pytest.skip(why_not(error))
+
+    def make(**options):
+        made.append(Spread(tmp_path / "c", placement, network, **options))
+        return made[-1]
+
+    try:
+        with within(network.router):
+            yield make
+    finally:
+        for cluster in made:
+            cluster.destroy()
+        network.remove()

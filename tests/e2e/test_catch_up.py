@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from .churn import Churn
 from .cluster import ROUNDS, wait_for
 from .load import Load
 
@@ -55,6 +56,33 @@ def test_follower_that_was_away_too_long_gets_a_snapshot(make_cluster):
     cluster.stop()
 
 
+@pytest.mark.parametrize("placement", ["fused"])
+@pytest.mark.parametrize("through", ["the leader", "a follower"])
+def test_a_snapshot_that_takes_longer_than_the_log_lasts(make_cluster, through):
+    """Writes become slower until the member is in sync; those that a follower forwards, too."""
+    cluster = make_cluster(separate=True, **SMALL_LOG).start()
+    fill(cluster, cluster.wait_leader(), megabytes=48)
+    away = cluster.followers()[0]
+    with Churn(cluster.endpoints, size_max=20_000):
+        leader = cluster.kill_and_forget(away)
+    (other,) = set(cluster.names) - {away, leader}
+    endpoint = cluster.endpoints[cluster.names.index(leader if through == "the leader" else other)]
+    with Load([endpoint], writers=32, readers=0, value_size=20_000, timeout_s=30) as load:
+        load.wait_more()
+        before, began = installed(cluster, away), load.acked
+        cluster.launch_node(away)
+        wait_for(lambda: installed(cluster, away) > before, "a snapshot")
+        last = cluster.wait_status(leader)["raft_index"]
+        cluster.wait_status(away, lambda s: s["applied"] >= last, "what came after it")
+        written = load.acked - began
+        load.wait_more(100)
+    print(f"{installed(cluster, away) - before} snapshots, {written} writes meanwhile, "
+          f"{load.longest_gap_s:.2f} s without one at most")  # fmt: skip
+    load.verify()
+    cluster.wait_equal()
+    cluster.stop()
+
+
 @pytest.mark.parametrize("victim", ["receiver", "sender"])
 def test_kill_either_side_of_a_snapshot(make_cluster, victim):
     """kill -9 of receiver or sender while a snapshot travels ends in sync too."""
@@ -82,19 +110,22 @@ def begin_snapshot(cluster):
     """
     while True:
         away = cluster.followers()[0]
-        installed = cluster.log(away).count("snapshot installed")
+        before = installed(cluster, away)
         leader = cluster.kill_and_forget(away)
         cluster.launch_node(away)
         wait_for(
-            lambda n=away, i=installed: (
-                receiving(cluster, n) or cluster.log(n).count("snapshot installed") > i
-            ),
+            lambda n=away, i=before: receiving(cluster, n) or installed(cluster, n) > i,
             "a snapshot to travel",
             pause_s=0.001,
         )
         if receiving(cluster, away):
             return away, leader
         cluster.wait_leader()
+
+
+def installed(cluster, name):
+    """How many snapshots a member has installed."""
+    return cluster.log(name).count("snapshot installed")
 
 
 def receiving(cluster, name):
