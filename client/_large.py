@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _FIELDS = len(KeyValue._fields)
 LARGE_BYTES = 64 << 10
 """Answers that are worth it."""
+MANY_KEYS = 64
+"""Likewise: few of them are large values, which cost nothing to decode."""
 
 
 def unpack_results(body: Frame, calls: Sequence["Call"]) -> Any:
@@ -39,7 +41,7 @@ def _unpack_result(result: memoryview, request: tuple[Any, ...]) -> Any:
     if size < LARGE_BYTES:
         return codec.unpack(result, array_max=size)
     if request[0] == "range":
-        return codec.unpack_but_last(result)
+        return codec.unpack_but_last(result, MANY_KEYS)
     with collector_paused():
         return codec.unpack(result, array_max=size)
 

@@ -223,15 +223,17 @@ _SMALL_INT_MAX = 0x7F
 _ARRAY_HEAD_BYTES = {0xDC: 3, 0xDD: 5}
 
 
-def unpack_but_last(data: memoryview) -> Any:
-    """Decode an array but for its last element, which is an array too: that becomes a PackedArray.
-    Anything else is decoded whole. Raises CodecError."""
+def unpack_but_last(data: memoryview, many: int) -> Any:
+    """Decode an array but for its last element, an array of `many` elements or more: that becomes a
+    PackedArray. Anything else is decoded whole. Raises CodecError."""
     unpacker = _trusting_unpacker(len(data))
     unpacker.feed(data[:_HEAD_BYTES])
     try:
         first = [unpacker.unpack() for _ in range(unpacker.read_array_header() - 1)]
         count = unpacker.read_array_header()
     except _MALFORMED:
+        count = 0
+    if count < many:
         return unpack(data, array_max=len(data))
     return (*first, PackedArray(data[unpacker.tell() :], count))
 

@@ -56,6 +56,12 @@ def test_results_of_all_sizes_share_a_message():
         assert tuple(range_response((REPLY, found[index])).kvs) == many
 
 
+def test_few_keys_are_decoded_however_large_they_are():
+    kvs = kvs_of(3, 100_000)
+    (result,) = unpack_results(pack([(0, 1, 3, False, kvs)]), calls_of(RANGE))
+    assert result[4] == kvs
+
+
 def test_an_error_for_the_whole_message_is_told_apart():
     error = (14, "t" * LARGE_BYTES, "unknown")
     assert unpack_results(pack(error), calls_of(RANGE)) == error

@@ -65,14 +65,15 @@ def test_an_election(services):
         observer.message(pb.LeaderRequest(name=b"e").SerializeToString())
         won = await services.call(ELECTION + "Campaign", campaign, pb.CampaignResponse)
         assert won.leader.key == b"e/%x" % lease
-        proclaim = pb.ProclaimRequest(leader=won.leader, value=b"second")
+        second = b"second" * 20_000  # larger than what our own client decodes whole
+        proclaim = pb.ProclaimRequest(leader=won.leader, value=second)
         seen = [pb.LeaderResponse.FromString(await call.sent.get()).kv.value]
         await services.call(ELECTION + "Proclaim", proclaim, pb.ProclaimResponse)
         seen.append(pb.LeaderResponse.FromString(await call.sent.get()).kv.value)
         found = await services.call(
             ELECTION + "Leader", pb.LeaderRequest(name=b"e"), pb.LeaderResponse
         )
-        assert (found.kv.value, found.kv.lease) == (b"second", lease)
+        assert (found.kv.value, found.kv.lease) == (second, lease)
         resign = pb.ResignRequest(leader=won.leader)
         await services.call(ELECTION + "Resign", resign, pb.ResignResponse)
         with pytest.raises(Failed, match="not leader"):
@@ -80,7 +81,7 @@ def test_an_election(services):
         observer.cancelled()
         return seen
 
-    assert services.run(whole()) == [b"first", b"second"]
+    assert services.run(whole()) == [b"first", b"second" * 20_000]
 
 
 def test_a_candidate_that_goes_away_leaves_the_queue(services):

@@ -48,11 +48,11 @@ def test_range_options(kv):
 
 def test_a_large_range(kv):
     """Larger than what our own client decodes at once."""
-    for number in range(20):
-        put(kv, b"%02d" % number, b"v" * 10_000)
+    for number in range(80):
+        put(kv, b"%02d" % number, b"v" * 1_000)
     found = get(kv, b"", range_end=kv.prefix + b"\xff")
-    assert [pair.key for pair in found.kvs] == [kv.prefix + b"%02d" % n for n in range(20)]
-    assert all(pair.value == b"v" * 10_000 for pair in found.kvs)
+    assert [pair.key for pair in found.kvs] == [kv.prefix + b"%02d" % n for n in range(80)]
+    assert all(pair.value == b"v" * 1_000 for pair in found.kvs)
 
 
 def test_negative_numbers_and_unknown_orders_are_none(kv):
