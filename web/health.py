@@ -14,7 +14,7 @@ from ..client.alarm_calls import AlarmMember
 Query = Mapping[str, list[str]]
 
 CHECK_TIMEOUT_S = 5.0
-_READ_KEY = b"health"
+READ_KEY = b"health"
 _TEXT = "text/plain; charset=utf-8"
 
 
@@ -37,7 +37,7 @@ async def _alarms(client: AsyncClient) -> list[str]:
 
 async def _read(client: AsyncClient, *, serializable: bool) -> None:
     await client.get(
-        _READ_KEY, keys_only=True, limit=1, serializable=serializable, timeout_s=CHECK_TIMEOUT_S
+        READ_KEY, keys_only=True, limit=1, serializable=serializable, timeout_s=CHECK_TIMEOUT_S
     )
 
 

@@ -17,6 +17,8 @@ from .cluster import ASK_S, Cluster
 from .figures import Answer, figures
 from .traces import Traces
 
+TRACE_EVERY_S = 1.0
+"""Between two writes that are traced: that costs each of three nodes 1 to 2 ms."""
 EVERY_S = 0.5
 """Often enough to see a leader change at once; asking costs each node 0.5 ms."""
 WAIT_S = 0.2
@@ -44,6 +46,7 @@ class Live:
         self._answers: dict[int, tuple[Answer, Answer | None]] = {}  # the last, the one before
         self._troubles: dict[int, str] = {}
         self._revision = 0  # of the write that was looked at last
+        self._trace_at = 0.0  # when the next one may be
 
     def look(self, send: Send) -> bool:
         """Have `send` called with each telling, as a server-sent event; False when too many look
@@ -88,7 +91,7 @@ class Live:
         self._begin("members", self._refresh)
         for member in self._cluster.places:
             self._begin(member, partial(self._ask, member))
-        if self._newest() > self._revision:
+        if self._newest() > self._revision and monotonic() >= self._trace_at:
             self._begin("trace", self._look_at_newest)
         await asyncio.wait(self._asking.values(), timeout=WAIT_S)
         shown = {f"{member:x}": self._shown(member) for member in self._cluster.places}
@@ -118,6 +121,7 @@ class Live:
 
     async def _look_at_newest(self) -> None:
         self._revision = revision = self._newest()
+        self._trace_at = monotonic() + TRACE_EVERY_S
         with suppress(SampanError):  # the next one, then
             self._traces.keep(await self._cluster.client.trace(revision))
 

@@ -46,11 +46,13 @@ def picture(trace: Trace, names: Mapping[int, str]) -> str:
         return TOP + ROW * (lanes[step.member_id, step.actor] + 0.5)
 
     title = f"revision {trace.revision}, entry {trace.entry} of term {trace.term}"
+    if trace.took_s:
+        title += f": {1000 * trace.took_s:.2f} ms"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">'
         f"<title>{title}</title><style>{STYLE}</style>"
         f'<rect width="{WIDTH}" height="{height}" rx="8"/>',
-        f'<text x="10" y="18">{title}: {1000 * trace.took_s:.2f} ms</text>',
+        f'<text x="10" y="18">{title}</text>',
         *_ticks(end, height, x),
         *_rows(lanes, names),
         *(

@@ -7,16 +7,19 @@ from typing import Any
 
 from ..client.trace_calls import Trace
 
-LAST_S, LAST_MAX = 60.0, 240
-"""Kept for so long, and so many: two a second from a page, two from sampling."""
+LAST_S, LAST_MAX = 60.0, 120
+"""Kept for so long, and so many: one a second from a page, one in two from sampling."""
 SLOWEST_MAX = 16
+
+Parts = list[tuple[str, float]]
+"""(what a write waited for, seconds)."""
 
 
 class Traces:
     """What one node's pages keep."""
 
     def __init__(self) -> None:
-        self._last: deque[Trace] = deque(maxlen=LAST_MAX)
+        self._last: deque[tuple[Trace, Parts]] = deque(maxlen=LAST_MAX)
         self._slowest: list[tuple[float, int, Trace]] = []  # a heap
         self._entries: deque[int] = deque(maxlen=LAST_MAX)  # whose way is kept already
 
@@ -25,7 +28,7 @@ class Traces:
         if not trace.took_s or trace.entry in self._entries:
             return False
         self._entries.append(trace.entry)
-        self._last.append(trace)
+        self._last.append((trace, trace.parts()))
         item = (trace.took_s, trace.entry, trace)
         if len(self._slowest) < SLOWEST_MAX:
             heappush(self._slowest, item)
@@ -35,27 +38,27 @@ class Traces:
 
     def find(self, revision: int) -> Trace | None:
         """The one that was kept for this revision."""
-        kept = [*self._last, *(trace for *_, trace in self._slowest)]
+        kept = [*(trace for trace, _ in self._last), *(trace for *_, trace in self._slowest)]
         return next((trace for trace in kept if trace.revision == revision), None)
 
     def told(self) -> dict[str, Any]:
         """What is said of all: each in a few numbers, and what the last ones waited for on
         average."""
         now = monotonic()
-        while self._last and now - self._last[0].began > LAST_S:
+        while self._last and now - self._last[0][0].began > LAST_S:
             self._last.popleft()
         slowest = sorted(self._slowest, reverse=True)
         return {
-            "last": [_brief(trace, now) for trace in reversed(self._last)],
+            "last": [_brief(trace, now) for trace, _ in reversed(self._last)],
             "slowest": [_brief(trace, now) for *_, trace in slowest],
             "parts": self._parts(),
         }
 
-    def _parts(self) -> list[tuple[str, float]]:
+    def _parts(self) -> Parts:
         """(what the writes waited for, seconds on average)."""
         sums: dict[str, float] = {}
-        for trace in self._last:
-            for text, seconds in trace.parts():
+        for _, parts in self._last:
+            for text, seconds in parts:
                 sums[text] = sums.get(text, 0.0) + seconds
         return [(text, seconds / len(self._last)) for text, seconds in sums.items()]
 

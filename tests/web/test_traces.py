@@ -4,6 +4,7 @@ import asyncio
 import sys
 from contextlib import suppress
 from time import monotonic
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -15,7 +16,7 @@ from sampan.web.picture import picture
 from sampan.web.sampling import sample
 from sampan.web.traces import Traces
 
-from .fakes import FakeClient, trace_of
+from .fakes import HEADER, FakeClient, trace_of
 
 
 def test_the_parts_of_a_write_are_all_of_it():
@@ -56,12 +57,11 @@ class Growing(FakeClient):
         super().__init__([], revision=0)
         self._revisions = iter(revisions)
 
-    async def status(self, *, timeout_s):
+    async def get(self, key, **options):
         try:
-            self.fields["revision"] = next(self._revisions)
+            return SimpleNamespace(header=HEADER._replace(revision=next(self._revisions)))
         except StopIteration:
             raise asyncio.CancelledError from None
-        return await super().status(timeout_s=timeout_s)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,7 @@ def test_writes_are_sampled_by_their_revisions(monkeypatch, revisions, taken):
 
 def test_what_another_member_took_is_not_exported_twice(monkeypatch):
     monkeypatch.setattr(sampling, "EVERY_S", 0.0)
+    monkeypatch.setattr(sampling, "A_SECOND_MAX", 1e9)
     client, exported, kept = Growing((0, 1, 2)), [], Traces()
     client.trace = lambda revision: asyncio.sleep(0, trace_of(revision, member=2))
     cluster = Cluster(client)
