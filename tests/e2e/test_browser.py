@@ -1,17 +1,20 @@
 """The live page in a real browser: what it shows, how soon, and whether everybody can use it.
 
 Needs a Chromium and the packages of `sampan[browser]`; `PICTURES=FOLDER` keeps screenshots there,
-and `-s` prints what was measured.
+`PAGE_MINUTES=10` watches a page under load for so long, and `-s` prints what was measured.
 """
 
+import asyncio
 import os
 import shutil
 import signal
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sampan.client import AsyncClient
 
 from ..ports import free_port
 from .cluster import wait_for
@@ -23,6 +26,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium here"
 
 WAIT_MS = 120_000
 """Generous: these machines are slow and shared. What was measured is printed."""
+MINUTES = float(os.environ.get("PAGE_MINUTES", "0"))
 PICTURES = os.environ.get("PICTURES", "")
 ROLES = "[...document.querySelectorAll('.member .role')].map(e => e.textContent)"
 ALL_SHOWN = f"{ROLES}.length == 3 && {ROLES}.filter(r => /leader|follower/.test(r)).length == 3"
@@ -211,3 +215,54 @@ def test_six_lessons(browser, make_cluster):
         found = axe.Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
         keep(page, "lab")
+
+
+@contextmanager
+def loaded(endpoints, clients=256):
+    """Clients put meanwhile, as fast as they can; yields how many puts were done so far."""
+    done, ended = [0], threading.Event()
+
+    async def put(client, key):
+        while not ended.is_set():
+            await client.put(key, "x" * 100)
+            done[0] += 1
+
+    async def run():
+        async with AsyncClient(endpoints, timeout_s=120) as client:
+            await asyncio.gather(*(put(client, f"k{i}") for i in range(clients)))
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()))
+    thread.start()
+    try:
+        yield lambda: done[0]
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.skipif(not MINUTES, reason="takes PAGE_MINUTES")
+@pytest.mark.timeout(60 * MINUTES + 900)
+def test_what_an_open_page_takes_of_its_browser(browser, cluster):
+    with loaded(cluster.endpoints) as puts, looking(browser, address(cluster)) as page:
+        tools = page.context.new_cdp_session(page)
+        tools.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+        def measures():
+            found = tools.send("Performance.getMetrics")["metrics"]
+            return {each["name"]: each["value"] for each in found}
+
+        page.evaluate("window.drawn = 0; (function f() { drawn++; requestAnimationFrame(f) })()")
+        ends = time.monotonic() + 60 * MINUTES
+        while time.monotonic() < ends:
+            began, before = time.monotonic(), (page.evaluate("drawn"), measures(), puts())
+            page.wait_for_timeout(min(20_000, 60_000 * MINUTES))
+            frames = page.evaluate("drawn") - before[0]
+            took_s, busy_s = time.monotonic() - began, measures()["TaskDuration"]
+            busy_s -= before[1]["TaskDuration"]
+            tools.send("HeapProfiler.collectGarbage")
+            heap = measures()["JSHeapUsedSize"] / 1e6
+            print(
+                f"{frames / took_s:.0f} frames/s of {1000 * busy_s / frames:.2f} ms work, "
+                f"{heap:.1f} MB of objects, {(puts() - before[2]) / took_s:.0f} puts/s"
+            )
+        assert heap < 60
