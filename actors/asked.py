@@ -44,6 +44,11 @@ class Asked(NamedTuple):
         return len(self.body) + limits.REFUSED_BYTES * len(self.refused)
 
 
+def asking(asked: Asked) -> str | bytes:
+    """Whom limits are for: a user, or a connection where nobody is asked who they are."""
+    return asked.client if asked.who is None else asked.who.user
+
+
 class Batch(NamedTuple):
     """The messages whose requests went into one entry."""
 

@@ -1,10 +1,10 @@
-"""How much each client may ask of a node: requests and written keys a second.
+"""How much each client may ask of a node: requests, written keys and bytes a second.
 
-A client is a connection: there is nothing yet by which a node could know that two are one user's.
+A client is a user, where users are asked who they are, and else a connection.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from ..config import limits
 
@@ -12,37 +12,55 @@ BURST_S = 1.0
 """What a client has not used for so long it may use at once."""
 
 
+class Rates(NamedTuple):
+    """What a client may have in a second; 0 is no limit."""
+
+    requests: int = 0
+    keys: int = 0
+    size: int = 0
+    """Bytes of its requests and their answers."""
+
+
 class ClientLimits:
-    """A bucket of requests and one of keys for each client, filled as time goes by.
+    """A bucket of each rate for each client, filled as time goes by.
 
     Whoever has anything left may send a message, however much it asks; what that exceeds is owed
     first. So large messages pass, and in the long run the rate holds.
     """
 
-    def __init__(self, requests_per_s: int, keys_per_s: int) -> None:
-        """0 is no limit."""
-        self._rates = (requests_per_s, keys_per_s)
-        self._buckets: dict[bytes, tuple[float, float, float]] = {}  # requests, keys, as of when
+    def __init__(self, rates: Rates) -> None:
+        self._rates = rates
+        # What is left of each rate, and as of when.
+        self._buckets: dict[Any, tuple[tuple[float, ...], float]] = {}
 
-    def admits(self, client: bytes, requests: tuple[Any, ...], now: float) -> bool:
-        """Whether a decoded message may pass; it is counted if so."""
+    def admits(self, client: Any, requests: tuple[Any, ...], size: int, now: float) -> bool:
+        """Whether a decoded message of `size` bytes may pass; it is counted if so."""
         left = self._left(client, now)
         if any(rate and has <= 0 for rate, has in zip(self._rates, left, strict=True)):
             return False
-        keys = sum(map(written_keys, requests)) if self._rates[1] else 0
-        if client not in self._buckets and len(self._buckets) >= limits.CLIENTS_MAX:
-            del self._buckets[next(iter(self._buckets))]
-        self._buckets[client] = (left[0] - len(requests), left[1] - keys, now)
+        keys = sum(map(written_keys, requests)) if self._rates.keys else 0
+        self._take(client, left, (len(requests), keys, size), now)
         return True
 
-    def _left(self, client: bytes, now: float) -> tuple[float, float]:
-        full = (self._rates[0] * BURST_S, self._rates[1] * BURST_S)
+    def charge(self, client: Any, size: int, now: float) -> None:
+        """An answer of `size` bytes went to it."""
+        if self._rates.size:
+            self._take(client, self._left(client, now), (0, 0, size), now)
+
+    def _take(self, client: Any, left: Iterable[float], taken: Iterable[float], now: float) -> None:
+        if client not in self._buckets and len(self._buckets) >= limits.CLIENTS_MAX:
+            del self._buckets[next(iter(self._buckets))]
+        rest = tuple(has - each for has, each in zip(left, taken, strict=True))
+        self._buckets[client] = (rest, now)
+
+    def _left(self, client: Any, now: float) -> tuple[float, ...]:
+        full = tuple(rate * BURST_S for rate in self._rates)
         if client not in self._buckets:
             return full
-        requests, keys, before = self._buckets[client]
-        return (
-            min(full[0], requests + self._rates[0] * (now - before)),
-            min(full[1], keys + self._rates[1] * (now - before)),
+        left, before = self._buckets[client]
+        return tuple(
+            min(most, has + rate * (now - before))
+            for most, has, rate in zip(full, left, self._rates, strict=True)
         )
 
 
@@ -57,10 +75,3 @@ def written_keys(request: Any) -> int:
         return 0
     parts = [part for part in request[2:4] if type(part) is tuple]
     return sum(written_keys(operation) for part in parts for operation in part)
-
-
-def client_limits(requests_per_s: int, keys_per_s: int) -> Callable[..., bool] | None:
-    """`ClientLimits.admits`, None when nothing is limited."""
-    if not requests_per_s and not keys_per_s:
-        return None
-    return ClientLimits(requests_per_s, keys_per_s).admits

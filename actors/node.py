@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..config import limits
-from ..security.rules import Who
+from ..security.rules import ITSELF, Who
 from ..transport import errors, requests
 from ..transport.auth import KIND_AUTH
 from ..transport.codec import CodecError, pack, unpack_requests
@@ -19,10 +19,10 @@ from ..transport.watches import KIND_WATCH, PUSH_ID
 from . import changes, channels, headers, questions, reads, writes
 from .actor import Actor
 from .admission import complete, sift
-from .asked import Asked, user_of, with_refused
+from .asked import Asked, asking, user_of, with_refused
 from .audit import Auditor
 from .changes import ChangeSettings, MemberChanges, facts, steps_of
-from .client_limits import client_limits
+from .client_limits import ClientLimits
 from .gatekeeper import Gatekeeper
 from .node_settings import NodeSettings
 from .publishing import Publishing
@@ -50,9 +50,7 @@ class Node(Actor):
         super().__init__()
         self._audit = audit
         self._settings = settings
-        self._client_admits = client_limits(
-            settings.client_requests_per_s, settings.client_keys_per_s
-        )
+        self._bounds = ClientLimits(settings.rates) if any(settings.rates) else None
         self._log = log
         self._term = self._leader = 0
         self._cut: set[int] = set()  # peers to which no link stands
@@ -114,6 +112,7 @@ class Node(Actor):
             ),
             lambda asked, results: self._reply(asked, pack(results)),
             self._keeper.may_create,
+            settings.client_watches_max,
         )
 
     def _make_desk(self) -> Desk:
@@ -216,9 +215,9 @@ class Node(Actor):
             self._audit.taken(asked, decoded)
         if asked.kind != requests.KIND_MAINTENANCE:  # `requests` is the clients' work
             self.requests += len(decoded)
-            admits = self._client_admits
-            asking = asked.client if asked.who is None else asked.who.user
-            if admits is not None and not admits(asking, decoded, self.now):
+            who = asking(asked)
+            bounds = None if who == ITSELF else self._bounds
+            if bounds is not None and not bounds.admits(who, decoded, asked.size, self.now):
                 self._fail(asked, errors.TOO_MANY_REQUESTS)
                 return
         take(asked, decoded)
@@ -466,6 +465,8 @@ class Node(Actor):
             self._traffic.answered(asked, body, self.now)
             if self._audit is not None:
                 self._audit.answered(asked, body)
+            if self._bounds is not None:
+                self._bounds.charge(asking(asked), len(body), self.now)
         self._log.debug("client rpc", kind=asked.kind, message=asked.message_id, reply=len(body))
         reply = (asked.client, pack((*header, self._term, self._leader)), body)
         if large_id:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from .client_limits import Rates
+
 if TYPE_CHECKING:
     from ..security.jwt_tokens import JwtTokens
 
@@ -20,8 +22,8 @@ class NodeSettings(NamedTuple):
     """Below 2^31, random: no earlier life of this node began its ids here; entries outlive it in
     the log."""
     lease_ttl_min_s: int = 2
-    client_requests_per_s: int = 0
-    client_keys_per_s: int = 0
+    rates: Rates = Rates()
+    client_watches_max: int = 0
     election_s: float = 1.0
     strict_reconfig_check: bool = True
     bcrypt_cost: int = 10

@@ -102,6 +102,10 @@ class ClusterConfig:
     """Requests that a node takes of one connection, 0 for no bound; beyond, `too many requests`."""
     client_keys_per_s: int = 0
     """Likewise keys that it puts or deletes."""
+    client_bytes_per_s: int = 0
+    """Likewise bytes of its requests and of their answers."""
+    client_watches_max: int = 0
+    """Watches that one user may have open at a node, 0 for no bound."""
     snapshot_bytes_per_s: int = 0
     """What a node sends of snapshots to members that are behind, all together; 0: no bound."""
     archive_dir: str = ""
@@ -433,7 +437,8 @@ def _check(config: ClusterConfig, label: _Label) -> None:
         refuse("trace_sample", "must be a share of all writes, from 1e-9 to 1, or 0 for none")
     if not 4 <= config.bcrypt_cost <= 31:
         refuse("bcrypt_cost", "must be 4 to 31")
-    for key in ("client_requests_per_s", "client_keys_per_s"):
+    for key in ("client_requests_per_s", "client_keys_per_s", "client_bytes_per_s",
+                "client_watches_max"):  # fmt: skip
         if getattr(config, key) < 0:
             refuse(key, "must not be negative; 0 is no bound")
 

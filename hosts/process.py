@@ -271,6 +271,7 @@ class Builder:
         return (member.client, self._config.gateway_url(member))
 
     def _node(self) -> Actor:
+        from ..actors.client_limits import Rates
         from ..actors.node import Node
         from ..actors.node_settings import NodeSettings
         from . import tokens
@@ -286,8 +287,10 @@ class Builder:
             version=__version__,
             id_seed=secrets.randbits(31),
             lease_ttl_min_s=config.lease_ttl_min_s,
-            client_requests_per_s=config.client_requests_per_s,
-            client_keys_per_s=config.client_keys_per_s,
+            rates=Rates(
+                config.client_requests_per_s, config.client_keys_per_s, config.client_bytes_per_s
+            ),
+            client_watches_max=config.client_watches_max,
             election_s=config.election_ms / 1000,
             bcrypt_cost=config.bcrypt_cost,
             auth_token_ttl_s=config.auth_token_ttl_s,

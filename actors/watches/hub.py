@@ -11,7 +11,7 @@ how far that has come: every synced watch has got, or was queued, all its events
 """
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from ...transport.errors import WireError
 from ...transport.requests import check_request
 from ...transport.watches import EVERY_WATCH, PREV_KV, REQUIRE_LEADER, WATCH_CHECKS
 from ..actor import Impossible
+from ..asked import asking
 from .connection import ENDED, STALLED, SYNCED, UNSYNCED, Connection, Watcher
 from .feed import FedEvent
 from .ranges import Range, RangeMap
@@ -67,12 +68,16 @@ class WatchHub:
         push: Callable[[bytes, bytes], None],
         reply: Callable[[Any, list[Any]], None],
         refusal: Callable[[Any, Any], WireError | None] = lambda asked, request: None,
+        of_client_max: int = 0,
     ) -> None:
-        """`refusal` tells why a message may not create a watch, when it is about to."""
+        """`refusal` tells why a message may not create a watch, when it is about to;
+        `of_client_max` is how many a user or connection may have, 0 for as many as it likes."""
         self._tell = tell
         self._push = push
         self._reply = reply
         self._refusal = refusal
+        self._of_client_max = of_client_max
+        self._of_client: Counter[str | bytes] = Counter()  # where there is a bound
         self.revision = 0
         self.watchers = 0
         self._key_bytes = 0  # of their ranges
@@ -144,7 +149,7 @@ class WatchHub:
         self, asked: Any, connection: Connection, request: Any, revision: int
     ) -> tuple[int, int, int] | WireError:
         range_, start, flags, watch_id = _create(request)
-        refusal = self._refusal(asked, request) or self._no_room(connection, flags, watch_id)
+        refusal = self._refusal(asked, request) or self._no_room(asked, connection, flags, watch_id)
         if refusal is not None:
             self._tell(("forget", [_interest(range_, start, flags, watch_id)]))
             return refusal
@@ -152,6 +157,8 @@ class WatchHub:
         watcher = Watcher(connection, watch_id, range_, start or revision + 1, flags)
         watcher.asked = asked
         self.watchers += 1
+        if self._of_client_max:
+            self._of_client[asking(asked)] += 1
         self._key_bytes += sum(map(len, range_))
         connection.watchers[watch_id] = watcher
         watchers = self._ranges.get(range_)
@@ -162,10 +169,14 @@ class WatchHub:
         self._unsync(watcher, watcher.next)
         return (0, revision, watch_id)
 
-    def _no_room(self, connection: Connection, flags: int, watch_id: int) -> WireError | None:
+    def _no_room(
+        self, asked: Any, connection: Connection, flags: int, watch_id: int
+    ) -> WireError | None:
         if watch_id and watch_id in connection.watchers:
             return errors.WATCH_EXISTS
         if self.watchers >= limits.WATCHES_MAX or self._key_bytes >= limits.WATCH_KEY_BYTES_MAX:
+            return errors.TOO_MANY_REQUESTS
+        if self._of_client_max and self._of_client[asking(asked)] >= self._of_client_max:
             return errors.TOO_MANY_REQUESTS
         return errors.NO_LEADER if flags & REQUIRE_LEADER and self._leaderless else None
 
@@ -176,6 +187,8 @@ class WatchHub:
         self._unsynced.pop(watcher, None)
         watcher.state = ENDED
         self.watchers -= 1
+        if self._of_client_max:
+            self._forget_one(asking(watcher.asked))
         self._key_bytes -= sum(map(len, watcher.range))
         watchers = self._ranges.get(watcher.range)
         if watchers is None:
@@ -184,6 +197,11 @@ class WatchHub:
         if not watchers:
             self._ranges.remove(watcher.range)
         self._tell(("forget", [(*watcher.range, watcher.prev_kv)]))
+
+    def _forget_one(self, client: str | bytes) -> None:
+        self._of_client[client] -= 1
+        if not self._of_client[client]:
+            del self._of_client[client]
 
     def _cancel(self, watcher: Watcher, reason: str, compact_revision: int = 0) -> None:
         self._end(watcher)
