@@ -1,3 +1,4 @@
+import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ def run_etcd(directory: Path, *flags: str, etcdctl: Sequence[str] = ()) -> Itera
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                BIN / "etcd",
+                os.environ.get("TEST_ETCD", BIN / "etcd"),
                 *("--name", "a", "--data-dir", directory / "data"),
                 *("--listen-client-urls", client, "--advertise-client-urls", client),
                 *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
