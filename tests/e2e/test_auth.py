@@ -12,6 +12,7 @@ from sampan.gateway import messages as pb
 
 from ..ports import free_port
 from .cluster import WAIT_S
+from .growing import GrowingCluster, patiently
 
 PASSWORD, ROOT_PASSWORD = "canary-of-the-user", "canary-of-root"
 
@@ -96,3 +97,44 @@ def test_what_one_member_gave_all_members_take(make_cluster):
             token = pb.AuthenticateResponse.FromString(told).token
             for channel in channels:
                 ask(channel, "KV/Range", pb.RangeRequest(key=b"a", serializable=True), token)
+
+
+SMALL_LOG = {"log_entries_max": 200, "log_bytes_max": 1 << 20}
+
+
+@pytest.fixture
+def growing(tmp_path):
+    """Its actors in processes of their own."""
+    cluster = GrowingCluster(tmp_path / "c", "processes", most=4, bcrypt_cost=4, **SMALL_LOG)
+    yield cluster.start()
+    cluster.destroy()
+
+
+def test_who_joins_by_a_snapshot_knows_the_users(growing):
+    """And whoever loses a right loses it there, too."""
+    cluster = growing
+    with Client(cluster.endpoints, timeout_s=WAIT_S) as client:
+        client.user_add("root", ROOT_PASSWORD)
+        client.user_grant_role("root", "root")
+        client.role_add("r")
+        client.role_grant_permission("r", "readwrite", "u/", prefix=True)
+        client.user_add("u", PASSWORD)
+        client.user_grant_role("u", "r")
+        client.auth_enable()
+    joining = cluster.all["n4"]
+    with Client(cluster.endpoints, user="root", password=ROOT_PASSWORD, timeout_s=WAIT_S) as root:
+        for i in range(2 * SMALL_LOG["log_entries_max"]):
+            root.put("u/a", str(i))
+        with as_user(cluster.endpoints) as user, pytest.raises(errors.PermissionDeniedError):
+            user.member_add([joining["peer"]])
+        added = patiently(lambda: root.member_add([joining["peer"]]))
+        cluster.added("n4", added.member.id)
+        check_rights([joining["client"]])
+        assert "snapshot installed" in cluster.log("n4")
+        root.user_revoke_role("u", "r")
+        with as_user([joining["client"]]) as user:
+            for call in (lambda: user.put("u/a", "2"), lambda: user.get("u/a")):
+                with pytest.raises(errors.PermissionDeniedError):
+                    call()
+        patiently(lambda: root.member_remove(added.member.id))
+        assert root.get("u/a").kvs[0].value == b"399"
