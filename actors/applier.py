@@ -26,6 +26,7 @@ from .backups import Backups
 from .divergence import Divergence
 from .entries import PUBLISH, own_entry
 from .flight import Origin, Origins
+from .forgetting import Forgetting
 from .inspector import QUESTIONS, Inspector, inspect
 from .lessor import READS, Lessor
 from .quota import Quota
@@ -90,8 +91,7 @@ class Applier(Actor):
             "snapshot_read": self._backups.read,
             "snapshot_close": self._backups.end,
         }
-        self._compact_at = float("-inf")  # when the next step of a compaction is due
-        self._compacted_at_revision = self._state.revision  # at the step before
+        self._forgetting = Forgetting()
         self._flushed_at = self._state.applied_index
         self._bytes_since_flush = 0
         self._flushing = False
@@ -191,22 +191,11 @@ class Applier(Actor):
             self._go_on()
             return
         self._say_applied()
-        if self._state.compacting and self.now >= self._compact_at:
-            self._compact()
+        self._forgetting.work(self._state, self.now)
         self._reader.advance(self.now)
         finished = self._inspector.advance(self.now)
         if finished is not None:
             self._tell_answers([finished])
-
-    def _compact(self) -> None:
-        """Forget some history: more when more is written meanwhile, or it would grow for ever."""
-        revision = self._state.revision
-        lately = self.now - self._compact_at < 100 * limits.COMPACT_PAUSE_S
-        written = revision - self._compacted_at_revision if lately else 0
-        budget = max(limits.COMPACT_STEP_VERSIONS, limits.COMPACT_WORK_PER_WRITE * written)
-        self._state.compact_step(min(budget, limits.COMPACT_STEP_VERSIONS_MAX))
-        self._compacted_at_revision = revision
-        self._compact_at = self.now + limits.COMPACT_PAUSE_S
 
     def _wake_for_background(self) -> None:
         due = [] if self.wake_at is None else [self.wake_at]
@@ -218,8 +207,9 @@ class Applier(Actor):
             due.append(self.now + limits.INSPECT_PAUSE_S)
         if self._applied_unsaid:
             due.append(self.now + limits.APPLIED_HOLD_S)
-        if self._state.compacting:
-            due.append(max(self.now, self._compact_at))
+        forget_at = self._forgetting.due_at(self._state, self.now)
+        if forget_at is not None:
+            due.append(forget_at)
         self.wake_at = min(due, default=None)
 
     def _say_applied(self) -> None:
