@@ -40,6 +40,7 @@ MAGIC = b"SAMPAN ENTRIES\n"
 FORMAT_VERSION = 1
 TIMES_MAX = 4_000
 """In memory and in a file: beyond, every other one goes. At one a second more than an hour."""
+_UNFINISHED = ".unfinished-"
 _SIZE = Struct(">I")
 _ENTRY = Struct(">QBI")  # term, type, size; the data follows
 _DIGEST_BYTES = 32
@@ -106,7 +107,11 @@ class Archive:
         self._cut_short = threading.Event()
 
     def position(self) -> Position | None:
-        """What was archived when the member stopped; None when it has to begin anew."""
+        """What was archived when the member stopped; None when it has to begin anew. What a kill
+        has left of a file goes."""
+        with contextlib.suppress(OSError):  # there will be more to say of it than that
+            for left in self._directory.glob(f"{_UNFINISHED}*"):
+                left.unlink()
         position = noted(self._mark.parent)
         if position is None:
             return None
@@ -163,7 +168,7 @@ class Archive:
 
     def _put(self, name: str, write: Callable[[BinaryIO], None]) -> int:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = self._directory / f".{name}"
+        temporary = self._directory / f"{_UNFINISHED}{name}"
         try:
             with os.fdopen(os.open(temporary, _NEW_FILE, 0o600), "wb") as file:
                 write(file)

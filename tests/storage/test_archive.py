@@ -217,8 +217,10 @@ def test_a_member_goes_on_where_it_was_unless_the_files_are_gone(written, tmp_pa
     position = archive.position()
     assert (position.last, position.base) == (100, 20)
     archive.note_times([(1, 2), (3, 4)])
+    (tmp_path / "archive" / ".unfinished-base-0000000000000099").write_bytes(b"killed here")
     again = Archive(tmp_path / "n1", (CLUSTER, MEMBER), tmp_path / "archive")
     assert (again.position(), again.times()) == (position, [(1, 2), (3, 4)])
+    assert not list((tmp_path / "archive").glob(".*"))
     for path in (tmp_path / "archive").iterdir():
         path.unlink()
     assert again.position() is None
