@@ -28,9 +28,10 @@ from ..transport.requests import is_u64
 from . import channels, snapshot_stream
 from .actor import Actor
 from .changes import TELLS_WITHIN_S
-from .measures import Histogram
+from .peer_link import Link
 from .peer_memory import Life
 from .reconfiguration import REMOVED
+from .roster import Roster, Way
 from .snapshot_stream import SnapshotReceiver, SnapshotSender
 
 SMALL_BYTES = 4 * limits.KIB
@@ -89,56 +90,6 @@ class TransportSettings(NamedTuple):
     """How fast snapshots may leave; 0: no bound."""
 
 
-class Link:
-    """What is known of the way to one peer and from it."""
-
-    def __init__(self, endpoint: str, now: float) -> None:
-        self.endpoint = endpoint
-        self.awaited_at = now  # since when it should have something to say
-        self.silent = False  # and it was told
-        self.incarnation = 0  # the data dir this peer announced through the log
-        self.frames: list[bytes] = []  # raft messages of this turn
-        self.sent_at = now
-        self.sent = self.acked = 0  # bytes from here; acked is what the peer last reported
-        self.version = PEER_VERSION  # of the headers that the peer reads
-        self.met = 0  # the epoch in which it was heard, and had heard this start of this member
-        self.refused: tuple[int, str] | None = None  # in this epoch it must not be heard, and why
-        self.greeted_at = float("-inf")
-        self.received = 0  # bytes from there, by the peer's own count
-        self.reported_at = 0.0
-        self.heard_at = 0.0
-        self.heard_since = 0.0  # without a pause
-        self.format = 0  # what the peer's version can read, 0 while it has not told
-        self.asked_at = 0.0
-        self.failures = 0  # messages that did not leave
-        self.round_trips = Histogram(0.0001, 16)
-        self._timed: tuple[int, float] | None = None  # (`sent` after a message, when it left)
-
-    def sends(self, size: int, now: float) -> None:
-        """A message of this size leaves; one at a time is timed."""
-        self.sent_at = now
-        self.sent += size
-        if self._timed is None:
-            self._timed = (self.sent, now)
-
-    def acknowledges(self, received: int, now: float) -> None:
-        """The peer has received so many of the bytes sent."""
-        self.acked = max(self.acked, min(received, self.sent))
-        if self._timed is not None and self.acked >= self._timed[0]:
-            self.round_trips.observe(now - self._timed[1])
-            self._timed = None
-
-    def measured(self, peer: int) -> dict[str, Any]:
-        """For metrics."""
-        return {
-            "peer": peer,
-            "sent_bytes": self.sent,
-            "received_bytes": self.received,
-            "failures": self.failures,
-            "round_trips": self.round_trips.told(),
-        }
-
-
 class Transport(Actor):
     """Owns the links to the peers."""
 
@@ -151,8 +102,7 @@ class Transport(Actor):
         self._log = log
         self._links: dict[int, Link] = {}
         self._wanted: dict[int, tuple[str, str]] = {}  # peer -> (endpoint, name)
-        self._members: tuple[Any, ...] = ()
-        self._removed: tuple[Any, ...] = ()
+        self._roster = Roster(settings.member_id, settings.peers)
         self._guest = ""  # endpoint of somebody else who has asked, and is answered there
         self._guest_until = 0.0
         self._leader = 0
@@ -172,7 +122,7 @@ class Transport(Actor):
     def start(self) -> None:
         """Link to the configured peers; remove snapshots of the life before."""
         self._snapshots.clean()
-        self._set_links({peer: (endpoint, name) for peer, endpoint, name in self._settings.peers})
+        self._set_links(self._roster.ways())
 
     # -- members
 
@@ -182,12 +132,11 @@ class Transport(Actor):
 
     def on_membersc(self, message: Any) -> None:
         """(members, removed members) of the cluster, as the log has them."""
-        members, self._removed = message
+        members, removed = message
         if not members:
             return
-        self._members = members
-        mine = self._settings.member_id
-        self._set_links({m[0]: (m[2][0], m[1]) for m in members if m[0] != mine})
+        self._roster.take(members, removed)
+        self._set_links(self._roster.ways())
         for m in members:
             if m[0] in self._links:
                 self._links[m[0]].incarnation = m[5]
@@ -216,7 +165,7 @@ class Transport(Actor):
         else:
             self._hello(peer, link)
 
-    def _set_links(self, wanted: dict[int, tuple[str, str]]) -> None:
+    def _set_links(self, wanted: dict[int, Way]) -> None:
         if wanted == self._wanted:
             return
         self._wanted = wanted
@@ -319,6 +268,8 @@ class Transport(Actor):
             self._introduce(kind, (peer, cluster_id, to), (epoch, my_epoch), message[1:])
         elif why or link is None:
             self._refuse(peer, why or "not a member")
+            if not why:
+                self._ask_about(peer)
         elif link.incarnation not in (0, incarnation):
             self._refuse_amnesiac(peer, (version, epoch), incarnation)
         elif link.refused is not None and link.refused[0] == epoch:
@@ -340,6 +291,13 @@ class Transport(Actor):
             link.received = sent
             link.acknowledges(received, self.now)
             self._take(peer, kind, list(message[1:]))
+
+    def _ask_about(self, peer: int) -> None:
+        """Somebody who knows this member is not known here: the log may be behind."""
+        if not self._roster.is_removed(peer):
+            for other, link in self._links.items():
+                if self.now - link.asked_at > ASK_EVERY_S:
+                    self._ask(other, link)
 
     def _stranger(self, version: int, cluster_id: int, to: int) -> str:
         """Why a header cannot be a member's; empty when it can."""
@@ -458,7 +416,7 @@ class Transport(Actor):
         except CodecError:
             self.counts["malformed"] += 1
             return
-        told = [pack_tell(Tell(self._leader, self._members, self._removed))]
+        told = [pack_tell(Tell(self._leader, self._roster.members, self._roster.removed))]
         link = self._links.get(peer)
         if link is not None and addresses.parse(link.endpoint) == addresses.parse(endpoint):
             self._transmit(peer, "tell", told, (PEER_VERSION, epoch))
@@ -494,6 +452,8 @@ class Transport(Actor):
                 self.emit("fatalc", NOT_A_MEMBER.format(s.member_id))
         else:
             self._disowned = 0
+            if self._roster.hear(told.members):
+                self._set_links(self._roster.ways())
 
     # -- between nodes
 

@@ -141,6 +141,32 @@ def test_a_member_that_the_leader_does_not_know_stops(wire):
     assert "is not a member of this cluster" in wire.on(B, "fatalc")[0]
 
 
+def test_a_stranger_that_others_know_is_heard_from_then_on(wire):
+    """Such as a leader that was added while this member was away: its log comes from there."""
+    c = 3
+    stranger = (c, "n3", (endpoint(c),), (), False, 3333)
+    everybody = (*members(A, B), stranger)
+    wire.do(A, ("membersc", (everybody, ()))).run(110.0)
+    header = (2, CLUSTER, c, B, 3333, 70, 0, 60, 0, "raft", 1, 1, 10)
+    message = ("peerc", (pack(header), b"m"))
+    wire.do(B, message)  # is refused, and B asks
+    assert wire.on(B, "linksc")[-1] == {A: (endpoint(A), "n1"), c: (endpoint(c), "n3")}
+    wire.do(B, message)
+    assert (c, [b"m"], "") in wire.on(B, "recvc")
+    wire.do(B, ("membersc", (members(A, B), ())))
+    assert c in wire.on(B, "linksc")[-1], "the log does not know it yet"
+    wire.do(B, ("membersc", (members(A, B), ((c, (endpoint(c),)),))))
+    assert wire.on(B, "linksc")[-1] == {A: (endpoint(A), "n1")}
+
+
+def test_a_stranger_that_nobody_knows_stays_one(wire):
+    header = (2, CLUSTER, 3, B, 3333, 70, 0, 60, 0, "raft", 1, 1, 10)
+    for second in range(3):
+        wire.do(B, ("peerc", (pack(header), b"m"))).run(103.0 + 2 * second)
+    assert all(set(links) == {A} for links in wire.on(B, "linksc"))
+    assert all(peer == A for peer, *_ in wire.on(B, "recvc"))
+
+
 FORGED = {
     "refuse": [pack((60, "you must stop"))],
     "tell": [pack_tell(Tell(A, members(A), ((B, (endpoint(B),)),)))],

@@ -3,9 +3,10 @@
 import random
 import shutil
 import signal
+from contextlib import suppress
 
 import pytest
-from sampan.client import Client
+from sampan.client import Client, SampanError
 from sampan.client.errors import (
     LearnerError,
     LearnerNotReadyError,
@@ -48,6 +49,34 @@ def test_grow_and_shrink_under_load(make_growing, placement):
             load.wait_more()
     cluster.wait_leader()
     load.verify()
+    cluster.stop()
+
+
+@pytest.mark.parametrize("placement", ["fused"])
+def test_a_leader_that_was_added_meanwhile_is_heard(make_growing):
+    """A member that was away does not know it from its own log, which it gets from the leader."""
+    cluster = make_growing(first=3, most=4, strict_reconfig_check=False)
+    cluster.wait_leader()
+    cluster.kill_node("n3")
+    cluster.wait_leader(["n1", "n2"])
+    with cluster.anyone() as client:
+        peer = cluster.all["n4"]["peer"]
+        added = client.member_add([peer], learner=True, auto_promote=True).member
+        cluster.added("n4", added.id)
+        wait_for(
+            lambda: not any(m.is_learner for m in client.member_list().members), "the promotion"
+        )
+
+        def led():
+            if cluster.leader() != "n4":
+                with suppress(NotTheLeaderError, SampanError):
+                    client.move_leader(cluster.ids["n4"])
+            return cluster.leader() == "n4"
+
+        wait_for(led, "n4 to lead")
+        revision = client.put("k", "v").header.revision
+    cluster.launch_node("n3")
+    cluster.wait_status("n3", lambda s: s.get("revision", 0) >= revision, "what it missed")
     cluster.stop()
 
 
