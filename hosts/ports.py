@@ -452,10 +452,12 @@ class PeerPort(Door):
         """Whether the member of that name may say this. Who is no peer may: it learns no more than
         who the members are. So may who has not told its name yet."""
         try:
-            claimed = self._members.get(unpack_header(header)[2], "")
-        except (CodecError, TypeError, IndexError):
-            return True  # nothing that anybody believes
-        return claimed in ("", name)
+            fields = unpack_header(header)
+        except (CodecError, TypeError, ValueError):
+            return True  # nothing that anybody believes, as is what is no header
+        if type(fields) is not tuple or len(fields) < 3 or type(fields[2]) is not int:
+            return True
+        return self._members.get(fields[2], "") in ("", name)
 
     def linksc(self, item: tuple[str, dict[int, tuple[str, str]]]) -> None:
         """Connect to exactly these peers, at an endpoint each, which have these names."""

@@ -7,6 +7,8 @@ import time
 import pytest
 import structlog
 import zmq
+from hypothesis import given
+from hypothesis import strategies as st
 from sampan.client.keys import ClientKeys
 from sampan.config import keys, limits
 from sampan.config.keys import KeyFileError
@@ -205,6 +207,22 @@ def test_a_member_speaks_for_itself(peer_port, folder, make):
     assert says(two, peer_port, "peerc", b"\xc1"), "the transport counts what is malformed"
     port.linksc(("linksc", {2: ("127.0.0.1:1", "n2"), 3: ("127.0.0.1:1", "")}))
     assert says(two, peer_port, "peerc", header(3)), "a member that has not started has no name"
+
+
+anything = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.binary(max_size=4), st.text("ab")),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5), st.dictionaries(st.integers(0, 4), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.one_of(st.binary(max_size=300), anything.map(pack)))
+def test_whatever_a_member_says_ends_no_door(said):
+    port = PeerPort.__new__(PeerPort)
+    port._members = {2: "n2", 3: "n3"}
+    assert port._speaks_for("n2", said) in (True, False)
 
 
 def test_a_member_that_speaks_for_another_is_cut(peer_port, folder, make):
