@@ -27,9 +27,10 @@ def needed_after(status: Status, heard: Iterable[int]) -> int:
     return min((p.pending_snapshot or p.match for p in found), default=2**63)
 
 
-def is_sending(status: Status, heard: Iterable[int]) -> bool:
-    """Whether a follower that answers is taking a snapshot."""
-    return any(status.progress[p].pending_snapshot for p in heard if p in status.progress)
+def is_sending(status: Status, heard: Iterable[int], start_index: int) -> bool:
+    """Whether a follower that answers needs a snapshot, which is made, sent or installed."""
+    progress = [status.progress[p] for p in heard if p in status.progress]
+    return any(each.pending_snapshot or each.match < start_index for each in progress)
 
 
 class LogTail:

@@ -389,7 +389,7 @@ class RaftCore(Archiving):
         self._throttle.is_on = False
         if leads:
             heard = self._peers.heard(self.now)
-            self._throttle.is_on = is_sending(self._running.status(), heard)
+            self._throttle.is_on = is_sending(self._running.status(), heard, self._tail.start_index)
             oldest = self._appends[0].sent_at if self._appends else None
             self._leadership.hand_over_if_slow(self._node, oldest, self.now)
         if self._stalled():

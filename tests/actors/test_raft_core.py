@@ -615,6 +615,9 @@ def test_writes_become_slower_so_that_the_log_lasts_for_a_snapshot(sending):
     assert rates[0] > 5 * rates[-1]
     assert sum(rates[-20:]) > 0
     turn(sending, ("reportc", ("snapshot", 3, True)))
+    puts_in_a_second()
+    assert puts_in_a_second() <= rates[0], "it has arrived, but is not installed"
+    assert begins_after(sending) == 205
     play(sending, acknowledge(sending, 3, sending._tail.last_index()))
     puts_in_a_second()  # the clock has to tick first
     assert puts_in_a_second() == 50
