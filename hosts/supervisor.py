@@ -423,13 +423,15 @@ class Supervisor:
             with ExitStack() as probes:
                 for node in self.nodes:
                     node.check_addresses(probes)
+            self._lab = lab.Lab(self.nodes, self._wake) if in_lab else None
+            self._web = [
+                web.WebServer(node.web, node.pids, log, self._lab)
+                for node in self.nodes
+                if node.web
+            ]
         except BaseException:
             self._close()
             raise
-        self._lab = lab.Lab(self.nodes, self._wake) if in_lab else None
-        self._web = [
-            web.WebServer(node.web, node.pids, log, self._lab) for node in self.nodes if node.web
-        ]
         self._signals_in, self._signals_out = socket.socketpair()
         self._signals_in.setblocking(False)
         self._signals_out.setblocking(False)

@@ -210,3 +210,14 @@ def test_processes_that_end_with_their_supervisors_signal_have_not_died(
     with made._signals_in, made._signals_out:
         assert made.run(lambda: None, 60.0) == 0
     assert "actor died; the node starts again" not in [event for event, _ in log.events]
+
+
+def test_traces_that_cannot_be_exported_leave_nothing_behind(tmp_path, log, monkeypatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.export", None)
+    monkeypatch.setattr(supervisor.NodeSupervisor, "check_addresses", lambda *_: None)
+    values = members(1, 2379) | {"data_dir": str(tmp_path / "data"), "trace_sample": 1.0}
+    config = build(values, "here")
+    with pytest.raises(ConfigError, match=r"sampan\[otel\]"):
+        supervisor.Supervisor(config, list(config.members), "", log)
+    assert not (tmp_path / "data").exists()
