@@ -61,30 +61,32 @@ class Play:
         if not secrets.compare_digest(headers.get(TOKEN_HEADER, "").encode(), self._token.encode()):
             return _refused(403, "orders need the token that stands in the page: load it again")
         try:
-            await self._take(_decoded(body))
+            told = await self._take(_decoded(body))
         except OrderError as error:
             return _refused(400, str(error))
         except SampanError as error:
             return _refused(503, error.text)
-        return Verdict(200, _JSON, "{}")
+        return Verdict(200, _JSON, json.dumps(told))
 
     def told(self) -> dict[str, Any]:
         """What is wrong by order, and how many clients put."""
         return self._told() | {"clients": len(self._load)}
 
-    async def _take(self, order: Mapping[str, Any]) -> None:
+    async def _take(self, order: Mapping[str, Any]) -> dict[str, int]:
         if order.get("do") == "put":
-            await self._put(_number(order, "times", 1, BURST_MAX))
-        elif order.get("do") == "load":
+            return {"revision": await self._put(_number(order, "times", 1, BURST_MAX))}
+        if order.get("do") == "load":
             clients = _number(order, "clients", 0, CLIENTS_MAX)
             await self._change_load(clients, _number(order, "bytes", 1, VALUE_BYTES_MAX))
         else:
             await self._order(order)
+        return {}
 
-    async def _put(self, times: int) -> None:
-        """All at once."""
+    async def _put(self, times: int) -> int:
+        """All at once; the last one's revision."""
         put = self._cluster.client.put
-        await asyncio.gather(*(put(f"lab/{i}", "sampan") for i in range(times)))
+        done = await asyncio.gather(*(put(f"lab/{i}", "sampan") for i in range(times)))
+        return max(each.header.revision for each in done)
 
     async def _change_load(self, clients: int, value_bytes: int) -> None:
         for task in self._load:

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from sampan.web.cluster import Cluster
 from sampan.web.play import BURST_MAX, CLIENTS_MAX, TOKEN_HEADER, OrderError, Play
 
-from .fakes import FakeClient
+from .fakes import HEADER, FakeClient
 
 HERE = "127.0.0.1:2381"
 
@@ -21,6 +22,7 @@ class Putting(FakeClient):
     async def put(self, key, value):
         self.puts.append((key, len(value)))
         await asyncio.sleep(0)
+        return SimpleNamespace(header=HEADER._replace(revision=len(self.puts)))
 
 
 class Lab:
@@ -117,7 +119,8 @@ def test_an_order_that_makes_no_sense_is_told_so(order):
 def test_puts_and_load_are_made_here():
     async def play():
         lab = Lab()
-        await lab.ask({"do": "put", "times": 3})
+        told = await lab.ask({"do": "put", "times": 3})
+        assert json.loads(told.body) == {"revision": 3}
         alone = len(lab.client.puts)
         await lab.ask({"do": "load", "clients": 4, "bytes": 100})
         clients = lab.play.told()["clients"]

@@ -8,7 +8,7 @@ async function order(what) {
     headers: {"content-type": "application/json", "x-sampan-lab": TOKEN}});
   const told = await answer.json();
   say($("ordered"), answer.ok ? `done: ${Object.values(what).filter(known).join(" ")}` : told.error);
-  return answer.ok;
+  return answer.ok && told;
 }
 
 const byRole = (role, nth = 0) => Object.values(state.now.nodes)
@@ -23,7 +23,8 @@ async function isolate(name, what) {
 }
 
 async function putAndShow(times) {
-  if (await order({do: "put", times})) await showWay(0);
+  const told = await order({do: "put", times});
+  if (told) await showWay(told.revision);
 }
 
 const pause = ms => new Promise(done => setTimeout(done, ms));
