@@ -298,9 +298,15 @@ class Answer:
         return self._done
 
     def set_result(self, result: Any, /) -> None:
-        """Answer."""
+        """Answer. What cannot be put into etcd's words ends the call: as an error of the connection
+        it would be asked for again, and again, until the time was up."""
         self._done = True
-        self._call.reply(self._encode(*result))
+        try:
+            message = self._encode(*result)
+        except (TypeError, ValueError, IndexError) as error:
+            self._call.finish(int(Code.INTERNAL), f"sampan: malformed result: {error}")
+        else:
+            self._call.reply(message)
 
     def set_exception(self, exception: BaseException, /) -> None:
         """Fail."""

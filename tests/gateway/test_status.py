@@ -49,3 +49,14 @@ def test_a_fault_of_ours_is_internal():
     code, text = finished(RuntimeError("oops"), KIND_READ, 1)
     assert code == 13
     assert "oops" in text
+
+
+def test_a_result_that_cannot_be_told_ends_its_call_and_nothing_else():
+    seen = []
+    call = SimpleNamespace(finish=lambda *args: seen.append(args))
+    answer = Answer(call, KIND_READ, lambda _, result: result[5], SimpleNamespace(leader_id=1))
+    answer.set_result((None, (0, 1)))
+    assert answer.done()
+    ((code, text),) = seen
+    assert code == 13
+    assert "malformed result" in text
