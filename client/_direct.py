@@ -163,18 +163,26 @@ class Line:
 class _Connecting:
     """What tells of the connection that is to become a link's line."""
 
-    def __init__(self, loop: PollLoop, link: Link) -> None:
+    def __init__(self, loop: PollLoop, dispatcher: Dispatcher, link: Link) -> None:
+        self._dispatcher = dispatcher
         self._link, self._connection = link, link.connection
         self._outgoing = link.another(self)
-        loop.call_at(monotonic() + CONNECT_S + HANDSHAKE_S, self._outgoing.close)
+        dispatcher.on_close.add(self._give_up)
+        loop.call_at(monotonic() + CONNECT_S + HANDSHAKE_S, self._give_up)
+
+    def _give_up(self) -> None:
+        """It took too long, or the client is closed."""
+        self._dispatcher.on_close.discard(self._give_up)
+        self._outgoing.close()
 
     def on_ready(self, outgoing: Outgoing) -> None:
         """See transport/streams.py."""
         link = self._link
         if link.connection is self._connection and link.line is None:
+            self._dispatcher.on_close.discard(self._give_up)
             link.line = Line(link, *outgoing.detach())
         else:
-            outgoing.close()
+            self._give_up()
 
     def on_messages(self, outgoing: Outgoing, messages: list[list[Frame]]) -> None:
         """See transport/streams.py. Nothing was asked."""
@@ -334,7 +342,7 @@ class Direct:
         line = link.line
         if line is None:
             if link.ready:
-                _Connecting(self._loop, link)
+                _Connecting(self._loop, self._dispatcher, link)
         elif kind == KIND_WRITE and not (line.session.id or line.session.opening):
             self._dispatcher.open_session(line.session)
 

@@ -198,6 +198,18 @@ def test_closing_ends_a_lone_call(node):
     closer.join()
 
 
+def test_closing_ends_a_connection_that_is_being_made(node, monkeypatch):
+    making = []
+    monkeypatch.setattr(
+        _direct._Connecting, "on_ready", lambda _, outgoing: making.append(outgoing)
+    )
+    client = Client([node.endpoint], timeout_s=LONG_S)
+    while not making:
+        client.get("k")
+    client.close()
+    assert not any(outgoing.ready for outgoing in making)
+
+
 def test_what_cannot_travel_is_refused_as_ever(node):
     with Client([node.endpoint], timeout_s=LONG_S) as client:
         lone(client)

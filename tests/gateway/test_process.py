@@ -182,5 +182,8 @@ def test_a_node_without_one_is_what_it_was(tmp_path):
     node = Node(tmp_path, gateway=False)
     assert set(node.pids()) == {"supervisor", "fused"}
     with Client([node.client]) as client:
-        assert client.member_list().members[0].client_urls == [node.client]
+        give_up = time.monotonic() + WAIT_S
+        while not (told := client.member_list().members[0].client_urls):  # soon, by an entry
+            assert time.monotonic() < give_up
+    assert told == [node.client]
     node.stop()

@@ -60,6 +60,9 @@ class Counting(Actor):
         self.taken = []
         self._last = last
 
+    def on_camec(self, message):
+        pass
+
     def on_clientc(self, message):
         who, *frames = message
         self.emit("replyc", (who, b"", frames[-1]))

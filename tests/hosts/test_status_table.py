@@ -35,7 +35,7 @@ def make_node(number=1, address="127.0.0.1:1", **changes):
         id=number, name=f"n{number}", client=address, gateway=address[:-1] + "8", http=""
     )
     values = {"failed": "", "restart_at": None, "restarts": 0, "members": 3, "own_token": "own"}
-    return SimpleNamespace(member=member, client_here=address, **(values | changes))
+    return SimpleNamespace(member=member, client_here=address, keys=None, **(values | changes))
 
 
 @pytest.fixture
