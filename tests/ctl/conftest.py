@@ -38,6 +38,9 @@ def run_etcd(directory: Path, *flags: str, etcdctl: Sequence[str] = ()) -> Itera
         health += ["endpoint", "health"]
         asked = subprocess.run(health, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert asked.returncode == 0, f"{asked.stdout}etcd: {process.poll()=}\n{log.read_text()}"
+        listed = [*health[:-2], "member", "list"]
+        while b", started, " not in subprocess.run(listed, capture_output=True).stdout:
+            assert process.poll() is None, log.read_text()  # it publishes its name after that
         yield endpoint
     finally:
         process.kill()

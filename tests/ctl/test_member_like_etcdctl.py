@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 from ..client.real_node import real_node
 from .conftest import run_etcd
@@ -35,14 +36,21 @@ LEARNERS = [
     "member remove ID -w {form}",
     "move-leader ME -w {form}",
 ]
+ANSWER_S = 60
 FORMATS = ("simple", "fields", "json", "table", "xml")
 
 
 def ids(run, endpoint):
-    """Of the member that there was, and of the one that was added."""
-    rows = run(endpoint, parse("member list")).stdout.decode().splitlines()
-    found = {row.split(", ")[1]: row.split(", ")[0] for row in rows}
-    return found["started"], found.get("unstarted", "77")
+    """Of the member that there was, and of the one that was added. etcd does not answer at once
+    when its members have just changed."""
+    give_up = time.monotonic() + ANSWER_S
+    while True:
+        ran = run(endpoint, parse("member list"))
+        rows = [row.split(", ") for row in ran.stdout.decode().splitlines()]
+        found = {row[1]: row[0] for row in rows}
+        if "started" in found:
+            return found["started"], found.get("unstarted", "77")
+        assert time.monotonic() < give_up, ran
 
 
 def shown(run, endpoint, line):
