@@ -6,6 +6,7 @@ that does not decode, is a `CodecError`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NoReturn
 
 import msgpack
@@ -111,18 +112,7 @@ def unpack_requests(body: bytes) -> Any:
     if body.count(b"\xdc") + body.count(b"\xdd") <= _HEADS_MAX:
         return unpack(body)
     size = len(body) - head
-    unpacker = msgpack.Unpacker(
-        read_size=size,
-        max_buffer_size=size,
-        use_list=False,
-        raw=False,
-        strict_map_key=True,
-        ext_hook=_refuse_ext,
-        max_array_len=limits.REQUEST_ARRAY_MAX,
-        max_map_len=MAP_MAX,
-        max_str_len=TEXT_MAX,
-        max_ext_len=0,
-    )
+    unpacker = _unpacker(size, limits.REQUEST_ARRAY_MAX)
     try:
         unpacker.feed(memoryview(body)[head:])
         decoded = tuple(unpacker)
@@ -131,6 +121,21 @@ def unpack_requests(body: bytes) -> Any:
     if len(decoded) != count or unpacker.tell() != size:
         raise CodecError(f"not msgpack of this protocol: {count} requests announced")
     return decoded
+
+
+def _unpacker(size: int, array_max: int) -> msgpack.Unpacker:
+    """For `size` bytes, in pieces or at once, whose arrays have at most `array_max` elements."""
+    return msgpack.Unpacker(
+        max_buffer_size=size,
+        use_list=False,
+        raw=False,
+        strict_map_key=True,
+        ext_hook=_refuse_ext,
+        max_array_len=array_max,
+        max_map_len=MAP_MAX,
+        max_str_len=TEXT_MAX,
+        max_ext_len=0,
+    )
 
 
 class PackedArray:
@@ -149,9 +154,12 @@ class PackedArray:
     def __len__(self) -> int:
         return self._count
 
+    def __iter__(self) -> Iterator[Any]:
+        return chain.from_iterable(self.pieces())
+
     def pieces(self) -> Iterator[tuple[Any, ...]]:
         """Some elements at a time, in order. Raises CodecError."""
-        unpacker = _trusting_unpacker(len(self._packed))
+        unpacker = _unpacker(len(self._packed), len(self._packed))
         left = self._count
         try:
             for piece in _cut(self._packed):
@@ -165,24 +173,9 @@ class PackedArray:
             raise CodecError(f"not msgpack of this protocol: {self._count} elements announced")
 
 
-def _trusting_unpacker(size: int) -> msgpack.Unpacker:
-    """For `size` bytes of an answer: whoever was asked may answer as much as it likes."""
-    return msgpack.Unpacker(
-        max_buffer_size=size,
-        use_list=False,
-        raw=False,
-        strict_map_key=True,
-        ext_hook=_refuse_ext,
-        max_array_len=size,
-        max_map_len=MAP_MAX,
-        max_str_len=TEXT_MAX,
-        max_ext_len=0,
-    )
-
-
 def split_array(data: memoryview) -> list[memoryview]:
     """The elements of an array, packed as they are. Raises CodecError."""
-    unpacker = _trusting_unpacker(len(data))
+    unpacker = _unpacker(len(data), len(data))
     ends: list[int] = []
     count = 1
     for piece in _cut(data):
@@ -226,7 +219,7 @@ _ARRAY_HEAD_BYTES = {0xDC: 3, 0xDD: 5}
 def unpack_but_last(data: memoryview, many: int) -> Any:
     """Decode an array but for its last element, an array of `many` elements or more: that becomes a
     PackedArray. Anything else is decoded whole. Raises CodecError."""
-    unpacker = _trusting_unpacker(len(data))
+    unpacker = _unpacker(len(data), len(data))
     unpacker.feed(data[:_HEAD_BYTES])
     try:
         first = [unpacker.unpack() for _ in range(unpacker.read_array_header() - 1)]

@@ -5,12 +5,10 @@ Both directions are made without a step in between: this is where the time of a 
 
 from collections.abc import Iterable
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from ...client._link import Reply
 from ...transport import errors as wire
-from ...transport.codec import PackedArray
 from ...transport.requests import (
     DELETE_PREV_KV,
     KIND_INSPECT,
@@ -202,9 +200,9 @@ def add_kv(message: Any, kv: tuple[Any, ...]) -> None:
     message.value = kv[5]
 
 
-def add_kvs(repeated: Any, kvs: Iterable[tuple[Any, ...]] | PackedArray) -> None:
-    """Add each of what travels; many keys come packed."""
-    for kv in chain.from_iterable(kvs.pieces()) if isinstance(kvs, PackedArray) else kvs:
+def add_kvs(repeated: Any, kvs: Iterable[tuple[Any, ...]]) -> None:
+    """Add each of what travels; many keys come packed (`codec.PackedArray`)."""
+    for kv in kvs:
         add_kv(repeated.add(), kv)
 
 

@@ -7,13 +7,11 @@ may be linearizable; the others are read at its revision, which this node has by
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from ...client._link import Reply
 from ...client._scan import PAGE_BYTES, next_limit
 from ...transport import errors as wire
-from ...transport.codec import PackedArray
 from ...transport.requests import (
     KIND_READ,
     KIND_SERIALIZABLE,
@@ -72,9 +70,8 @@ class RangeStream(Answering):
         while True:
             limit = min(page, most - sent) if most else page
             asked = ("range", key, end, limit, revision, flags)
-            reply, (_, seen, _, more, kvs) = await self._backend.future(kind, asked, self._token)
-            if isinstance(kvs, PackedArray):
-                kvs = tuple(chain.from_iterable(kvs.pieces()))
+            reply, (_, seen, _, more, found) = await self._backend.future(kind, asked, self._token)
+            kvs = tuple(found)  # many keys come packed
             sent, now = sent + len(kvs), now or seen
             revision, kind = revision or now, KIND_SERIALIZABLE
             *pieces, last = _cut(kvs)

@@ -9,6 +9,13 @@ from pathlib import Path
 import pytest
 
 
+def fetch(command):
+    """Run what fetches something; skip where that is not to be had."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"not to be had: {done.stderr.strip().splitlines()[-1:]}")
+
+
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):
     """Makes a place with packages of PyPI in it; returns its Python."""
@@ -18,9 +25,7 @@ def workshop(tmp_path_factory):
         venv.create(place, with_pip=True)
         python = place / "bin" / "python"
         install = [python, "-m", "pip", "install", "--quiet", *packages]
-        done = subprocess.run(install, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"not to be had: {done.stderr.strip().splitlines()[-1:]}")
+        fetch(install)
         return python
 
     return make
@@ -37,9 +42,7 @@ def checkout(tmp_path_factory):
             pytest.skip("there is no git")
         place = tmp_path_factory.mktemp("checkout") / "repository"
         clone = ["git", "clone", "--quiet", "--depth", "1", "--branch", tag, url, place]
-        done = subprocess.run(clone, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"not to be had: {done.stderr.strip().splitlines()[-1:]}")
+        fetch(clone)
         return place
 
     return make

@@ -18,6 +18,7 @@ from .conftest import ETCDCTL, SAMPANCTL
 from .test_like_etcdctl import etcdctl, parse, sampanctl
 
 WAIT_S = 180
+FROM_ARCHIVE = ["restore", "--archive", "d", "--config", "F", "--name", "n1"]
 
 
 @pytest.fixture(scope="module")
@@ -194,40 +195,9 @@ def test_defrag_of_a_member_that_is_not_there():
         (["restore", "f", "--name", "a"], "needs --config"),
         (["restore", "f", "--archive", "d"], "requires exactly one argument, or --archive"),
         (["restore", "f", "--revision", "5"], "--revision and --time need --archive"),
-        (
-            ["restore", "--archive", "d", "--config", "F", "--name", "n1", "--time", "noon"],
-            "noon is not a time",
-        ),
-        (
-            [
-                "restore",
-                "--archive",
-                "d",
-                "--config",
-                "F",
-                "--name",
-                "n1",
-                "--time",
-                "2026-11-30T18:33:47",
-            ],
-            "is of which zone?",
-        ),
-        (
-            [
-                "restore",
-                "--archive",
-                "d",
-                "--config",
-                "F",
-                "--name",
-                "n1",
-                "--time",
-                "2026-11-30T18:33:47Z",
-                "--revision",
-                "4",
-            ],
-            "two answers",
-        ),
+        ([*FROM_ARCHIVE, "--time", "noon"], "noon is not a time"),
+        ([*FROM_ARCHIVE, "--time", "2026-11-30T18:33:47"], "is of which zone?"),
+        ([*FROM_ARCHIVE, "--time", "2026-11-30T18:33:47Z", "--revision", "4"], "two answers"),
         (["restore", "f", "--config", "c"], "needs --name"),
     ],
 )
