@@ -69,6 +69,7 @@ class Line:
         self._socket, self._engine = connected, engine
         self._free = threading.Lock()
         self._under_way = self._ended = False
+        self._refused = 0  # callers, one after the other
         self._last_id = 0
         self._received_bytes = 0
         self._wait_s = 0.0
@@ -77,7 +78,11 @@ class Line:
         """Whether the caller may use it, and nobody else until `give_back`. It is never waited for:
         a signal's handler may have come in the middle of what has it."""
         if not self._free.acquire(blocking=False):
+            self._refused += 1
+            if self._refused >= LONE_CALLS and not self._under_way:
+                self.end()  # most likely who has it was interrupted, and cannot give it back
             return False
+        self._refused = 0
         if self._under_way:  # somebody was interrupted
             self.end()
             self.give_back()
