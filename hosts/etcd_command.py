@@ -22,6 +22,8 @@ from ..transport import tcp
 from . import command
 
 ETCD_VERSION = "3.6.6"
+ETCD_PORT, OWN_PORT = 2379, 2378
+"""By default for etcd's clients and for Sampan's."""
 EXIT_USAGE = 2
 """Of flags that are not known, as Go's."""
 PREFIX = "ETCD_"
@@ -92,8 +94,8 @@ USAGE = """\
 usage: sampan etcd [--name NAME] [--data-dir DIR] [--listen-client-urls URLS] …
 
 Starts one node as etcd is started: etcd's flags, its ETCD_* variables, or its --config-file.
---sampan-listen HOST:PORT is where Sampan's own clients are served; without it the port below
-that of the first client URL, or any that is free. docs/from-etcd.md tells more.
+--sampan-listen HOST:PORT is where Sampan's own clients are served; without it port 2378 beside
+etcd's own 2379, and beside any other a free one. docs/from-etcd.md tells more.
 """
 
 
@@ -236,7 +238,7 @@ def translate(given: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
     own = next((each for each in members if each["name"] == name), None)
     if own is None:
         raise ConfigError(f"couldn't find local name {name!r} in the initial cluster configuration")
-    client, client_listen = _own_addresses(told, listen, advertise[0][2], peers)
+    client, client_listen = _own_addresses(told, listen, advertise[0][2], peers, notes)
     own |= {"client": client, "gateway": "".join(advertise[0])}
     own |= {"http": metrics[0]} if metrics else {}
     state = told["initial-cluster-state"]
@@ -358,18 +360,26 @@ def _endpoint(url: str, flag: str) -> str:
 
 
 def _own_addresses(
-    told: Mapping[str, str], listen: list[str], advertise: str, peers: list[str]
+    told: Mapping[str, str],
+    listen: list[str],
+    advertise: str,
+    peers: list[str],
+    notes: list[str],
 ) -> tuple[str, str]:
-    """Where Sampan's own clients find this node, and what it binds for them."""
+    """Where Sampan's own clients find this node, and what it binds for them. The port below etcd's
+    own is Sampan's; beside another one it may be what a neighbour on this machine is told."""
     bound = told.get("sampan-listen")
     host, port = addresses.parse(
         _endpoint(f"http://{bound}", "sampan-listen") if bound else listen[0]
     )
     if not bound:
         taken = {addresses.parse(each)[1] for each in (*listen, *peers)}
-        port = _free_port(host, port - 1, taken)
+        port = _free_port(host, OWN_PORT if port == ETCD_PORT else 0, taken)
     reached, _ = addresses.parse(advertise)
-    return _joined(reached, port), _joined(host, port)
+    client = _joined(reached, port)
+    if not bound and port != OWN_PORT:
+        notes.append(f"Sampan's own clients are served at {client}: --sampan-listen names another")
+    return client, _joined(host, port)
 
 
 def _free_port(host: str, wanted: int, taken: set[int]) -> int:

@@ -33,8 +33,6 @@ def cluster(program, directory, size=1, flags=(), scheme="http"):
                 "--listen-peer-urls", peers[name], "--initial-advertise-peer-urls", peers[name],
                 "--initial-cluster", together, "--log-level", "error", *flags,
             ]  # fmt: skip
-            if program is SAMPAN:  # or it takes the port below, which another member has
-                command += ["--sampan-listen", f"127.0.0.1:{free_port()}"]
             log = running.enter_context((directory / f"{name}.log").open("wb"))
             process = subprocess.Popen(command, stdout=log, stderr=log)
             running.callback(stop, process)

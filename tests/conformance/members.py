@@ -37,7 +37,6 @@ class Members:
         self._running = {}
         self.urls = [f"http://127.0.0.1:{free_port()}" for _ in range(count)]
         self._peers = [f"http://127.0.0.1:{free_port()}" for _ in range(count)]
-        self._own = [f"127.0.0.1:{free_port()}" for _ in range(count)]
         self._cluster = ",".join(f"m{i}={url}" for i, url in enumerate(self._peers))
 
     @property
@@ -52,8 +51,6 @@ class Members:
             "--listen-peer-urls", self._peers[i], "--initial-advertise-peer-urls", self._peers[i],
             "--initial-cluster", self._cluster,
         ]  # fmt: skip
-        if self.which == "sampan":
-            command += ["--sampan-listen", self._own[i]]  # else it may take another's
         with (self._directory / f"m{i}.log").open("ab") as log:
             self._running[i] = subprocess.Popen(command, stdout=log, stderr=log)
 
