@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .comparison import Comparison, Measurement, Row
@@ -11,9 +11,11 @@ from .errors import BenchError
 from .etcd_grpc import check_grpc
 from .h2load import Split
 from .machine import describe_machine, file_system, is_volatile
+from .over_grpc import OverGrpc
+from .plan import CompareOptions, Spread
 from .programs import missing_programs
 from .spec import KINDS
-from .systems import CompareOptions, Etcd, Running, Sampan, measure
+from .systems import Etcd, Running, Sampan, measure
 
 _NEEDED = ("etcdctl", "h2load")
 _NOTES = {
@@ -55,29 +57,42 @@ def _busy() -> list[str]:
 
 
 def _notes(options: CompareOptions, etcd: Etcd, sampans: Sequence[Sampan]) -> list[str]:
-    splits = "; ".join(
-        f"{name}: {split}" for name, split in etcd.splits.items() if split != Split(1, 1)
-    )
-    spreads = "; ".join(
-        f"{system.name}: {', '.join(map(str, system.spreads.values()))}" for system in sampans
-    )
+    splits = _chosen([("", etcd.over_grpc.splits)])
     kinds = {row.kind for row in options.rows()}
     loads = [
         "etcd runs with its defaults, driven by h2load (C) at raw gRPC at the leader"
         + (f" ({splits})." if splits else "."),
-        "h2load repeats one request: etcd overwrites and reads one key, the best case for its "
-        f"index, while Sampan's clients choose among {options.keys:,} keys and vary the values.",
-        "Sampan is driven by its public Python client, on so many connections, row by row: "
-        f"{spreads}.",
+        "h2load repeats one request: who is driven by it overwrites and reads one key, the best "
+        "case for etcd's index.",
         "Every put was executed: the store's revision rose by exactly the number of puts. Every "
         "read returned its value.",
     ]
+    if any(each.spreads for each in sampans):
+        spreads = _chosen((each.name, each.spreads) for each in sampans)
+        loads.append(
+            "Sampan is driven by its public Python client, whose clients choose among "
+            f"{options.keys:,} keys and vary the values, on one connection or "
+            f"as many as suited a row best ({spreads})."
+        )
+    if any(row.over_grpc for row in options.rows()):
+        over_grpc = _chosen((each.name, each.over_grpc.splits) for each in sampans)
+        loads.append(f"gRPC: Sampan is driven as etcd is, through its gateways ({over_grpc}).")
     return [
         "The drivers share the machine with the nodes. Three nodes each, fresh data directories "
         "on the same disk, every write fsynced by a majority, one system at a time.",
         *(loads if kinds.intersection(KINDS) else ()),
         *(text for kind, text in _NOTES.items() if kind in kinds),
     ]
+
+
+def _chosen(systems: Iterable[tuple[str, Mapping[str, object]]]) -> str:
+    """How each system's requests spread, by row, where there was a choice."""
+    return "; ".join(
+        f"{system} {row}: {spread}".strip()
+        for system, spreads in systems
+        for row, spread in spreads.items()
+        if spread not in (Split(1, 1), Spread(1, 1))
+    )
 
 
 def run_compare(options: CompareOptions, say: Callable[[str], None]) -> Comparison:
@@ -90,7 +105,8 @@ def run_compare(options: CompareOptions, say: Callable[[str], None]) -> Comparis
         BenchError: when a program is missing, the disk is none, or a measurement is not valid.
     """
     _check(options)
-    etcd, sampans = Etcd(options), [Sampan(options, each) for each in options.placements]
+    etcd = Etcd(options, OverGrpc(options, "etcd"))
+    sampans = [Sampan(options, p, OverGrpc(options, f"sampan {p}")) for p in options.placements]
     systems: tuple[Etcd | Sampan, ...] = (etcd, *sampans)
     comparison = Comparison(options.rows(), [system.name for system in systems], options.rounds)
     comparison.machine = describe_machine(options.directory)

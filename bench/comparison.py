@@ -35,7 +35,7 @@ class Row:
     """One kind of work, and which of `METRICS` it compares.
 
     `message_puts` above 0 marks the pipelined driver, which only Sampan has; `own_driver` that etcd
-    is driven by its own benchmark.
+    is driven by its own benchmark; `over_grpc` that h2load drives both systems.
     """
 
     name: str
@@ -46,12 +46,14 @@ class Row:
     metric: str = "rate"
     message_puts: int = 0
     own_driver: bool = False
+    over_grpc: bool = False
 
     def work(self, system: str) -> "Row":
         """The same for rows that compare what one measurement tells. etcd has no pipelined
-        driver: its puts are those of clients."""
-        message_puts = 0 if system == BASE else self.message_puts
-        return replace(self, name="", metric="", message_puts=message_puts)
+        driver: its puts are those of clients, which are over gRPC anyhow."""
+        if system == BASE:
+            return replace(self, name="", metric="", message_puts=0, over_grpc=False)
+        return replace(self, name="", metric="")
 
 
 @dataclass(frozen=True, slots=True)

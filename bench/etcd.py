@@ -1,6 +1,5 @@
 """A three-member etcd on loopback with etcd's defaults, and its requests as raw gRPC bodies."""
 
-import json
 import struct
 import subprocess
 import time
@@ -10,12 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from . import etcdctl
 from .errors import BenchError
 from .ports import free_ports
-from .programs import environment, find_program, log_tail, resident_bytes, run_program
+from .programs import environment, find_program, log_tail, resident_bytes
 
 _START_S = 60.0
-_CTL_S = 10.0
 
 
 def _varint(number: int) -> bytes:
@@ -93,7 +92,6 @@ class EtcdCluster:
         self.endpoints = [f"http://127.0.0.1:{port}" for port in ports[:members]]
         self._peers = [f"http://127.0.0.1:{port}" for port in ports[members:]]
         self._children: list[subprocess.Popen[bytes]] = []
-        self._etcdctl = find_program("etcdctl")
 
     def __enter__(self) -> Self:
         self._directory.mkdir(parents=True)
@@ -183,26 +181,10 @@ class EtcdCluster:
                 return
         raise BenchError(f"etcd had no leader after {_START_S:g} s: {log_tail(self._log(0))}")
 
-    def _ctl(self, *arguments: str) -> str:
-        endpoints = ",".join(self.endpoints)
-        return run_program([self._etcdctl, "--endpoints", endpoints, *arguments], _CTL_S)
-
     def leader(self) -> tuple[str, int]:
-        """The leader's client endpoint, and the store's revision as the leader tells it.
-
-        Raises:
-            BenchError: when not every member answers, or they do not agree on a leader.
-        """
-        statuses = json.loads(self._ctl("endpoint", "status", "-w", "json"))
-        known = {one["Status"].get("leader", 0) for one in statuses}
-        if len(statuses) == len(self.endpoints) and len(known) == 1:
-            for one in statuses:
-                header = one["Status"]["header"]
-                if header["member_id"] in known:
-                    return one["Endpoint"], header["revision"]
-        raise BenchError("etcd's members do not agree on a leader")
+        """See `etcdctl.leader`."""
+        return etcdctl.leader(self.endpoints)
 
     def version(self) -> str:
         """Of the etcd that answers."""
-        statuses = json.loads(self._ctl("endpoint", "status", "-w", "json"))
-        return str(statuses[0]["Status"]["version"])
+        return etcdctl.version(self.endpoints)

@@ -13,11 +13,11 @@ from . import keys, leases, watchers
 from .compare import run_compare
 from .errors import BenchError
 from .load import run_load
+from .plan import CompareOptions
 from .plot import check_plot, plot_latencies, plot_ratios
 from .progress import ProgressBar
 from .report import describe, load_json, load_text
 from .spec import KINDS, LoadSpec
-from .systems import CompareOptions
 
 _HELP = {
     "put": "write single keys",
@@ -142,7 +142,9 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         help="etcd's own driver, for a row of puts and for new keys",
     )  # fmt: skip
     parser.add_argument(
-        "--gateway", action="store_true", help="let Sampan serve etcd's clients meanwhile"
+        "--gateway",
+        action="store_true",
+        help="let Sampan serve etcd's clients meanwhile; adds rows in which h2load drives both",
     )
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from ..client import Client, SampanError
+from . import etcdctl
 from .errors import BenchError
 from .ports import free_ports
 from .programs import environment, log_tail, resident_bytes, run_program, stop_process
@@ -26,7 +27,7 @@ class SampanCluster:
     They serve etcd's clients, by another process each, only with `gateway`; none has HTTP pages.
 
     Raises, on entering:
-        BenchError: when the nodes end, or take no put.
+        BenchError: when the nodes end, or take no put; or gateways are not there.
     """
 
     def __init__(
@@ -38,6 +39,10 @@ class SampanCluster:
         self._nodes = nodes
         self._base_port = free_ports(4 * nodes)[0]
         self.endpoints = tuple(f"127.0.0.1:{self._base_port + 3 * i}" for i in range(nodes))
+        self.gateways = tuple(
+            f"http://127.0.0.1:{self._base_port + 3 * i + 1}"
+            for i in range(nodes if gateway else 0)
+        )
         self._log = directory / "up.log"
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -125,6 +130,8 @@ class SampanCluster:
             )
         try:
             self._wait_for_put(self._child)
+            if self.gateways:
+                self._wait_for_gateways()
         except BaseException:
             self._stop()
             raise
@@ -154,6 +161,22 @@ class SampanCluster:
                 else:
                     return
         raise BenchError(f"sampan took no put within {_START_S:g} s: {log_tail(self._log)}")
+
+    def _wait_for_gateways(self) -> None:
+        give_up = time.monotonic() + _START_S
+        while True:
+            try:
+                self.leader()
+            except BenchError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
+
+    def leader(self) -> tuple[str, int]:
+        """See `etcdctl.leader`: by the gateways."""
+        return etcdctl.leader(self.gateways)
 
     def revision(self) -> int:
         """The store's newest revision, by a linearizable read."""

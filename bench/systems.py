@@ -1,174 +1,29 @@
 """The two systems of a comparison, what both are asked to do, and how each is driven best."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol
 
 from .comparison import Measurement, Row
 from .errors import BenchError
-from .etcd import EtcdCluster, put_body, range_body
+from .etcd import EtcdCluster
 from .etcd_benchmark import Puts, run_puts
-from .etcd_grpc import etcd_fill, etcd_idle_memory, etcd_watch_latencies, etcd_writes_back_s
+from .etcd_grpc import etcd_idle_memory, etcd_watch_latencies, etcd_writes_back_s
 from .failover import ELECTION_S, sampan_writes_back_s
-from .h2load import Split, run_h2load
 from .idle import sampan_idle_memory
 from .load import run_load
+from .over_grpc import OverGrpc
+from .plan import WARMUP_SHARE, CompareOptions, Spread, best
 from .programs import disk_bytes
 from .sampan_cluster import SampanCluster
-from .spec import LoadSpec
 from .watching import sampan_watch_latencies
 
-_T = TypeVar("_T")
-
-_WARMUP_SHARE = 10
-_PIPELINED_MESSAGE_PUTS = 100
-
-ROWS = (
-    Row("memory of an idle connection", "idle", 1000, 1000, metric="connection"),
-    Row("memory of a node with 1000 of them", "idle", 1000, 1000, metric="node"),
-    Row("puts, 1000 clients", "put", 1000, 100_000),
-    Row("puts, 64 clients", "put", 64, 40_000),
-    Row("put, 1 client, p50", "put", 1, 3_000, metric="p50"),
-    Row("linearizable reads, 1000 clients", "range", 1000, 150_000),
-    Row("linearizable reads, 1 client", "range", 1, 6_000),
-    Row("linearizable read, 1 client, p99.9", "range", 1, 6_000, metric="p99.9"),
-    Row("serializable reads, 1000 clients", "range", 1000, 150_000, serializable=True),
-    Row("serializable reads, 1 client", "range", 1, 10_000, serializable=True),
-    Row(
-        "serializable read, 1 client, p99.9",
-        "range",
-        1,
-        10_000,
-        serializable=True,
-        metric="p99.9",
-    ),
-    Row("ranges of all keys, 4 clients", "list", 4, 200),
-    Row("put to watch, 100 watchers, p50", "watch", 100, 300, metric="p50"),
-    Row("writes after kill -9, election timeouts", "failover", 1, 10, metric="elections"),
-)
-"""Idle connections come first, to a node that has done nothing yet."""
-PIPELINED_ROW = Row(
-    "pipelined driver: puts, 1000 under way",
-    "put",
-    1000,
-    100_000,
-    message_puts=_PIPELINED_MESSAGE_PUTS,
-)
-OWN_DRIVER_ROWS = (
-    Row("puts, 1000 clients, etcd by its benchmark", "put", 1000, 100_000, own_driver=True),
-    Row("new keys, 500 clients, etcd likewise", "fill", 500, 1_000_000, own_driver=True),
-    Row("memory of a node then", "fill", 500, 1_000_000, metric="node", own_driver=True),
-    Row("disk of a node then", "fill", 500, 1_000_000, metric="disk", own_driver=True),
-)
-"""With etcd's own benchmark: h2load repeats one request, and cannot write key after key."""
-_LAST = {"fill": 1, "failover": 2}
-"""Nodes with so many keys, and those that were killed and started again, are not as before."""
 _OWN_CONNECTIONS = 100
-SPLITS = {
-    1000: (Split(10, 100), Split(50, 20), Split(100, 10), Split(10, 100, threads=2)),
-    64: (Split(1, 64), Split(4, 16), Split(8, 8)),
-    4: (Split(1, 4), Split(4, 1)),
-    1: (Split(1, 1),),
-}
-"""How h2load may spread that many requests under way; etcd gets the split that suits it best."""
-
-
-class Spread(NamedTuple):
-    """How Sampan's clients spread: over connections, and those over worker processes."""
-
-    connections: int
-    processes: int
-
-    def __str__(self) -> str:
-        workers = f" in {self.processes} processes" if self.processes > 1 else ""
-        return f"{self.connections}{workers}"
-
-
-SPREADS = {
-    1000: (Spread(1, 1), Spread(4, 1), Spread(10, 1), Spread(4, 2)),
-    500: (Spread(4, 1),),
-    64: (Spread(1, 1), Spread(4, 1), Spread(4, 2)),
-    4: (Spread(1, 1), Spread(4, 1), Spread(4, 2)),
-    1: (Spread(1, 1),),
-}
-"""How that many of Sampan's clients may spread; it gets the best, too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareOptions:
-    """What `sampan bench compare` was asked for.
-
-    `scale` multiplies every row's total. `connections` and `processes` 0 look for the best numbers.
-    `etcd` is the program, None the one that is installed; `benchmark` is etcd's own driver, None to
-    do without.
-    """
-
-    placements: tuple[str, ...]
-    rounds: int = 3
-    scale: float = 1.0
-    key_size: int = 16
-    value_size: int = 256
-    keys: int = 10_000
-    connections: int = 0
-    processes: int = 0
-    directory: Path = Path("/var/tmp")
-    pipelined: bool = False
-    only: tuple[str, ...] = ()
-    etcd: Path | None = None
-    benchmark: Path | None = None
-    gateway: bool = False
-
-    def rows(self) -> tuple[Row, ...]:
-        """What is measured: with `only`, the rows whose names contain one of its texts.
-
-        Raises:
-            BenchError: when one of them is in no name.
-        """
-        pipelined = (PIPELINED_ROW,) if self.pipelined else ()
-        rows = (*ROWS, *pipelined, *(OWN_DRIVER_ROWS if self.benchmark else ()))
-        for text in self.only:
-            if not any(text in row.name for row in rows):
-                names = "\n".join(row.name for row in rows)
-                raise BenchError(f"--only {text!r} is in no row's name; they are\n{names}")
-        chosen = [r for r in rows if not self.only or any(text in r.name for text in self.only)]
-        return tuple(sorted(chosen, key=lambda row: _LAST.get(row.kind, 0)))
-
-    def total(self, row: Row) -> int:
-        """How many requests a row has."""
-        return max(row.clients, int(row.total * self.scale))
-
-    def spreads_to_try(self, row: Row) -> tuple[Spread, ...]:
-        """How a row's clients may spread."""
-        if row.message_puts:
-            return (Spread(1, 1),)
-        spreads = []
-        for each in SPREADS[row.clients]:
-            connections = min(self.connections or each.connections, row.clients)
-            processes = min(self.processes or each.processes, connections)
-            spreads.append(Spread(connections, processes))
-        return tuple(dict.fromkeys(spreads))
-
-    def spec(self, row: Row, endpoints: tuple[str, ...], spread: Spread) -> LoadSpec:
-        """A row as a load on Sampan."""
-        return LoadSpec(
-            kind=row.kind,
-            endpoints=endpoints,
-            clients=row.clients,
-            connections=spread.connections,
-            processes=spread.processes,
-            total=self.total(row),
-            warmup=0 if row.kind == "fill" else self.total(row) // _WARMUP_SHARE,
-            key_size=self.key_size,
-            value_size=self.value_size,
-            keys=self.keys,
-            serializable=row.serializable,
-            message_puts=row.message_puts,
-        )
 
 
 class Running(Protocol):
@@ -202,10 +57,10 @@ def measure(running: Running, row: Row) -> Measurement:
 
 @dataclass(slots=True)
 class Etcd:
-    """etcd, driven by h2load at its leader. Remembers the best split of each row."""
+    """etcd, driven by h2load at its leader."""
 
     options: CompareOptions
-    splits: dict[str, Split] = field(default_factory=dict)
+    over_grpc: OverGrpc
     name: str = "etcd"
     version: str = ""
 
@@ -225,21 +80,10 @@ class RunningEtcd:
     cluster: EtcdCluster
 
     def load(self, row: Row) -> Measurement:
-        """A warm-up and the row with its best split, which the first round looks for."""
-        match row.kind:
-            case "fill" | "put" if row.own_driver:
-                return self._own(row)
-            case "list":
-                self._fill(self.system.options.keys)
-            case "range":
-                self._fill(1)
-        total = self.system.options.total(row)
-        warmup = total // _WARMUP_SHARE
-        splits, candidates = self.system.splits, SPLITS[row.clients]
-        self._run(row, warmup, splits.get(row.name, candidates[0]))
-        if row.name not in splits:
-            splits[row.name] = _best(candidates, lambda split: self._run(row, total // 2, split))
-        return self._run(row, total, splits[row.name])
+        """See `Running`."""
+        if row.own_driver:
+            return self._own(row)
+        return self.system.over_grpc.load(row, self.cluster)
 
     def watch(self, row: Row) -> Measurement:
         """See `Running`."""
@@ -271,7 +115,7 @@ class RunningEtcd:
         )  # fmt: skip
         leader, before = self.cluster.leader()
         if not is_fill:
-            warmup = puts._replace(total=total // _WARMUP_SHARE)
+            warmup = puts._replace(total=total // WARMUP_SHARE)
             run_puts(options.benchmark, leader, warmup)
             before += warmup.total
         values = run_puts(options.benchmark, leader, puts)
@@ -280,43 +124,15 @@ class RunningEtcd:
             raise BenchError(f"etcd, {row.name}: {total} puts raised the revision by {advanced}")
         return Measurement(values | (_taken(self.cluster) if is_fill else {}))
 
-    def _fill(self, count: int) -> None:
-        """The first keys, which are to be read."""
-        options = self.system.options
-        spec = LoadSpec(kind="list", endpoints=("-",), keys=count, key_size=options.key_size)
-        value = random.Random(1).randbytes(options.value_size)
-        etcd_fill(self.cluster.leader()[0], spec.all_keys(), value)
-
-    def _run(self, row: Row, total: int, split: Split) -> Measurement:
-        options = self.system.options
-        key = b"0" * options.key_size
-        value = random.Random(1).randbytes(options.value_size)
-        total = max(total, split.connections * split.streams)
-        leader, before = self.cluster.leader()
-        if row.kind == "put":
-            method, body = "Put", put_body(key, value)
-        else:
-            end = b"\x00" if row.kind == "list" else b""
-            method = "Range"
-            body = range_body(key, serializable=row.serializable, range_end=end)
-        run = run_h2load(f"{leader}/etcdserverpb.KV/{method}", body, total, split)
-        advanced = self.cluster.leader()[1] - before
-        if run.failed:
-            raise BenchError(f"etcd, {row.name}: {run.failed} of {total} requests failed")
-        if row.kind == "put" and advanced != total:
-            raise BenchError(f"etcd, {row.name}: {total} puts raised the revision by {advanced}")
-        least = total * options.value_size * (options.keys if row.kind == "list" else 1)
-        if row.kind != "put" and run.data_bytes < least:
-            raise BenchError(f"etcd, {row.name}: {run.data_bytes} bytes for {total} reads")
-        return Measurement.of(run.per_second, run.latencies)
-
 
 @dataclass(slots=True)
 class Sampan:
-    """Sampan in one placement, driven by its client. Remembers each row's best spread."""
+    """Sampan in one placement, driven by its client, or by h2load as etcd is. Remembers each row's
+    best spread."""
 
     options: CompareOptions
     placement: str
+    over_grpc: OverGrpc
     spreads: dict[str, Spread] = field(default_factory=dict)
 
     @property
@@ -340,12 +156,14 @@ class RunningSampan:
     cluster: SampanCluster
 
     def load(self, row: Row) -> Measurement:
-        """The row with the spread that suits it best, which the first round looks for."""
+        """See `Running`."""
+        if row.over_grpc:
+            return self.system.over_grpc.load(row, self.cluster)
         options, chosen = self.system.options, self.system.spreads
         if row.name not in chosen:
             half = replace(options, scale=options.scale / 2)
             candidates = options.spreads_to_try(row)
-            chosen[row.name] = _best(candidates, lambda each: self._run(half, row, each))
+            chosen[row.name] = best(candidates, lambda each: self._run(half, row, each))
         return self._run(options, row, chosen[row.name])
 
     def watch(self, row: Row) -> Measurement:
@@ -393,10 +211,3 @@ def _taken(cluster: EtcdCluster | SampanCluster) -> dict[str, float]:
 
 def _elections(seconds: Sequence[float]) -> Measurement:
     return Measurement({"elections": median(seconds) / ELECTION_S})
-
-
-def _best(candidates: Sequence[_T], trial: Callable[[_T], Measurement]) -> _T:
-    """The candidate with the highest rate; a single one needs no trial."""
-    if len(candidates) == 1:
-        return candidates[0]
-    return max(candidates, key=lambda each: trial(each).values["rate"])

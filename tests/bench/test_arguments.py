@@ -5,8 +5,8 @@ import pytest
 from sampan.bench import main as bench
 from sampan.bench import programs
 from sampan.bench.errors import BenchError
+from sampan.bench.plan import Spread
 from sampan.bench.spec import LoadSpec
-from sampan.bench.systems import Spread
 
 
 def spec(*arguments):

@@ -6,12 +6,12 @@ import re
 import struct
 
 import pytest
-from sampan.bench import etcd, h2load, machine, plot, programs, systems
+from sampan.bench import etcd, h2load, machine, plan, plot, programs
 from sampan.bench.comparison import Comparison, Measurement
 from sampan.bench.histogram import Histogram
 from sampan.bench.spec import KINDS
 
-ROWS = {row.name: row for row in systems.ROWS}
+ROWS = {row.name: row for row in plan.ROWS}
 RATES = ROWS["puts, 1000 clients"]
 LATENCIES = ROWS["put, 1 client, p50"]
 
@@ -62,14 +62,18 @@ def test_rows_that_compare_what_one_measurement_tells_are_one_work():
     rate, tail = ROWS["linearizable reads, 1 client"], ROWS["linearizable read, 1 client, p99.9"]
     for system in ("etcd", "fused"):
         assert rate.work(system) == tail.work(system)
-    pipelined = systems.PIPELINED_ROW
+    pipelined = plan.PIPELINED_ROW
     assert pipelined.work("etcd") == RATES.work("etcd")
     assert pipelined.work("fused") != RATES.work("fused")
+    for row in plan.GRPC_ROWS:
+        plain = [each for each in plan.ROWS if each.work("etcd") == row.work("etcd")]
+        assert plain, "etcd is driven over gRPC anyhow, and measured once"
+        assert all(row.work("fused") != each.work("fused") for each in plain)
 
 
 def test_rows_without_latencies():
     """Their units are their own, and they are not in the table of latencies."""
-    rows = tuple(row for row in systems.ROWS if row.kind in ("idle", "failover"))
+    rows = tuple(row for row in plan.ROWS if row.kind in ("idle", "failover"))
     comparison = Comparison(rows, ["etcd", "fused"], 1)
     for system, times in (("etcd", 1.0), ("fused", 0.5)):
         values = {"connection": 28 * times, "node": 60 * times, "elections": 1.44 * times}
@@ -91,12 +95,12 @@ def test_everything_is_in_the_json():
 
 
 def test_every_row_has_splits_that_fill_it():
-    for row in systems.ROWS:
+    for row in (*plan.ROWS, *plan.GRPC_ROWS):
         if row.kind not in KINDS:
             continue  # not driven by h2load
-        for split in systems.SPLITS[row.clients]:
+        for split in plan.SPLITS[row.clients]:
             assert split.connections * split.streams == row.clients
-        for spread in systems.SPREADS[row.clients]:
+        for spread in plan.SPREADS[row.clients]:
             assert 1 <= spread.processes <= spread.connections <= row.clients
 
 
