@@ -62,7 +62,7 @@ def put_response(answer: Answer) -> PutResponse:
         prev_kv = key_value(result[2]) if len(result) > 2 and result[2] is not None else None
         # `header` without a call: there are more of these than of all others together.
         head = _new(ResponseHeader, (reply[0], reply[1], result[1], reply[2]))
-        return _new(PutResponse, (head, prev_kv))
+        return _new(PutResponse, (head, prev_kv, None))
     except (IndexError, TypeError) as error:
         raise _malformed(result) from error
 

@@ -191,11 +191,23 @@ class AsyncClient(
         key: Bytes,
         value: Bytes,
         *,
+        trace: bool = False,
         timeout_s: float | None = None,
         **options: Unpack[PutOptions],
     ) -> PutResponse:
-        """Set a key. `ops.PutOptions` tells the options."""
+        """Set a key. `ops.PutOptions` tells the options.
+
+        Args:
+            key: the key.
+            value: its value.
+            trace: ask the client's nodes afterwards what they did with it: the response has its
+                `Trace`, or None when who took it has forgotten, or is away. That is up to two
+                seconds for each node that is, besides the call's time.
+            timeout_s: this call's time.
+        """
         request = ops.put(key, value, **options)
+        if trace:
+            return await self._traced_put(request, timeout_s)
         return _decode.put_response(await self._submit(KIND_WRITE, request, timeout_s))
 
     async def get(

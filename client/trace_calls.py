@@ -1,92 +1,23 @@
 """The way of one write through the cluster, put together of what every node's actors noted."""
 
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from time import monotonic
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar
 
 from ..transport import errors as wire
-from ..transport.requests import KIND_INSPECT, KIND_MAINTENANCE
-from ._decode import Answer
+from ..transport.requests import KIND_INSPECT, KIND_MAINTENANCE, KIND_WRITE
+from ._decode import Answer, put_response
 from ._dispatch import Dispatcher
 from .errors import MalformedReplyError, SampanError
+from .trace import Step, Trace
+from .types import PutResponse
 
 Request = tuple[Any, ...]
+Ask = Callable[..., Awaitable[Answer]]
+"""Of a kind, a request, a time for it, and an endpoint, or None for any."""
 
 ASK_S = 2.0
 """For each node: those that are away noted nothing."""
-
-
-class Step(NamedTuple):
-    """One step.
-
-    Attributes:
-        at: seconds since the first step of the node that took the write.
-        member_id: the node.
-        actor: who noted it.
-        name: the step, by the channel or message with which it ends.
-        peer: the member that a message came from, 0 for none.
-    """
-
-    at: float
-    member_id: int
-    actor: str
-    name: str
-    peer: int
-
-
-PARTS = (
-    ("propc", "waits for a batch"),
-    ("propose", "to the core"),
-    ("readyc", "Ready"),
-    ("fsync", "log and fsync"),
-    ("applyc", "until a majority has it"),
-    ("applied", "applied"),
-    ("resultc", "result"),
-)
-"""What a write waits for, one after the other, by the steps with which that ends."""
-_LEADERS = ("readyc", "fsync", "applyc")
-
-
-class Trace(NamedTuple):
-    """The way of the entry that made a revision.
-
-    Attributes:
-        revision: the write's.
-        entry: the index of its raft entry.
-        term: the entry's term.
-        member_id: the node that took it from its client.
-        steps: what happened to it, in order.
-        offsets: by how many seconds each node's clock was ahead of that node's, by member; 0 where
-            no difference can be told from the time that asking took, as on one machine.
-        began: when its node took the write, on the monotonic clock of who asked.
-    """
-
-    revision: int
-    entry: int
-    term: int
-    member_id: int
-    steps: list[Step]
-    offsets: dict[int, float]
-    began: float
-
-    @property
-    def took_s(self) -> float:
-        """From the client's message to its results, in the node that took it; 0 when one of the two
-        is not remembered."""
-        ends = [s.at for s in self.steps if (s.member_id, s.name) == (self.member_id, "resultc")]
-        begins = any(s.name == "clientc" for s in self.steps)
-        return ends[0] if ends and begins else 0.0
-
-    def parts(self) -> list[tuple[str, float]]:
-        """What the write waited for, one after the other, in seconds: together `took_s`."""
-        leader = next((s.member_id for s in self.steps if s.name == "acknowledged"), self.member_id)
-        parts, before = [], 0.0
-        for name, text in PARTS:
-            where = leader if name in _LEADERS else self.member_id
-            at = next((s.at for s in self.steps if (s.member_id, s.name) == (where, name)), before)
-            parts.append((text, max(at - before, 0.0)))
-            before = max(at, before)
-        return parts
 
 
 class _Noted(NamedTuple):
@@ -138,20 +69,17 @@ def _together(revision: int, origin: tuple[int, int, int, int], found: Iterable[
         ]
     steps.sort()
     ahead = first.ahead if abs(first.ahead) > first.asked_s else 0.0
-    return Trace(revision, entry, term, member_id, steps, offsets, begun - ahead)
+    return Trace(revision, entry, term, member_id, steps, offsets, begun - ahead, ahead)
 
 
-Asking = Generator[tuple[str, Request, str | None], Answer | SampanError, Trace]
-"""Yields (kind, request, the node to ask or any), gets the answer, and returns the trace."""
-
-
-def _asking(revision: int, endpoints: Sequence[str]) -> Asking:
+async def _trace(ask: Ask, revision: int, endpoints: Sequence[str]) -> Trace:
     refused: SampanError | None = None
     for endpoint in (None, *endpoints):  # who has started lately remembers less than others
-        answer = yield KIND_INSPECT, ("trace_of", revision), endpoint
-        if not isinstance(answer, SampanError):
+        try:
+            answer = await ask(KIND_INSPECT, ("trace_of", revision), ASK_S, endpoint)
             break
-        refused = refused or answer
+        except SampanError as error:
+            refused = refused or error
     else:
         assert refused is not None
         raise refused
@@ -159,16 +87,31 @@ def _asking(revision: int, endpoints: Sequence[str]) -> Asking:
     found = []
     for endpoint in endpoints:
         asked = monotonic()
-        answer = yield KIND_MAINTENANCE, ("trace", origin[0], origin[3]), endpoint
-        if not isinstance(answer, SampanError):  # the others tell what they did
-            found.append(_noted(answer, asked, monotonic()))
+        try:
+            answer = await ask(KIND_MAINTENANCE, ("trace", origin[0], origin[3]), ASK_S, endpoint)
+        except SampanError:
+            continue  # the others tell what they did
+        found.append(_noted(answer, asked, monotonic()))
     return _together(revision, origin, found)
+
+
+async def _put(
+    ask: Ask, request: Request, timeout_s: float | None, endpoints: Sequence[str]
+) -> PutResponse:
+    began = monotonic()
+    response = put_response(await ask(KIND_WRITE, request, timeout_s, None))
+    ended = monotonic()
+    try:
+        trace = await _trace(ask, response.header.revision, endpoints)
+    except SampanError:
+        return response  # an error would say that the put failed
+    return response._replace(trace=trace._replace(called=(began, ended)))
 
 
 class AsyncTraceCalls:
     """The part of `AsyncClient` that is about traces."""
 
-    _submit: Callable[..., Awaitable[Any]]
+    _submit: Ask
     _start: Callable[[], Dispatcher]
 
     async def trace(self, revision: int) -> Trace:
@@ -181,35 +124,37 @@ class AsyncTraceCalls:
         Raises:
             NotAppliedError: it is no longer remembered.
         """
-        asking = _asking(revision, self._start().endpoints)
-        kind, request, endpoint = next(asking)
-        while True:
-            try:
-                answer = await self._submit(kind, request, ASK_S, endpoint)
-            except SampanError as error:
-                answer = error
-            try:
-                kind, request, endpoint = asking.send(answer)
-            except StopIteration as end:
-                return cast("Trace", end.value)
+        return await _trace(self._submit, revision, self._start().endpoints)
+
+    async def _traced_put(self, request: Request, timeout_s: float | None) -> PutResponse:
+        return await _put(self._submit, request, timeout_s, self._start().endpoints)
 
 
 class TraceCalls:
     """The part of `Client` that is about traces."""
 
-    _call: Callable[..., Any]
+    _call: Callable[..., Answer]
     _dispatcher: Dispatcher
 
     def trace(self, revision: int) -> Trace:
         """The way of the write that made a revision; `AsyncClient.trace` tells more."""
-        asking = _asking(revision, self._dispatcher.endpoints)
-        kind, request, endpoint = next(asking)
-        while True:
-            try:
-                answer = self._call(kind, request, ASK_S, endpoint)
-            except SampanError as error:
-                answer = error
-            try:
-                kind, request, endpoint = asking.send(answer)
-            except StopIteration as end:
-                return cast("Trace", end.value)
+        return _at_once(_trace(self._ask, revision, self._dispatcher.endpoints))
+
+    def _traced_put(self, request: Request, timeout_s: float | None) -> PutResponse:
+        return _at_once(_put(self._ask, request, timeout_s, self._dispatcher.endpoints))
+
+    async def _ask(self, *call: Any) -> Answer:
+        return self._call(*call)
+
+
+_T = TypeVar("_T")
+
+
+def _at_once(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    """What a coroutine returns that never waits, since what it awaits blocks."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+    raise AssertionError("it waits")

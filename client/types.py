@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any, NamedTuple, Protocol, TypeAlias, overload
 
+from .trace import Trace
+
 _new = tuple.__new__  # half the cost of calling a NamedTuple
 
 
@@ -122,10 +124,17 @@ class KeyValues(Sequence[KeyValue]):
 
 
 class PutResponse(NamedTuple):
-    """`prev_kv`: what the put replaced, when asked for and there was something."""
+    """What a put answers.
+
+    Attributes:
+        header: its revision is the put's.
+        prev_kv: what the put replaced, when asked for and there was something.
+        trace: its way through the nodes, when asked for and they remember.
+    """
 
     header: ResponseHeader
     prev_kv: KeyValue | None
+    trace: Trace | None = None
 
 
 class RangeResponse(NamedTuple):

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..client import AsyncClient
-from ..client.trace_calls import Trace
+from ..client.trace import Trace
 from ..config import addresses
 from ..config.certificates import CertificateFiles
 from ..config.model import ConfigError

@@ -41,7 +41,7 @@ def test_each_picture_is_there_and_tells_what_it_shows(picture):
 
 
 def test_every_step_of_a_trace_is_explained():
-    trace = (ROOT / "ctl" / "trace.py").read_text()
+    trace = (ROOT / "client" / "trace.py").read_text()
     explained = set(re.findall(r'^    "(\w+)": "', trace, re.MULTILINE))
     assert len(explained) > 10
     assert all(re.search(rf"\b{step}\b", TEXT) for step in explained)

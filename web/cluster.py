@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from ..client import AsyncClient
-from ..client.trace_calls import Trace
+from ..client.trace import Trace
 
 ASK_S = 1.0
 """A member that does not answer in this time is away."""

@@ -6,7 +6,7 @@ For the live page and the guides. It is light or dark as its reader is.
 from collections.abc import Callable, Mapping
 from xml.sax.saxutils import escape
 
-from ..client.trace_calls import Step, Trace
+from ..client.trace import Step, Trace
 
 LEFT, WIDTH, ROW, TOP, RIGHT = 150, 1100, 46, 44, 90
 LABEL_APART = 74

@@ -11,7 +11,7 @@ from contextlib import suppress
 from time import monotonic
 
 from ..client import SampanError
-from ..client.trace_calls import Trace
+from ..client.trace import Trace
 from .cluster import ASK_S, Cluster
 from .health import READ_KEY
 from .traces import Traces

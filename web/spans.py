@@ -10,7 +10,7 @@ from collections.abc import Callable
 from time import monotonic, time_ns
 from typing import Any
 
-from ..client.trace_calls import Trace
+from ..client.trace import Trace
 from ..config.model import ConfigError
 
 WANTED_BY = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")

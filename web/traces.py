@@ -5,7 +5,7 @@ from heapq import heappush, heappushpop
 from time import monotonic
 from typing import Any
 
-from ..client.trace_calls import Trace
+from ..client.trace import Trace
 
 LAST_S, LAST_MAX = 60.0, 120
 """Kept for so long, and so many: one a second from a page, one in two from sampling."""

@@ -5,7 +5,7 @@ import asyncio
 import msgpack
 import pytest
 from sampan.client import AsyncClient, NotAppliedError, errors, ops
-from sampan.client.types import KeyValue, ResponseHeader
+from sampan.client.types import KeyValue, PutResponse, ResponseHeader
 
 from .fake_node import (
     LEADER_CHANGED,
@@ -20,7 +20,7 @@ from .scenario import LONG_S, fail_first, run, silent
 def test_put_get_delete_with_everything_that_comes_back(node):
     async def scenario(client):
         put = await client.put("k", b"v1")
-        assert put == (ResponseHeader(77, 1, 2, 5), None)
+        assert put == PutResponse(ResponseHeader(77, 1, 2, 5), None)
         again = await client.put(b"k", "v2", prev_kv=True, lease=9)
         assert again.prev_kv == KeyValue(b"k", 2, 2, 1, 0, b"v1")
         found = await client.get("k")

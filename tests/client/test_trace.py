@@ -2,6 +2,7 @@
 
 import pytest
 from sampan.client.errors import SampanError
+from sampan.client.trace import Step, Trace
 from sampan.client.trace_calls import _Noted, _together
 
 ORIGIN = (7, 2, 1, 99)
@@ -44,3 +45,57 @@ def test_a_difference_that_asking_hides_is_none():
 def test_without_the_node_that_took_the_write_there_is_no_beginning():
     with pytest.raises(SampanError, match="member 1, which took the write, does not answer"):
         _together(5, ORIGIN, [noted(2, 0.0, ("raft_core", "recvc", 10.0))])
+
+
+def of(*steps, **others):
+    """A trace of steps (when, name) of the node that took the write and leads."""
+    noted = [Step(at, 1, "actor", name, 0) for at, name in steps]
+    return Trace(5, 7, 2, 1, sorted(noted), {1: 0.0}, 100.0, **others)
+
+
+STEPS = ((0.0, "clientc"), (1.0, "propc"), (2.0, "propose"), (3.0, "readyc"), (5.0, "fsync"),
+         (6.0, "applyc"), (7.0, "applied"), (8.0, "resultc"))  # fmt: skip
+
+
+def test_what_a_write_waits_for_adds_up():
+    trace = of(*STEPS)
+    assert [seconds for _, seconds in trace.parts()] == [1, 1, 1, 2, 1, 1, 1]
+    called = trace._replace(called=(98.0, 111.0))
+    assert called.travel_s == (2.0, 3.0)
+    assert [seconds for _, seconds in called.parts()] == [2, 1, 1, 1, 2, 1, 1, 1, 3]
+
+
+@pytest.mark.parametrize("durable", [6.5, 7.5, 9.0])
+def test_it_does_not_wait_for_a_disk_that_is_slower_than_a_majority(durable):
+    others = [step for step in STEPS if step[1] != "fsync"]
+    parts = of(*others, (durable, "fsync")).parts()
+    assert [seconds for _, seconds in parts] == [1, 1, 1, 3, 0, 1, 1]
+
+
+def test_of_a_write_that_is_half_forgotten_nothing_is_made_up():
+    trace = of(*STEPS[1:], called=(98.0, 111.0))
+    assert (trace.took_s, trace.travel_s) == (0.0, None)
+    assert sum(seconds for _, seconds in trace.parts()) == 0.0
+
+
+@pytest.mark.parametrize(("began", "there"), [(80.0, 0.0), (120.0, 5.0)])
+def test_however_clocks_are_estimated_a_message_comes_after_it_was_sent(began, there):
+    trace = of(*STEPS, called=(98.0, 111.0))._replace(began=began)
+    assert trace.travel_s == (there, 5.0 - there)
+
+
+def test_a_timeline_tells_which_clocks_are_others():
+    one = of(*STEPS, called=(98.0, 111.0))
+    assert "off" not in str(one)
+    other = one._replace(offsets={1: 0.0, 2: 3.5, 3: -60.0}, ahead=0.25)
+    lines = other.timeline({1: "n1", 3: "n3"}).splitlines()
+    assert lines[0] == (
+        "revision 5, entry 7 of term 2: 8000.000 ms in n1, 13000.000 ms for the client: "
+        "2000.000 ms to get there, connection and all, and 3000.000 ms back"
+    )
+    assert lines[-3:] == [
+        "the clock of 2 was +3500.000 ms off, as far as one can tell",
+        "the clock of n3 was -60000.000 ms off, as far as one can tell",
+        "the way there and back is an estimate: this clock was -250.000 ms off that of n1, "
+        "as far as one can tell",
+    ]

@@ -150,7 +150,12 @@ class Cluster:
             (command, "--config", str(self._config_path), *rest),
             self.directory / f"{label}.log",
             self.temporary,
+            before=self.before(label),
         )
+
+    def before(self, name):
+        """The command that runs that of a member."""
+        return ()
 
     def command(self, name="up"):
         """The running command of a member, or of all."""

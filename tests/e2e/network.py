@@ -5,7 +5,7 @@ import os
 from itertools import permutations
 
 from ..namespaces import ip
-from .cluster import Cluster, Command
+from .cluster import Cluster
 
 
 class Network:
@@ -70,15 +70,8 @@ class Spread(Cluster):
             member["peer"] = f"10.77.{member['id']}.2:2380"
         self.endpoints = [m["client"] for m in self.config["members"]]
 
-    def _run(self, *arguments):
-        command, *rest = arguments
-        name = rest[1]
-        return Command(
-            (command, "--config", str(self._config_path), *rest),
-            self.directory / f"{name}.log",
-            self.temporary,
-            before=("ip", "netns", "exec", self.network.members[self.number(name)]),
-        )
+    def before(self, name):
+        return ("ip", "netns", "exec", self.network.members[self.number(name)])
 
     def number(self, name):
         return self.names.index(name) + 1

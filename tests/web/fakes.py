@@ -3,7 +3,7 @@
 import asyncio
 
 from sampan.client import NotAppliedError
-from sampan.client.trace_calls import Step, Trace
+from sampan.client.trace import Step, Trace
 from sampan.client.types import MemberListResponse, ResponseHeader, StatusResponse
 
 HEADER = ResponseHeader(1, 1, 1, 1)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
-from sampan.client.trace_calls import Trace
+from sampan.client.trace import Trace
 from sampan.config.model import ConfigError
 from sampan.web import sampling, spans, traces
 from sampan.web.cluster import Cluster
