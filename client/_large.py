@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 _FIELDS = len(KeyValue._fields)
 LARGE_BYTES = 64 << 10
 """Answers that are worth it."""
+FEW_CALLS = 16
+SMALL_BYTES = 4 << 10
+"""Many calls whose answers are together no larger than small ones would be are decoded at once: to
+look at each by itself takes longer than decoding it."""
 MANY_KEYS = 64
 """Likewise: few of them are large values, which cost nothing to decode."""
 
@@ -26,7 +30,7 @@ def unpack_results(body: Frame, calls: Sequence["Call"]) -> Any:
         CodecError: it is not msgpack, as far as was looked.
     """
     size = len(body)  # every element has a byte
-    if size < LARGE_BYTES:
+    if size < LARGE_BYTES or (len(calls) > FEW_CALLS and size < len(calls) * SMALL_BYTES):
         return codec.unpack(body, array_max=size)
     packed = codec.split_array(memoryview(body))
     if len(packed) != len(calls):

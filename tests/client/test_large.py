@@ -62,6 +62,22 @@ def test_few_keys_are_decoded_however_large_they_are():
     assert result[4] == kvs
 
 
+def test_many_small_answers_are_decoded_at_once(monkeypatch):
+    monkeypatch.delattr(codec, "split_array")
+    results = tuple((0, n, 1, False, kvs_of(1)) for n in range(500))
+    body = pack(results)
+    assert len(body) > LARGE_BYTES
+    assert unpack_results(body, calls_of(*[RANGE] * 500)) == results
+
+
+def test_a_large_range_among_many_small_ones_stays_packed():
+    many, few = kvs_of(1_000), kvs_of(1)
+    results = [(0, 5, 1, False, few)] * 50 + [(0, 5, 1_000, False, many)]
+    found = unpack_results(pack(results), calls_of(*[RANGE] * 51))
+    assert found[:50] == tuple(results[:50])
+    assert isinstance(found[50][4], PackedArray)
+
+
 def test_an_error_for_the_whole_message_is_told_apart():
     error = (14, "t" * LARGE_BYTES, "unknown")
     assert unpack_results(pack(error), calls_of(RANGE)) == error
