@@ -53,6 +53,9 @@ class LogTail:
         self.bytes = 0
         self.snapshot_made: Snapshot | None = None
         self.snapshot_wanted = False
+        self.configured_at = 0
+        """The index of the last change of the members: a snapshot of before it is refused by who
+        was added."""
         self.append(entries)
 
     def __len__(self) -> int:
@@ -100,7 +103,8 @@ class LogTail:
     def snapshot(self) -> Snapshot:
         """The newest snapshot from which a follower can go on; asks for one when there is none."""
         made = self.snapshot_made
-        if made is not None and made.metadata.index >= self.start_index:
+        oldest = max(self.start_index, self.configured_at)
+        if made is not None and made.metadata.index >= oldest:
             return made
         self.snapshot_wanted = True
         raise ErrSnapshotTemporarilyUnavailable

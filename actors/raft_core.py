@@ -291,6 +291,7 @@ class RaftCore(Archiving):
         # left alone with an uncommitted entry could never commit it.
         self._send_held()
         self.flush()
+        self._tail.configured_at = index
         if steps and steps[0][0] == FORCED:
             conf_state = self._running.force_configuration(steps[0][1])
         else:

@@ -17,6 +17,7 @@ from sampan.client.errors import (
 )
 from sampan.client.member_calls import add, remove
 
+from .churn import Churn
 from .cluster import ROUNDS, wait_for
 from .growing import GrowingCluster, patiently
 from .load import Load
@@ -77,6 +78,21 @@ def test_a_leader_that_was_added_meanwhile_is_heard(make_growing):
         revision = client.put("k", "v").header.revision
     cluster.launch_node("n3")
     cluster.wait_status("n3", lambda s: s.get("revision", 0) >= revision, "what it missed")
+    cluster.stop()
+
+
+@pytest.mark.parametrize("placement", ["fused"])
+def test_a_member_is_added_after_another_was_sent_a_snapshot(make_growing):
+    """It is no member in that snapshot, and needs one of its own, though nothing is written."""
+    cluster = make_growing(first=3, most=4, log_entries_max=200, log_bytes_max=1 << 20)
+    away = cluster.followers()[0]
+    with Churn(cluster.endpoints, size_max=20_000):
+        cluster.kill_and_forget(away)
+    cluster.launch_node(away)
+    wait_for(lambda: "snapshot installed" in cluster.log(away), "a snapshot")
+    cluster.wait_leader()
+    cluster.add("n4")
+    assert len(cluster.hashes()) == 1
     cluster.stop()
 
 
