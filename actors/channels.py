@@ -81,6 +81,7 @@ CHANNELS: dict[str, Channel] = {
     "snapshotc": Channel((RAFT_CORE,), (APPLIER,), "a snapshot is wanted"),
     "snapreadyc": Channel((APPLIER,), (RAFT_CORE, TRANSPORT), "a snapshot was made"),
     "snapsendc": Channel((RAFT_CORE,), (TRANSPORT,), "a snapshot to stream to a peer"),
+    "hurryc": Channel((RAFT_CORE,), (TRANSPORT,), "whether the log has no room for slow snapshots"),
     "reportc": Channel(
         (TRANSPORT,), (RAFT_CORE,), "peer unreachable, gone or started, snapshot sent or failed"
     ),

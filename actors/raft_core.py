@@ -393,6 +393,8 @@ class RaftCore(Archiving):
             self._throttle.is_on = is_sending(self._running.status(), heard, self._tail.start_index)
             oldest = self._appends[0].sent_at if self._appends else None
             self._leadership.hand_over_if_slow(self._node, oldest, self.now)
+        if (hurry := self._throttle.hurry(self._tail)) is not None:
+            self.emit("hurryc", hurry)
         if self._stalled():
             return  # a node whose disk is silent neither leads nor campaigns
         self._leadership.be_modest(self._node, self.now)

@@ -22,6 +22,7 @@ from ..config import limits
 from ..storage.errors import SnapshotError
 from ..storage.snapshot_store import FILES_MAX, Digests, Receiving, SnapshotStore
 from ..transport.codec import CodecError, pack, unpack
+from .snapshot_pace import Pace
 
 FROM_RECEIVER = ("have", "ack", "done", "fail")
 ARITY = {"begin": 4, "chunk": 6, "end": 2, "have": 3, "ack": 3, "done": 2, "fail": 3}
@@ -63,24 +64,23 @@ class _Outgoing:
 
 
 class SnapshotSender:
-    """Streams snapshots, at most one to each peer, all together not faster than `bytes_per_s`
-    unless that is 0."""
+    """Streams snapshots, at most one to each peer, all together at one pace."""
 
     def __init__(
         self,
         store: SnapshotStore,
         send: Send,
         report: Callable[[int, bool], None],
-        bytes_per_s: int = 0,
+        pace: Pace,
+        clock: Callable[[], float],
     ) -> None:
         self._store = store
         self._send = send
         self._report = report
-        self._streams: dict[int, _Outgoing] = {}
+        self._pace = pace
+        self._clock = clock
+        self._streams: dict[int, _Outgoing] = {}  # who has waited for longest comes first
         self._digests: Digests = {}  # of what was sent since this node's state is what it is
-        self._bytes_per_s = bytes_per_s
-        self._room = float(bytes_per_s)  # what may be sent now; below 0 after a chunk too many
-        self._ticked_at = 0.0
 
     def begin(self, peer: int, name: str, raft_message: bytes, now: float) -> None:
         """Start a stream; one to the same peer that is under way has become pointless."""
@@ -95,7 +95,7 @@ class SnapshotSender:
             return
         self._streams[peer] = stream
         if self._send(peer, pack(("begin", name, manifest, raft_message))):
-            self._fill(peer, stream)
+            self.go_on(now)
         else:
             self._fail(peer)
 
@@ -109,30 +109,51 @@ class SnapshotSender:
             stream.held.update(message[2])
         elif message[0] == "ack":
             stream.acked = max(stream.acked, min(message[2], stream.sent))
-            self._fill(peer, stream)
+            self.go_on(now)
         else:
             del self._streams[peer]
             self._report(peer, message[0] == "done")
 
-    def _fill(self, peer: int, stream: _Outgoing) -> None:
-        while not stream.ended and stream.sent - stream.acked < limits.SNAPSHOT_WINDOW_CHUNKS:
-            if self._bytes_per_s and self._room <= 0:
-                return  # `tick` goes on
-            try:
-                chunk = next(stream.chunks, None)
-            except SnapshotError:  # removed meanwhile: a newer one was received and installed
-                self._fail(peer)
-                return
-            if chunk is None:
-                stream.ended = True
-                frame = pack(("end", stream.name))
-            else:
-                stream.sent += 1
-                self._room -= len(chunk[2])
-                frame = pack(("chunk", stream.name, stream.sent, *chunk))
-            if not self._send(peer, frame):
-                self._fail(peer)
-                return
+    def hurry(self, hurries: bool, now: float) -> None:
+        """Whether the log has no room left for slow streams."""
+        self._pace.hurries = hurries
+        self.go_on(now)
+
+    @property
+    def due_at(self) -> float | None:
+        """When to `go_on`, where no answer has to come first."""
+        return self._pace.due_at if self._next() else None
+
+    def go_on(self, now: float) -> None:
+        """Send what may leave now, a chunk of each stream in turn."""
+        while self._pace.due_at <= now and (peer := self._next()):
+            self._streams[peer] = stream = self._streams.pop(peer)
+            began = self._clock()
+            self._pace.sent(self._send_chunk(peer, stream), began, self._clock())
+
+    def _next(self) -> int:
+        """The peer whose turn it is; 0 when all streams wait for answers."""
+        for peer, stream in self._streams.items():
+            if not stream.ended and stream.sent - stream.acked < limits.SNAPSHOT_WINDOW_CHUNKS:
+                return peer
+        return 0
+
+    def _send_chunk(self, peer: int, stream: _Outgoing) -> int:
+        """Send the next chunk, or that there is none; returns its size."""
+        try:
+            chunk = next(stream.chunks, None)
+        except SnapshotError:  # removed meanwhile: a newer one was received and installed
+            self._fail(peer)
+            return 0
+        if chunk is None:
+            stream.ended = True
+            frame = pack(("end", stream.name))
+        else:
+            stream.sent += 1
+            frame = pack(("chunk", stream.name, stream.sent, *chunk))
+        if not self._send(peer, frame):
+            self._fail(peer)
+        return len(chunk[2]) if chunk else 0
 
     def _fail(self, peer: int) -> None:
         if self._streams.pop(peer, None) is not None:
@@ -143,15 +164,10 @@ class SnapshotSender:
         self._fail(peer)
 
     def tick(self, now: float) -> None:
-        """Go on with streams that had to wait; give up those that have not moved."""
-        gained = self._bytes_per_s * (now - self._ticked_at)
-        self._room = min(self._room + gained, float(self._bytes_per_s))
-        self._ticked_at = now
+        """Give up streams that have not moved."""
         for peer, stream in list(self._streams.items()):
             if now - stream.moved_at > limits.SNAPSHOT_TIMEOUT_S:
                 self._fail(peer)
-            elif self._bytes_per_s:
-                self._fill(peer, stream)
 
     def forget_digests(self) -> None:
         """Another state comes in the place of this node's: its files have the same names."""

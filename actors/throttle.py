@@ -2,9 +2,10 @@
 
 What comes after the snapshot must stay in the leader's log, in memory and on disk, and both have a
 bound. If writes filled it first, the follower would need another snapshot, and never catch up. So
-from half of the bound on, what is left of it is given out over LAST_S, of which there is always
-some left: writes become slower, the longer the snapshot takes, and do not stop. What this member's
-own clients ask its node proposes again later; what other members have forwarded waits here.
+when a third of the bound is taken the snapshot travels without rests (`snapshot_pace.py`). From
+half on, what is left of it is given out over LAST_S, of which there is always some left: writes
+become slower, the longer the snapshot takes, and do not stop. What this member's own clients ask
+its node proposes again later; what other members have forwarded waits here.
 """
 
 from collections import deque
@@ -18,6 +19,8 @@ LAST_S = 10.0
 """In such a time writes take two thirds of the room that is left."""
 FREE = 0.5
 """Of the bound: as long as so much room is left, nothing is slowed down."""
+HURRY = 2 / 3
+"""Likewise: with more room left than this a snapshot takes its time."""
 
 
 class Throttle:
@@ -28,6 +31,7 @@ class Throttle:
         self._next_at = 0.0
         self.is_on = False
         """A follower is taking a snapshot."""
+        self._hurries = False
         # Bounded by what the members that forwarded it hold for their clients.
         self._forwarded: deque[Message] = deque()
 
@@ -35,15 +39,24 @@ class Throttle:
         """Whether an entry of `size` bytes may be proposed now; it counts if so."""
         if not self.is_on:
             return True
-        bytes_max, entries_max = self._bounds.held_bytes_max, self._bounds.held_entries_max
-        room = 1 - max(tail.bytes / bytes_max, len(tail) / entries_max)
+        room = self._room(tail)
         if room > FREE:
             return True
-        taken = max(size / bytes_max, 1 / entries_max)
+        taken = max(size / self._bounds.held_bytes_max, 1 / self._bounds.held_entries_max)
         if now < self._next_at or room <= taken:
             return False
         self._next_at = now + LAST_S * taken / room
         return True
+
+    def _room(self, tail: LogTail) -> float:
+        """What is left, as a part of the bound."""
+        bounds = self._bounds
+        return 1 - max(tail.bytes / bounds.held_bytes_max, len(tail) / bounds.held_entries_max)
+
+    def hurry(self, tail: LogTail) -> bool | None:
+        """Whether snapshots must not take their time; None when that is what it was."""
+        before, self._hurries = self._hurries, self.is_on and self._room(tail) <= HURRY
+        return self._hurries if self._hurries != before else None
 
     @property
     def wake_at(self) -> float | None:

@@ -32,6 +32,7 @@ from .peer_link import Link
 from .peer_memory import Life
 from .reconfiguration import REMOVED
 from .roster import Roster, Way
+from .snapshot_pace import Pace
 from .snapshot_stream import SnapshotReceiver, SnapshotSender
 
 SMALL_BYTES = 4 * limits.KIB
@@ -115,7 +116,8 @@ class Transport(Actor):
             snapshots,
             self._send_snapshot,
             self._report_snapshot,
-            settings.snapshot_bytes_per_s,
+            Pace(settings.snapshot_bytes_per_s),
+            self._clock,
         )
         self._receiver = SnapshotReceiver(snapshots, self._send_snapshot, self._deliver)
 
@@ -203,6 +205,7 @@ class Transport(Actor):
                 frames, link.frames = link.frames, []
                 for start in range(0, len(frames), limits.PEER_FRAMES_MAX):
                     self._transmit(peer, "raft", frames[start : start + limits.PEER_FRAMES_MAX])
+        self.wake_at = self._sender.due_at
 
     def _transmit(
         self, peer: int, kind: str, frames: list[bytes], to: tuple[int, int] | None = None
@@ -486,11 +489,23 @@ class Transport(Actor):
 
     # -- snapshots
 
+    def _clock(self) -> float:
+        """The time within a turn."""
+        return self.flight.clock()  # a host's, which comes after the actor
+
     def on_snapsendc(self, message: Any) -> None:
         """(peer, snapshot name, raft message): stream the snapshot, then deliver the message."""
         peer, name, raft_message = message
         if peer in self._links:
             self._sender.begin(peer, name, raft_message, self.now)
+
+    def on_hurryc(self, hurries: bool) -> None:
+        """Whether the log has little room left for what comes after a snapshot on its way."""
+        self._sender.hurry(hurries, self.now)
+
+    def on_wake(self) -> None:
+        """A snapshot goes on."""
+        self._sender.go_on(self.now)
 
     def on_snapreadyc(self, message: Any) -> None:
         """A newer snapshot was made; older ones that nobody is sent can go."""

@@ -6,6 +6,8 @@ from sampan.actors.core_config import CoreSettings
 from sampan.actors.raft_core import RaftCore
 from sampan.config.limits import ASKED_S, HOLD_S, SPARED_BYTES_MAX, LogLimits
 from sampan.raft import (
+    ConfChange,
+    ConfChangeType,
     ConfState,
     Entry,
     EntryType,
@@ -589,6 +591,28 @@ def test_the_log_is_kept_from_a_snapshot_that_travels(sending):
     assert begins_after(sending) == 205
 
 
+def test_a_new_member_gets_no_snapshot_of_before_it_was_added(sending):
+    """It would refuse it, for ever if little is written: it is no member there."""
+    change = ConfChange(ConfChangeType.ConfChangeAddNode, 4).marshal()
+    heard = message(MessageType.MsgHeartbeatResp, from_=4, term=3)
+    refused = message(MessageType.MsgAppResp, from_=4, term=3, index=304, reject=True)
+
+    def asks():
+        return turn(sending, ("recvc", (4, [refused, heard], "")))
+
+    asked = turn(sending, ("confc", (305, EntryType.EntryConfChange, change, None)))
+    asked += asks()
+    assert [m for m in asked.on("snapsendc") if m[0] == 4] == []
+    assert asked.on("snapshotc") == [None]
+    turn(sending, ("snapreadyc", ("snap-3-300", 300, 3, THREE, 9)))
+    again = asks()
+    assert again.on("snapsendc") == [], "it was being made when the member was added"
+    assert again.on("snapshotc") == [None]
+    four = ((1, 2, 3, 4), (), (), (), False)
+    turn(sending, ("snapreadyc", ("snap-3-305", 305, 3, four, 9)))
+    assert [m[:2] for m in asks().on("snapsendc")] == [(4, "snap-3-305")]
+
+
 def test_writes_become_slower_so_that_the_log_lasts_for_a_snapshot(sending):
     """However long it takes; they never stop, and are as fast as ever afterwards."""
     heard = message(MessageType.MsgHeartbeatResp, from_=3, term=3)
@@ -621,6 +645,19 @@ def test_writes_become_slower_so_that_the_log_lasts_for_a_snapshot(sending):
     play(sending, acknowledge(sending, 3, sending._tail.last_index()))
     puts_in_a_second()  # the clock has to tick first
     assert puts_in_a_second() == 50
+
+
+def test_a_snapshot_hurries_while_the_log_has_little_room(sending):
+    heard = message(MessageType.MsgHeartbeatResp, from_=3, term=3)
+
+    def told():
+        turn(sending, ("recvc", (3, [heard], "")))
+        return tick(sending, sending.now + HEARTBEAT_S).on("hurryc")
+
+    assert [told(), told()] == [[True], []], "100 of 256 entries are taken"
+    turn(sending, ("reportc", ("snapshot", 3, True)))
+    play(sending, acknowledge(sending, 3, sending._tail.last_index()))
+    assert [told(), told()] == [[False], []]
 
 
 def test_forwarded_writes_become_slower_likewise_and_none_is_lost(sending):

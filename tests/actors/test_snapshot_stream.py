@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from sampan.actors.snapshot_pace import REST, REST_S_MAX, Pace
 from sampan.actors.snapshot_stream import SnapshotReceiver, SnapshotSender, parse
 from sampan.config import limits
 from sampan.storage.snapshot_store import SnapshotStore
@@ -22,11 +23,13 @@ class Wire:
         self.reports, self.delivered = [], []
         self.lose = lambda message: False
         self.down = False
+        self.clock = lambda: 0.0
         self.sender = SnapshotSender(
             self.source,
             self._queue(self.to_receiver),
             lambda *report: self.reports.append(report),
-            bytes_per_s,
+            Pace(bytes_per_s),
+            lambda: self.clock(),
         )
         self.new_receiver()
         self._state = directory / "a" / "state"
@@ -334,19 +337,67 @@ def test_a_bound_holds_for_all_streams_together(tmp_path):
         return carried.lose(parse(frame)) or True if peer == silent else to_receiver(peer, frame)
 
     wire.sender._send = send
-    wire.sender.tick(now)
+    wire.clock = lambda: now
     wire.begin(now)
     wire.sender.begin(silent, wire.name, b"m", now)
     wire.run(now)
-    burst = carried.bytes
-    assert burst <= rate + 2 * limits.SNAPSHOT_CHUNK_BYTES
     while (RECEIVER, True) not in wire.reports:
         assert now < 200.0
         now += 0.1
-        wire.sender.tick(now)
+        wire.sender.go_on(now)
         wire.run(now)
-        allowed = burst + rate * (now - 100.0) + limits.SNAPSHOT_CHUNK_BYTES
-        assert carried.bytes <= allowed
+        most = rate * (now - 100.0 + 0.1) + 2 * limits.SNAPSHOT_CHUNK_BYTES
+        assert carried.bytes <= most
+        if wire.sender.due_at is not None and carried.bytes < most - limits.SNAPSHOT_CHUNK_BYTES:
+            assert wire.sender.due_at <= now + 0.3, "not much less either"
+
+
+def test_after_each_chunk_there_is_a_rest(wire):
+    """Of so many times what it took, but not for ever; none while the log has little room."""
+    now, took_s = 100.0, 0.001
+
+    def clock():
+        nonlocal now
+        now += took_s  # between the beginning and the end of a chunk
+        return now
+
+    wire.clock = clock
+    wire.begin(now)
+    assert len(wire.to_receiver) == 2, "the beginning, and the first chunk"
+    assert wire.sender.due_at == pytest.approx(now + REST * took_s)
+    wire.sender.go_on(now + REST * took_s * 0.9)
+    assert len(wire.to_receiver) == 2
+    wire.sender.go_on(now + REST * took_s * 1.1)
+    assert len(wire.to_receiver) == 3
+    took_s = 10.0
+    wire.sender.go_on(now + 1)
+    assert wire.sender.due_at == pytest.approx(now + REST_S_MAX)
+    wire.sender.hurry(True, now)
+    assert len(wire.to_receiver) == 1 + limits.SNAPSHOT_WINDOW_CHUNKS
+    assert wire.sender.due_at is None, "an answer has to come first"
+    wire.run(now)
+    assert wire.reports == [(RECEIVER, True)]
+
+
+def test_streams_take_turns(wire):
+    """With time for a chunk now and then only, the first stream does not take it all."""
+    seen, now = [], 100.0
+
+    def clock():
+        nonlocal now
+        now += 0.001
+        return now
+
+    wire.clock = clock
+    wire.sender._send = lambda peer, frame: seen.append((peer, parse(frame)[0])) or True
+    for peer in (2, 3, 4):
+        wire.sender.begin(peer, wire.name, b"m", 100.0)
+    for _ in range(9):
+        now += REST_S_MAX
+        wire.sender.go_on(now)
+    chunks = [sum(1 for each in seen if each == (peer, "chunk")) for peer in (2, 3, 4)]
+    assert sum(chunks) == 10
+    assert max(chunks) - min(chunks) == 1
 
 
 def test_a_full_link_fails_the_stream(wire):

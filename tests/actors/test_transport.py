@@ -1,6 +1,9 @@
 """The transport: whom it listens to, what it lets travel, and what it says of its peers."""
 
+import itertools
+
 import pytest
+from sampan.actors.snapshot_pace import REST
 from sampan.actors.transport import GUEST, SILENCE_S, SMALL_BYTES, Transport, TransportSettings
 from sampan.config import limits
 from sampan.storage.snapshot_store import SnapshotStore
@@ -8,7 +11,7 @@ from sampan.storage.state_store import StateStore
 from sampan.transport.codec import pack, unpack
 from sampan.transport.introductions import FORMAT, Tell, pack_ask, pack_tell, unpack_tell
 
-from .helpers import take, tick, turn
+from .helpers import take, tick, turn, wake
 
 CLUSTER, ME, PEER, OTHER = 77, 1, 2, 3
 MINE, THEIRS = 1111, 2222  # incarnations
@@ -274,6 +277,31 @@ def test_a_snapshot_that_does_not_exist_is_reported_failed(transport):
     name = "snap-0000000000000001-0000000000000001"
     out = turn(transport, ("snapsendc", (PEER, name, b"raft message")))
     assert out.on("reportc") == [("snapshot", PEER, False)]
+
+
+def test_a_snapshot_goes_on_after_each_rest(transport, tmp_path):
+    """Whether or not anything comes; without rests when it hurries."""
+    times = itertools.count()
+    transport.flight.clock = lambda: 100 + next(times) / 1000
+    state = StateStore.open(tmp_path / "state")
+    state.apply(1, 1, [("put", b"k", b"v")])
+    state.commit()
+    state.flush()
+    name = SnapshotStore(tmp_path / "snapshots").create(state)
+    state.close()
+    turn(transport, peer("raft", b"m", epoch=9))
+
+    def chunks(out):
+        frames = [frame for _, kind, frames in sent(out) if kind == "snap" for frame in frames]
+        return [frame for frame in frames if unpack(frame)[0] == "chunk"]
+
+    assert len(chunks(turn(transport, ("snapsendc", (PEER, name, b"raft message"))))) == 1
+    rests_until = transport.wake_at
+    assert rests_until == pytest.approx(100.001 + REST / 1000)
+    assert chunks(turn(transport, ("sendc", (PEER, b"m")), now=100.01)) == []
+    transport.now = rests_until
+    assert len(chunks(wake(transport))) == 1
+    assert len(chunks(turn(transport, ("hurryc", True)))) > 1
 
 
 def test_a_snapshot_to_a_peer_that_starts_again_is_reported_failed(transport, tmp_path):
