@@ -102,6 +102,7 @@ CHANNELS: dict[str, Channel] = {
     "clientc": Channel((HOST,), (NODE,), "a message from the client socket", Loss.DROP),
     "replyc": Channel((NODE,), (HOST,), "a message for the client socket", Loss.DROP),
     "largec": Channel((NODE,), (HOST,), "likewise a large answer, whose end leftc tells"),
+    "strangec": Channel((NODE,), (HOST,), "a client that sends what means nothing", Loss.DROP),
     "camec": Channel((HOST,), (NODE,), "a client whose connection stands, and its host"),
     "gonec": Channel((HOST,), (NODE,), "a client whose connection has ended", Loss.DROP),
     "peerc": Channel((HOST,), (TRANSPORT,), "a message from the peer socket", Loss.DROP),

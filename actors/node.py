@@ -160,7 +160,7 @@ class Node(Actor):
     def on_clientc(self, message: tuple[Any, ...]) -> None:
         """(client, header, body), or any other number of frames, which is dropped."""
         if len(message) != 3:
-            self.dropped += 1
+            self._drop(message[0])
             return
         client, header, body = message
         try:
@@ -170,7 +170,7 @@ class Node(Actor):
                 return
             kind, timeout_ms, received, stamp, token = headers.rest(*fields)
         except (CodecError, TypeError, ValueError):
-            self.dropped += 1  # nothing in it can be trusted, not even whom to answer
+            self._drop(client)
             return
         timeout_s = timeout_ms / 1000 if timeout_ms else self._settings.request_timeout_s
         deadline = self.now + min(timeout_s, self._settings.request_timeout_s)
@@ -190,6 +190,11 @@ class Node(Actor):
             self._fail(asked, errors.REQUEST_TOO_LARGE)
         else:
             self._ask_who(asked, take)
+
+    def _drop(self, client: bytes) -> None:
+        """Nothing in its message can be trusted, not even whom to answer."""
+        self.dropped += 1
+        self.emit("strangec", client)
 
     def _ask_who(self, asked: Asked, take: Callable[[Asked, Any], None]) -> None:
         """Nothing of a message is looked at before it is known who sends it."""

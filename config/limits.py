@@ -114,7 +114,13 @@ SLOW_FSYNC_S = 1.0
 SLOW_TOLD_S = 1.0
 """Between two such lines about requests: there may be thousands."""
 
-# -- handshakes with keys
+# -- strangers
+
+STRANGERS_TURN_S = 0.001
+"""What all at one door who have not said who they are yet, and those who talk nonsense, get of a
+turn together, and the last of them a little more: what others wait for them is as long as a write
+takes. Alone they get nearly all time."""
+
 
 SHAKING_OF_ADDRESS_MAX = 64
 """Connections of one address that have not said who they are yet: when all of them speak at once

@@ -126,6 +126,8 @@ class Host:
                 routes.append(self._client_port.replyc)
             elif channel == "largec" and self._client_port is not None:
                 routes.append(self._client_port.largec)
+            elif channel == "strangec" and self._client_port is not None:
+                routes.append(self._client_port.strangec)
             elif channel == "linksc" and self._peer_port is not None:
                 routes.append(self._peer_port.linksc)
             elif channel == "linkc" and self._peer_port is not None:

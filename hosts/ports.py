@@ -37,12 +37,16 @@ CLIENT_LINGER_S = 1.0
 """Replies under way get this long at shutdown; everything else is raft's to send again."""
 LARGE_REPLY_BYTES = 4 * limits.KIB
 """What is smaller is bounded by its number alone."""
-ACCEPTED_A_TURN = 64
+ACCEPTED_A_TURN = 8
+"""At 0.1 ms each: others wait."""
 REFUSED_TOLD_S = 1.0
 """Between two lines in the log about refused connections."""
 
 RECONNECT_S, RECONNECT_S_MAX = 0.05, 1.0
 """A restarted node is found again within its own start-up time, a dead one is not hammered."""
+
+HEADER_NUMBERS = 9
+"""With which a header of a peer begins, before a word."""
 
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -55,7 +59,8 @@ PEER_BOUNDS = Bounds(
 
 
 class Door:
-    """Listens at an address, and keeps the connections that come."""
+    """Listens at an address, and keeps the connections that come. Those of which nothing good is
+    known wait on the porch: they are served after all others, a little in each turn."""
 
     what: str
     bounds: Bounds
@@ -72,6 +77,7 @@ class Door:
         self._keys = keys
         self._refused = 0
         self._poller: Poller
+        self._porch: Poller
         self._deliver: Deliver
         self._streams: dict[bytes, Stream] = {}
         # Until when their handshake must end, in order, and where they come from.
@@ -87,12 +93,13 @@ class Door:
     def open(self, poller: Poller, deliver: Deliver) -> None:
         """Accept connections from now on."""
         self._poller, self._deliver = poller, deliver
+        self._porch = poller.inner(limits.STRANGERS_TURN_S)
         self._watch()
 
     def _watch(self) -> None:
         self._accepting = True
         for listener in self._listeners:
-            self._poller.watch(listener.fileno(), READ, partial(self._accept, listener))
+            self._porch.watch(listener.fileno(), READ, partial(self._accept, listener))
 
     def _accept(self, listener: socket, _events: int) -> None:
         for _ in range(ACCEPTED_A_TURN):
@@ -117,12 +124,13 @@ class Door:
     def _add(self, accepted: socket, host: str) -> None:
         mechanism = None if self._keys is None else self._keys.server()
         stream = Stream(
-            self._poller,
+            self._porch,
             accepted,
             Engine(b"ROUTER", self.bounds, mechanism),
             self,
             key=next(self._numbers).to_bytes(8, "big"),
             reads_until=self.reads_until,
+            few=True,
         )
         if stream.open:
             self._streams[stream.key] = stream
@@ -149,7 +157,7 @@ class Door:
     def _unwatch(self) -> None:
         self._accepting = False
         for listener in self._listeners:
-            self._poller.unwatch(listener.fileno())
+            self._porch.unwatch(listener.fileno())
 
     def tick(self) -> None:
         """See to what takes too long. To be called some times a second."""
@@ -181,12 +189,19 @@ class Door:
             listener.close()
         for stream in self._streams.values():
             stream.close()
+        if self._porch is not self._poller:
+            self._porch.close()
+
+    def _suspect(self, stream: Stream) -> None:
+        """What it says means nothing, which nobody does by mistake."""
+        stream.move(self._porch, few=True)
 
     # -- what streams tell
 
     def on_ready(self, stream: Stream) -> None:
         """See StreamOwner."""
         self._stop_shaking(stream)
+        stream.move(self._poller, few=False)
 
     def on_messages(self, stream: Stream, messages: list[Message]) -> None:
         """See StreamOwner."""
@@ -233,6 +248,7 @@ class ClientPort(Door):
     def on_ready(self, stream: Stream) -> None:
         """See StreamOwner."""
         host = self._stop_shaking(stream)
+        super().on_ready(stream)
         if stream.known is not None:
             del self._streams[stream.key]
             stream.key += stream.known.name.encode()
@@ -268,6 +284,12 @@ class ClientPort(Door):
         else:
             stream.put(frames)
             self._answered[stream] = None
+
+    def strangec(self, item: tuple[str, bytes]) -> None:
+        """Whoever sent what means nothing is served after the others from now on."""
+        stream = self._streams.get(item[1])
+        if stream is not None:
+            self._suspect(stream)
 
     def largec(self, item: tuple[str, tuple[int, bytes, bytes, bytes]]) -> None:
         """Take the answer to a read likewise, and tell on `leftc` when it is held no longer."""
@@ -421,6 +443,18 @@ class Link:
         self._wait_s = min(2 * self._wait_s, RECONNECT_S_MAX)
 
 
+def _sender_of(header: bytes) -> int | None:
+    """Which member says it, of any version; None when it is no header, and nobody believes it."""
+    try:
+        fields = unpack_header(header)
+    except (CodecError, TypeError, ValueError):
+        return None
+    if type(fields) is not tuple or set(map(type, fields[:HEADER_NUMBERS])) != {int}:
+        return None
+    sender = fields[2] if len(fields) > HEADER_NUMBERS else None
+    return sender if type(sender) is int else None
+
+
 class PeerPort(Door):
     """Where peers connect, and one link to each of them. Each side sends on its link alone. With
     keys a connection speaks for the member whose key it came with, and for no other."""
@@ -442,22 +476,19 @@ class PeerPort(Door):
         """Messages from peers; who they are from stands in them."""
         for message in messages:
             frames = list(map(bytes, message))
-            if stream.known is not None and not self._speaks_for(stream.known.name, frames[0]):
+            sender = _sender_of(frames[0])
+            if sender is None:
+                self._suspect(stream)
+            elif stream.known is not None and not self._speaks_for(stream.known.name, sender):
                 self._log.warning("cut: it speaks in another member's name", name=stream.known.name)
                 stream.end("it speaks in another member's name")
                 return
             self._deliver(("peerc", frames))
 
-    def _speaks_for(self, name: str, header: bytes) -> bool:
-        """Whether the member of that name may say this. Who is no peer may: it learns no more than
-        who the members are. So may who has not told its name yet."""
-        try:
-            fields = unpack_header(header)
-        except (CodecError, TypeError, ValueError):
-            return True  # nothing that anybody believes, as is what is no header
-        if type(fields) is not tuple or len(fields) < 3 or type(fields[2]) is not int:
-            return True
-        return self._members.get(fields[2], "") in ("", name)
+    def _speaks_for(self, name: str, sender: int) -> bool:
+        """Whether the member of that name may say what is from this one. Who is no peer may: it
+        learns no more than who the members are. So may who has not told its name yet."""
+        return self._members.get(sender, "") in ("", name)
 
     def linksc(self, item: tuple[str, dict[int, tuple[str, str]]]) -> None:
         """Connect to exactly these peers, at an endpoint each, which have these names."""

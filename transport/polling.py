@@ -1,7 +1,9 @@
 """A loop's wait for descriptors: epoll where there is one, poll elsewhere."""
 
 import select
+from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 _EPOLL = hasattr(select, "epoll")
@@ -39,7 +41,40 @@ class Poller:
             if handler is not None:  # an earlier handler of this turn may have ended it
                 handler(events)
 
+    def inner(self, turn_s: float) -> "Poller":
+        """A loop within this one, for those that are served after the others: so much time its
+        handlers have in a turn together, however many of them are called for. Where there is no
+        epoll it is this loop itself."""
+        return _Inner(self, turn_s) if _EPOLL else self
+
     def close(self) -> None:
         """Let go of the kernel's object."""
         if _EPOLL:
             self._poll.close()
+
+
+class _Inner(Poller):
+    """See `inner`."""
+
+    def __init__(self, outer: Poller, turn_s: float) -> None:
+        super().__init__()
+        self._outer, self._turn_s = outer, turn_s
+        # What the kernel tells always begins with the same ones: who had no time goes first.
+        self._found: deque[tuple[int, int]] = deque()
+        outer.watch(self._poll.fileno(), int(select.POLLIN), self._turn)
+
+    def _turn(self, _events: int) -> None:
+        until = monotonic() + self._turn_s
+        self._found = self._found or deque(self._poll.poll(0, EVENTS_MAX))
+        while self._found:
+            descriptor, events = self._found.popleft()
+            handler = self._handlers.get(descriptor)
+            if handler is not None:
+                handler(events)
+            if monotonic() >= until:
+                break
+
+    def close(self) -> None:
+        """See Poller."""
+        self._outer.unwatch(self._poll.fileno())
+        super().close()

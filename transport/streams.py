@@ -82,6 +82,7 @@ class Stream:
             nothing is read from it.
         moved_at: when the connection began or the other end last took something.
         heard_at: when it began or something last came from there.
+        few: what comes from there is read in small pieces.
         parts: about two for each frame that waits.
     """
 
@@ -94,6 +95,7 @@ class Stream:
         "_read_bytes",
         "_socket",
         "_watched",
+        "few",
         "heard_at",
         "key",
         "moved_at",
@@ -112,9 +114,11 @@ class Stream:
         *,
         key: bytes = b"",
         reads_until: int = 2**63,
+        few: bool = False,
     ) -> None:
         self._loop, self._socket, self._engine, self._owner = loop, connected, engine, owner
         self.key = key
+        self.few = few
         self.reads_until = reads_until
         self.open = True
         self.ready = False
@@ -234,7 +238,7 @@ class Stream:
         if data:
             self.heard_at = time.monotonic()
         messages = engine.receive(data)
-        if len(messages) > MESSAGES_A_READ:
+        if self.few or len(messages) > MESSAGES_A_READ:
             self._read_bytes = RECEIVE_FEW_BYTES
         elif self._read_bytes < RECEIVE_BYTES:
             self._read_bytes *= 2
@@ -250,6 +254,14 @@ class Stream:
             self.end(str(engine.error))
         elif not data:
             self.end(CLOSED)
+
+    def move(self, loop: Loop, *, few: bool) -> None:
+        """Be watched in another loop from now on."""
+        self.few = few
+        if self.open and loop is not self._loop:
+            self._loop.unwatch(self._socket.fileno())
+            loop.watch(self._socket.fileno(), self._watched, self._on_event)
+            self._loop = loop
 
     def end(self, why: str) -> None:
         """Close the connection and tell the owner."""

@@ -193,7 +193,7 @@ def test_there_are_not_too_many_tokens(node, monkeypatch):
                (1, 1, "read", 0, 0, 5, 1, 1, "u"), (1, 1, "write", 0, 0, 1, 1, 1, "u", 0)],
 )  # fmt: skip
 def test_headers_that_are_none(node, fields):
-    assert turn(node, ("clientc", (b"c", pack(fields), pack([PUT])))) == []
+    assert turn(node, ("clientc", (b"c", pack(fields), pack([PUT])))) == [("strangec", b"c")]
     assert node.dropped == 1
 
 

@@ -1,5 +1,6 @@
 """A node's doors against libzmq's sockets, and against those who misuse them."""
 
+import select
 import socket
 import time
 from contextlib import ExitStack, contextmanager
@@ -11,6 +12,7 @@ from sampan.config import limits
 from sampan.hosts import ports
 from sampan.hosts.ports import ClientPort, PeerPort
 from sampan.transport import streams, tcp
+from sampan.transport.codec import pack
 from sampan.transport.polling import Poller
 from structlog.testing import capture_logs
 
@@ -197,6 +199,58 @@ def test_a_message_without_end_is_bounded(client_port):
         opened.run_until(cut)
     assert sent < 4 * limits.CLIENT_MESSAGE_BYTES_MAX, "more than the kernel holds"
     assert opened.of("clientc") == []
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """In each turn there is time for one of those who are served after the others."""
+    monkeypatch.setattr(limits, "STRANGERS_TURN_S", 0.0)
+    opened = Opened(ClientPort("127.0.0.1:0", structlog.get_logger()))
+    yield opened
+    opened.close()
+
+
+def who_are_served_after_the_others(opened):
+    return {stream for stream in opened.port._streams.values() if stream.few}
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="there is one loop for all")
+def test_a_friend_does_not_wait_for_strangers(hurried):
+    with ExitStack() as stack:
+        friend = stack.enter_context(raw_client(hurried))
+        who = ask(hurried, friend)
+        strangers = [stack.enter_context(raw_client(hurried, GREETING[:9])) for _ in range(8)]
+        hurried.run_until(lambda: len(hurried.port._streams) == 9)
+        for stranger in strangers:
+            stranger.sendall(b"\0")
+        friend.sendall(b"\1\1h\0\1y")
+        select.select([hurried.port._streams[who]._socket], [], [], WAIT_S)
+        hurried.poller.wait(WAIT_S)
+        assert hurried.of("clientc")[-1] == (who, b"h", b"y")
+        assert len(hurried.port._streams) >= 8, "one of them had its turn, and was cut"
+        hurried.run_until(lambda: len(hurried.port._streams) == 1)
+
+
+def test_who_talks_nonsense_is_served_after_the_others(client_port):
+    with raw_client(client_port) as one, raw_client(client_port) as other:
+        who = ask(client_port, one)
+        ask(client_port, other)
+        assert not who_are_served_after_the_others(client_port)
+        client_port.port.strangec(("strangec", who))
+        client_port.port.strangec(("strangec", b"somebody who has left"))
+        assert who_are_served_after_the_others(client_port) == {client_port.port._streams[who]}
+        assert ask(client_port, one) == who, "still served"
+
+
+def test_a_peer_that_talks_nonsense_is_served_after_the_others(peer_port):
+    header = pack((2, 1, 1, 1, 1, 1, 0, 0, 0, "raft", 1, 1, 1))
+    with raw_client(peer_port) as one:
+        one.sendall(b"\1" + bytes((len(header),)) + header + b"\0\0")
+        peer_port.run_until(lambda: len(peer_port.of("peerc")) == 1)
+        assert not who_are_served_after_the_others(peer_port)
+        one.sendall(b"\1\1h\0\1x")
+        peer_port.run_until(lambda: len(peer_port.of("peerc")) == 2)
+        assert len(who_are_served_after_the_others(peer_port)) == 1
 
 
 def test_who_does_not_shake_hands_in_time_is_cut(client_port, monkeypatch):
