@@ -13,10 +13,11 @@ from typing import Any
 
 from ..config import limits
 from ..security.rules import Who
+from ..storage.packing import pack_each
 from ..storage.sessions import Answer, Stamp, pack_answer
 from ..storage.sliced import Sliced, finish
 from ..storage.snapshot_store import SnapshotStore
-from ..storage.state_store import StateStore
+from ..storage.state_store import SLICED_READS, StateStore
 from ..transport import codec, errors
 from ..transport.auth import READS as AUTH_READS
 from . import channels, reconfiguration
@@ -286,12 +287,17 @@ class Applier(Actor):
             if origin == self._member_id:
                 self._results.append((batch_id, [pack_answer(answer) for answer in answered]))
             return
-        results = yield from self._state.apply_sliced(*at, list(chain.from_iterable(decoded)))
+        results: list[Any] = yield from self._state.apply_sliced(
+            *at, list(chain.from_iterable(decoded))
+        )
         self._tell_auth_if_changed()
+        pack: Callable[[Any], bytes] = codec.pack
+        if self._state.found_much:
+            results, pack = (yield from pack_each(results)), codec.pack_array
         if origin == self._member_id:
             answers, position = [], 0
             for body in decoded:
-                answers.append(codec.pack(results[position : position + len(body)]))
+                answers.append(pack(results[position : position + len(body)]))
                 position += len(body)
             self._results.append((batch_id, answers))
 
@@ -376,7 +382,7 @@ class Applier(Actor):
             refused = self._state.refusal(who, request) if self._state.auth.enabled else None
             if refused is not None:
                 result = codec.pack(refused)
-            elif request[0] != "range":
+            elif request[0] not in SLICED_READS:
                 result = self._answer(request)
             elif len(request) == 2:  # nearly all
                 result = self._state.read_newest(request[1])
@@ -408,7 +414,7 @@ class Applier(Actor):
             return codec.pack((0, self._state.revision, self._state.alarms.all()))
         if name in AUTH_READS:
             return codec.pack(self._state.auth_store.read(request, self._state.revision))
-        return self._state.read(request)
+        raise Impossible(f"a read of an unknown kind, {name!r}")
 
     # -- durability
 

@@ -1,19 +1,16 @@
 """Executing requests that change the state: put, delete, transactions, leases.
 
-The rules are etcd's: server/etcdserver/txn (put, deleteRange, Txn, checkTxn, applyCompare) and
-server/lease. A request or a transaction makes at most one revision; what it refuses, it refuses
-before it has changed anything.
+The rules are etcd's: server/etcdserver/txn (put, deleteRange, Txn) and server/lease. A request or a
+transaction makes at most one revision; what it refuses, it refuses before it has changed anything.
 
 What may change much is done in slices (sliced.py). Between two of them nobody may read or write the
 state: it is in the middle of a step.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ..transport import errors
 from ..transport.requests import (
-    COMPARE_VALUE,
     DELETE_PREV_KV,
     PUT_IGNORE_LEASE,
     PUT_IGNORE_VALUE,
@@ -26,28 +23,17 @@ from .errors import StorageError
 from .leases import Leases
 from .members import Members
 from .mvcc import Result, Versions
-from .overlay import Pair
 from .records import HEADER_SIZE, key_value, read_header
 from .sessions import Sessions
-from .sliced import Sliced, discard, in_parts
+from .sliced import Sliced
+from .transactions import SLICE_COST, Check, Request, Transactions
 from .writer import Writer
 
-Request = tuple[Any, ...]
-Check = Callable[[Request], errors.WireError | None]
-
-_COMPARED = (5, 3, 4)
-"""compare target -> position in Header, for version, create and mod revision."""
-_LEASE = 4
-
-SLICE_COST = 2048
-"""Of a slice: a key that is deleted, or found by a transaction, costs 1, about 4 µs."""
-_REQUEST_COST = 1
-"""Of a request that is no plain put, at least."""
 _LEASED = 512
 """Keys of a lease that end in a slice: each is looked for by itself, at worst on the disk."""
 
 
-class Executor:
+class Executor(Transactions):
     """Executes checked requests, one after the other."""
 
     def __init__(
@@ -61,6 +47,7 @@ class Executor:
         members: Members,
         auth: AuthStore,
     ) -> None:
+        super().__init__(versions)
         self._versions = versions
         self._writer = writer
         self._leases = leases
@@ -70,7 +57,6 @@ class Executor:
         self._auth = auth
         self._revision = 0  # of the request under way
         self._begin = 0  # how many events there were before it
-        self._left = SLICE_COST  # of the slice under way
 
     def execute(self, request: Request, user: str = "") -> Sliced[Result]:
         """Execute a write request, for a user where users are asked who they are. Returns its
@@ -111,14 +97,6 @@ class Executor:
         else:
             raise StorageError(f"the log holds a request of an unknown kind, {name!r}")
         return result
-
-    def is_over(self, cost: int = _REQUEST_COST) -> bool:
-        """Whether the slice is, after so much more."""
-        self._left -= cost
-        if self._left > 0:
-            return False
-        self._left = SLICE_COST
-        return True
 
     def _changed(self) -> bool:
         return len(self._versions.recent) > self._begin
@@ -165,6 +143,7 @@ class Executor:
             for stored, record in part:
                 delete(revision, stored[1:], record)
             if flags & DELETE_PREV_KV:
+                self.found += len(part)
                 gone += [key_value(stored[1:], record) for stored, record in part]
             if self.is_over(len(part)):
                 yield
@@ -225,67 +204,8 @@ class Executor:
 
     # -- transactions --------------------------------------------------------------------------
 
-    def transaction(self, request: Request) -> Sliced[Result]:
-        """Execute a transaction: all compares first, then all checks on the chosen path, then its
-        requests. Also for one that only reads, whenever nothing else is under way."""
-        taken: list[bool] = []
-        yield from self._choose(request, taken)
-        for check in (self._check_put_of_txn, self._check_range):
-            refusal = self._check(request, iter(taken), check)
-            if refusal is not None:
-                return refusal
-        self._begin = len(self._versions.recent)
-        return (yield from self._run(request, iter(taken)))
-
-    def _choose(self, request: Request, taken: list[bool]) -> Sliced[None]:
-        """Evaluate the compares of a transaction and of those on its path, depth first."""
-        holds = True
-        for compare in request[1]:
-            one = len(compare) == 4  # nearly all
-            holds = self._compare_one(*compare) if one else (yield from self._compare(*compare))
-            if not holds:
-                break
-        taken.append(holds)
-        for operation in request[2] if holds else request[3]:
-            if operation[0] == "txn":
-                yield from self._choose(operation, taken)
-
-    def _compare_one(self, target: int, result: int, key: bytes, value: Any) -> bool:
-        """Whether it holds; a key that is not there counts as zeros, and has no value that could be
-        compared."""
-        record = self._versions.current(key)
-        if record is None:
-            return target != COMPARE_VALUE and _holds(result, 0, value)
-        return _holds(result, _compared(target, record), value)
-
-    def _compare(
-        self, target: int, result: int, key: bytes, value: Any, range_end: bytes = b""
-    ) -> Sliced[bool]:
-        """Whether it holds for all keys of the range, as for one that is not there if there are
-        none."""
-        pairs = yield from self._versions.current_pairs(key, range_end)
-        if not pairs:
-            return target != COMPARE_VALUE and _holds(result, 0, value)
-        if self.is_over(len(pairs)):
-            yield
-
-        def all_hold(part: Sequence[Pair]) -> list[bool]:
-            return [all(_holds(result, _compared(target, record), value) for _, record in part)]
-
-        holds = all((yield from in_parts(pairs, all_hold)))
-        yield from discard(pairs)
-        return holds
-
-    def _check(
-        self, request: Request, taken: Iterator[bool], check: Check
-    ) -> errors.WireError | None:
-        """The first refusal on the path that is taken (etcd's checkRequests)."""
-        for operation in request[2] if next(taken) else request[3]:
-            txn = operation[0] == "txn"
-            refusal = self._check(operation, taken, check) if txn else check(operation)
-            if refusal is not None:
-                return refusal
-        return None
+    def _checks(self) -> tuple[Check, ...]:
+        return (self._check_put_of_txn, self._check_range)
 
     def _check_put_of_txn(self, operation: Request) -> errors.WireError | None:
         """As of a put alone, but the key is looked at before the lease, as etcd does."""
@@ -293,46 +213,7 @@ class Executor:
             return None
         return self._check_kept(operation) or self._check_lease(operation)
 
-    def _check_range(self, operation: Request) -> errors.WireError | None:
-        if operation[0] != "range":
-            return None
-        return self._versions.check_revision(operation[4] if len(operation) > 4 else 0)
-
-    def _run(self, request: Request, taken: Iterator[bool]) -> Sliced[Result]:
-        holds = next(taken)
-        results = []
-        for operation in request[2] if holds else request[3]:
-            name = operation[0]
-            if name == "put":
-                results.append(self._put(*operation[1:]))
-            elif name == "delete":
-                results.append((yield from self._delete(*operation[1:])))
-            elif name == "range":
-                if len(operation) == 2:  # nearly all
-                    results.append(self._versions.range_one(operation[1]))
-                    continue
-                found = yield from self._versions.range(operation)
-                results.append(found)
-                if self.is_over(len(found[-1])):
-                    yield
-            else:
-                results.append((yield from self._run(operation, taken)))
-        return (0, self._header_revision(), holds, results)
-
-
-def _compared(target: int, record: bytes) -> Any:
-    if target == COMPARE_VALUE:
-        return record[HEADER_SIZE:]
-    head = read_header(record)
-    return head.lease if target == _LEASE else head[_COMPARED[target]]
-
-
-def _holds(result: int, actual: Any, expected: Any) -> bool:
-    """etcd's compareKV: 0 equal, 1 greater, 2 less, 3 not equal."""
-    if result == 0:
-        return bool(actual == expected)
-    if result == 1:
-        return bool(actual > expected)
-    if result == 2:
-        return bool(actual < expected)
-    return bool(actual != expected)
+    def _write(self, operation: Request) -> Sliced[Result]:
+        if operation[0] == "put":
+            return self._put(*operation[1:])
+        return (yield from self._delete(*operation[1:]))

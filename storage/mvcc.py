@@ -275,6 +275,10 @@ class Versions:
         """The keys of a range now, as they are stored, and their records."""
         return self._current(key, range_end, 0)
 
+    def past_pairs(self, revision: int, key: bytes, range_end: bytes) -> Sliced[list[Pair]]:
+        """Likewise at a revision that may be read."""
+        return self._past(revision, key, range_end, 0)
+
     def _one(self, key: bytes) -> list[Pair]:
         record = self.current(key)
         return [] if record is None else [(keys.KV + key, record)]

@@ -3,12 +3,16 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from ..transport.codec import pack
+from . import applied
+from .applied import unpack_applied
 from .data_dir import DataDir, sync_directory
 from .errors import DataDirForeignError, SnapshotError, StorageError
 from .log_store import LogStore
-from .state_store import StateStore
+from .members import CONFIGURATION_KEY
+from .rocks import open_state
 
 BUMP_REVISION = 1_000_000_000
 """As much as etcd's guide for operators takes: more than a cluster writes between two backups."""
@@ -85,15 +89,33 @@ def _fill(
     (path / "state").rmdir()
     applied = source.extract(path / "state")
     voters = tuple(sorted(member.id for member in members))
-    revision = StateStore.rebase(
-        path / "state",
+    configuration = (
         (voters, (), (), (), False),
         tuple((m.id, m.name, (m.peer,), (), False, 0) for m in members),
-        bump_revision,
-        compact=compact,
     )
+    revision = _rebase(path / "state", configuration, bump_revision, compact=compact)
     _begin_log(path / "log", *applied)
     sync_directory(path)
+    return revision
+
+
+def _rebase(
+    path: Path, configuration: tuple[Any, Any], bump_revision: int, *, compact: bool
+) -> int:
+    """Give the state other members, as `StateStore.apply_conf_state` would, and a higher revision,
+    which is returned."""
+    db = open_state(path)
+    at = unpack_applied(db.get(applied.KEY))
+    revision = at.revision + bump_revision
+    at = at._replace(revision=revision)
+    if compact:
+        at = at._replace(compact_revision=revision)
+    batch = db.batch()
+    batch.put(applied.KEY, at.packed())
+    batch.put(CONFIGURATION_KEY, pack(configuration))
+    db.write(batch)
+    db.flush()
+    db.close()
     return revision
 
 

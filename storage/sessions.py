@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
 from ..transport import errors
-from ..transport.codec import pack, unpack_local
+from ..transport.codec import pack, pack_array, unpack_local
 from . import keys
 from .mvcc import Result
 from .overlay import Overlay
@@ -153,9 +153,10 @@ class Sessions:
             session.answers[stamp.sequence] = kept  # as large as what `claim` put there
         return kept
 
-    def keep(self, stamp: Stamp, results: Sequence[Result]) -> bytes:
-        """Keep a message's answer, as much of it as there is room for; returns it packed."""
-        packed = pack(results)
+    def keep(self, stamp: Stamp, results: Sequence[bytes]) -> bytes:
+        """Keep a message's answer, as much of it as there is room for; returns it. Each result is
+        packed already."""
+        packed = pack_array(results)
         session = self._sessions.get(stamp.session)
         if session is not None:
             room = SESSION_BYTES_MAX - session.size
@@ -205,12 +206,11 @@ def _size(kept: Kept) -> int:
     return _OVERHEAD + len(kept) if type(kept) is bytes else _OVERHEAD
 
 
-def _shortened(results: Sequence[Result], room: int) -> bytes:
+def _shortened(results: Sequence[bytes], room: int) -> bytes:
     """The answer without its large results; when that does not fit either, without any."""
-    short = pack(
-        [r if len(pack(r)) <= RESULT_BYTES_SMALL else errors.ANSWER_NOT_KEPT for r in results]
-    )
-    return short if len(short) <= room else pack(errors.ANSWER_NOT_KEPT)
+    not_kept = pack(errors.ANSWER_NOT_KEPT)
+    short = pack_array([r if len(r) <= RESULT_BYTES_SMALL else not_kept for r in results])
+    return short if len(short) <= room else not_kept
 
 
 def with_refused(results: Iterable[Result], refused: Sequence[tuple[int, Any]]) -> list[Result]:

@@ -12,7 +12,6 @@ entry is applied again after the next start.
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
-from struct import Struct
 from typing import Any
 from zlib import crc32
 
@@ -20,11 +19,12 @@ from ..security import rules
 from ..security.auth import Auth
 from ..security.rules import Who
 from ..transport import errors
-from ..transport.codec import pack, unpack_local
+from ..transport.codec import pack, pack_array, unpack_local
 from ..transport.errors import WireError
 from ..transport.requests import RANGE_COUNT_ONLY, WRITE_CHECKS, all_plain_puts
-from . import keys, redo
+from . import applied, keys, redo
 from .alarms import Alarms, makes_larger
+from .applied import Applied
 from .auth_store import AuthStore
 from .compaction import Compaction, drop_history_after
 from .errors import StorageError
@@ -32,13 +32,15 @@ from .executor import Executor
 from .hashing import hash_sliced
 from .hot_keys import HotKeys
 from .leases import Leases
-from .members import CONFIGURATION_KEY, Members
+from .members import Members
 from .mvcc import Result, Versions
 from .overlay import Overlay
+from .packing import pack_each
 from .records import Event, chunk_body, encode_chunks, pack_key_value, pack_range
 from .rocks import open_state
 from .sessions import SESSIONS_MAX, Answer, Sessions, Stamp, with_refused
 from .sliced import Sliced, finish
+from .transactions import Transactions, read_packed
 from .writer import Writer
 
 COMMIT_KEYS = 1024
@@ -56,9 +58,10 @@ LARGE_COMMIT = 20_000
 CHUNKS_A_SLICE = 16
 """Of history: about 2,000 events."""
 
-_APPLIED_KEY = keys.META + b"applied"
-_APPLIED = Struct(">QQQQI")  # index, term, revision, compact revision, history hash
 _CHECK_KEY = keys.META + b"check"
+
+SLICED_READS = frozenset(("range", "txn"))
+"""What `read_sliced` reads."""
 
 
 class StateStore:
@@ -67,12 +70,9 @@ class StateStore:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._db = open_state(path, read_only=read_only)
         (redo.check if read_only else redo.recover)(self._db)
-        raw = self._db.get(_APPLIED_KEY)
-        index, term, revision, compact_revision, history_hash = (
-            _APPLIED.unpack(raw) if raw else (0, 0, 1, 0, 0)
-        )
+        at = applied.unpack_applied(self._db.get(applied.KEY))
         if not read_only:
-            drop_history_after(self._db, revision)
+            drop_history_after(self._db, at.revision)
         self._overlay = Overlay(self._db)
         self._versions = Versions(self._overlay)
         self.leases = Leases(self._overlay, lambda: self._index + 1)
@@ -94,12 +94,11 @@ class StateStore:
         self._hot_keys = HotKeys()
         # What waits for a commit: bytes of records ever since the last one, and keys lately.
         self._waiting_bytes = self._waiting_keys = 0
-        self._index: int = index
-        self._term: int = term
-        self._history_hash: int = history_hash
-        self._committed_index: int = index
-        self._versions.revision = revision
-        self._versions.compact_revision = compact_revision
+        self._index, self._term = at.applied_index, at.applied_term
+        self._history_hash = at.history_hash
+        self._committed_index = at.applied_index
+        self._versions.revision = at.revision
+        self._versions.compact_revision = at.compact_revision
         self._compaction = Compaction(self._versions)
         # What stands before the answer to a read of one key, at a revision.
         self._heads_revision = 0
@@ -142,40 +141,6 @@ class StateStore:
         self.commit()
         return self._history_hash
 
-    @classmethod
-    def rebase(
-        cls, path: Path, conf_state: Any, members: Any, bump_revision: int, *, compact: bool
-    ) -> int:
-        """Give a restored state, which nobody has open, other members and a higher revision.
-
-        Args:
-            path: the database.
-            conf_state: as for `apply_conf_state`.
-            members: likewise.
-            bump_revision: how much higher: what the lost cluster wrote after the backup had
-                revisions up to there, and clients may have seen them.
-            compact: refuse reads and watches below the new revision.
-
-        Returns:
-            The new revision.
-
-        Raises:
-            StorageError: the disk refuses.
-        """
-        db = open_state(path)
-        index, term, revision, compact_revision, history_hash = _APPLIED.unpack(
-            db.get(_APPLIED_KEY) or bytes(_APPLIED.size)
-        )
-        bumped: int = revision + bump_revision
-        compact_revision = bumped if compact else compact_revision
-        batch = db.batch()
-        batch.put(_APPLIED_KEY, _APPLIED.pack(index, term, bumped, compact_revision, history_hash))
-        batch.put(CONFIGURATION_KEY, pack((conf_state, members)))
-        db.write(batch)
-        db.flush()
-        db.close()
-        return bumped
-
     # -- applying ------------------------------------------------------------------------------
 
     def apply(self, index: int, term: int, requests: Sequence[tuple[Any, ...]]) -> list[Result]:
@@ -209,26 +174,37 @@ class StateStore:
         requests = list(chain.from_iterable(fresh))
         done = self._plain_puts(requests) or (yield from self._execute(requests))
         answers: list[Answer] = []
-        end = 0
         for message, stamp, answer in zip(messages, stamps, known, strict=True):
             if stamp is not None and answer is not None:
                 answers.append(sessions.repeated(stamp, answer))
                 continue
-            begin, end = end, end + len(message)
-            its = done + begin if isinstance(done, int) else done[begin:end]
-            answers.append(self._keep(stamp, its, len(message)))
+            count = len(message)
+            if isinstance(done, int):
+                answers.append(self._keep_puts(stamp, done, count))
+                done += count
+            else:
+                answers.append((yield from self._keep(stamp, done, count)))
         self._index, self._term = index, term
         return answers
 
-    def _keep(self, stamp: Stamp | None, done: list[Result] | int, count: int) -> Answer:
-        """The answer to a message of `count` requests, kept if it has a number."""
-        if isinstance(done, int):
-            if stamp is not None and not stamp.refused:
-                return self.sessions.keep_puts(stamp, done, count)
-            done = _results_of_puts(done, count)
-        if stamp is None:
-            return done
-        return self.sessions.keep(stamp, with_refused(done, stamp.refused))
+    def _keep_puts(self, stamp: Stamp | None, first: int, count: int) -> Answer:
+        """The answer to a message of plain puts, kept if the message has a number."""
+        if stamp is not None and not stamp.refused:
+            return self.sessions.keep_puts(stamp, first, count)
+        return finish(self._keep(stamp, _results_of_puts(first, count), count))
+
+    def _keep(self, stamp: Stamp | None, done: list[Result], count: int) -> Sliced[Answer]:
+        """Likewise of any message, from the first `count` of `done`, which are taken away."""
+        results, done[:count] = done[:count], []
+        if stamp is not None:
+            results = with_refused(results, stamp.refused)
+        elif not self.found_much:
+            return results
+        if self.found_much:
+            packed = yield from pack_each(results)
+        else:
+            packed = list(map(pack, results))
+        return pack_array(packed) if stamp is None else self.sessions.keep(stamp, packed)
 
     def apply_judged(
         self,
@@ -259,7 +235,9 @@ class StateStore:
             if known is not None:
                 return self.sessions.repeated(stamp, known)
         done = yield from self._execute_for(who, message)
-        return self._keep(stamp, done, len(message))
+        if isinstance(done, int):
+            return self._keep_puts(stamp, done, len(message))
+        return (yield from self._keep(stamp, done, len(message)))
 
     def _execute_for(
         self, who: Who | None, message: Sequence[tuple[Any, ...]]
@@ -285,12 +263,18 @@ class StateStore:
         return self.refusal(who, request) is None
 
     @property
+    def found_much(self) -> bool:
+        """Whether the results of the entry that was applied last are to be packed in slices."""
+        return self._executor.found_much
+
+    @property
     def auth(self) -> Auth:
         """Users and roles as they are now."""
         return self.auth_store.auth
 
     def _begin(self, index: int, term: int) -> None:
         self._check_next(index, term)
+        self._executor.found = 0
         # Before the entry: neither a commit nor a chunk of history holds a part of one.
         fresh = len(self._overlay.writes) - self._waiting_keys
         events = len(self._versions.recent)
@@ -397,13 +381,14 @@ class StateStore:
     def _write_applied(self) -> None:
         versions = self._versions
         self.sessions.save()
-        self._overlay.writes[_APPLIED_KEY] = _APPLIED.pack(
+        at = Applied(
             self._index,
             self._term,
             versions.revision,
             versions.compact_revision,
             self._history_hash,
         )
+        self._overlay.writes[applied.KEY] = at.packed()
 
     def _committed(self) -> None:
         self._committed_index = self._index
@@ -458,10 +443,10 @@ class StateStore:
 
     def read_sliced(self, request: tuple[Any, ...]) -> Sliced[bytes]:
         """`read`, of what is there at the first slice. Between two of them everything but `close`
-        may be called. Transactions, and sorting what was found, are one slice."""
+        may be called."""
         self._commit_before_scan(request)
         if request[0] == "txn":
-            return pack(finish(self._executor.transaction(request)))
+            return (yield from read_packed(self._versions, request))
         return (yield from self._versions.packed_range(request))
 
     def read_newest(self, key: bytes) -> bytes:
@@ -480,7 +465,7 @@ class StateStore:
         """As `read`, before it is packed."""
         self._commit_before_scan(request)
         if request[0] == "txn":
-            return finish(self._executor.transaction(request))
+            return finish(Transactions(self._versions).transaction(request))
         return finish(self._versions.range(request))
 
     def count_keys(self) -> int:

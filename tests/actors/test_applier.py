@@ -13,7 +13,7 @@ from sampan.actors.upkeep import Upkeep
 from sampan.config import limits
 from sampan.config.limits import LogLimits
 from sampan.raft import ConfChangeSingle, ConfChangeType, ConfChangeV2
-from sampan.storage import executor, hashing, rocks, state_store
+from sampan.storage import executor, hashing, packing, rocks, state_store, transactions
 from sampan.storage.errors import StorageError
 from sampan.storage.snapshot_store import SnapshotStore
 from sampan.storage.state_store import StateStore
@@ -435,7 +435,8 @@ def test_entries_are_applied_while_a_large_range_is_read(applier, monkeypatch, t
 
 @pytest.fixture
 def tiny_slices(monkeypatch):
-    monkeypatch.setattr(executor, "SLICE_COST", 1)
+    for module in (executor, transactions):
+        monkeypatch.setattr(module, "SLICE_COST", 1)
     monkeypatch.setattr(state_store, "LARGE_COMMIT", 2)
 
 
@@ -474,6 +475,55 @@ def test_an_entry_that_takes_long_is_never_seen_half_applied(tiny_slices, applie
     assert [(revision, key) for revision, key, *_ in events[1][2]] == [(13, b"a")]
     assert slices > 10
     assert ("applied", 2) in said
+
+
+TXN = ("txn", [], [("range", b"\0", b"\0"), put(b"a")], [])
+STAMPED = ((0, 7), 1, 1)
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_what_a_transaction_has_found_is_packed_in_slices(applier, monkeypatch, numbered):
+    """By each member, as it frees what it found; who answers is the one that was asked."""
+    monkeypatch.setattr(transactions, "FOUND_MUCH", 10)
+    monkeypatch.setattr(packing, "ITEMS", 5)
+    out = turn(applier, committed(entry(1, [("session_open", 1)])))
+    ((_, (((_, _, session),),)),) = results(out)
+    turn(applier, committed(entry(2, [put(b"%02d" % n) for n in range(50)])))
+
+    def apply(index, origin):
+        message = ((session, index, 1) if numbered else None, [TXN, put(b"b")])
+        return turn(applier, committed(stamped(index, message, origin=origin)))
+
+    told, slices = results(apply(3, ME)), 0
+    while applier._applying is not None:
+        slices += 1
+        told += results(wake(applier))
+    assert slices >= 10
+    (((_, _, _, (found, _)), second),) = told[0][1]
+    assert [kv[0] for kv in found[4]] == [b"%02d" % n for n in range(50)]
+    assert (len(told), found[2], second) == (1, 50, (0, 53))
+    assert results(apply(4, OTHER)) == []
+    while applier._applying is not None:
+        assert results(wake(applier)) == []
+
+
+def test_a_transaction_that_reads_much_is_read_in_slices_as_of_its_first(applier, monkeypatch):
+    for module, name in ((rocks, "PAGE_PAIRS"), (rocks, "FIRST_SLICE_BYTES"), (packing, "ITEMS")):
+        monkeypatch.setattr(module, name, 1)
+    turn(applier, committed(entry(1, [put(b"%02d" % n) for n in range(9)])))
+    reads = [("range", b"0", b"1"), ("range", b"03"), ("range", b"0", b"1", 0, 0, 2)]
+    out = turn(applier, read(5, 1, ("txn", [(3, 0, b"03", b"v")], reads, [])))
+    assert results(out, "read") == []
+    out += turn(applier, committed(entry(2, [("delete", b"0", b"1")])))
+    slices = 0
+    while applier.wake_at is not None:
+        slices += 1
+        out += wake(applier)
+    ((_, (((_, revision, holds, (all_, one, count)),),)),) = results(out, "read")
+    assert (revision, holds, all_[1], count[:3]) == (10, True, 10, (0, 10, 9))
+    assert [kv[0] for kv in all_[4]] == [b"%02d" % n for n in range(9)]
+    assert one == (0, 10, 1, False, ((b"03", 5, 5, 1, 0, b"v"),))
+    assert slices > 9
 
 
 def test_a_flush_that_ends_during_a_long_entry_is_taken_in_after_it(tiny_slices, applier):

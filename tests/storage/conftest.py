@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from sampan.storage import executor, mvcc, packing, redo, rocks, sliced, state_store, transactions
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,29 @@ def disk_calls(monkeypatch):
     monkeypatch.setattr(os, "fsync", noting_fsync)
     monkeypatch.setattr(os, "rename", noting_rename)
     return calls
+
+
+@pytest.fixture
+def tiny_slices(monkeypatch):
+    """Every page, key, lookup, chunk, part and write is a slice of its own, and every commit and
+    every answer is a large one."""
+    for module, name, value in (
+        (rocks, "PAGE_PAIRS", 1),
+        (rocks, "FIRST_SLICE_BYTES", 0),
+        (rocks, "SLICE_BYTES", 0),
+        (rocks, "ITEMS", 1),
+        (sliced, "ITEMS", 1),
+        (mvcc, "ITEMS", 1),
+        (mvcc, "_VISITS", 1),
+        (mvcc, "_LOOKUPS", 1),
+        (packing, "ITEMS", 1),
+        (transactions, "FOUND_MUCH", 0),
+        (transactions, "SLICE_COST", 1),
+        (executor, "SLICE_COST", 1),
+        (executor, "_LEASED", 1),
+        (redo, "WRITES", 1),
+        (state_store, "CHUNKS_A_SLICE", 1),
+        (state_store, "COMMIT_KEYS", 3),
+        (state_store, "LARGE_COMMIT", 0),
+    ):
+        monkeypatch.setattr(module, name, value)

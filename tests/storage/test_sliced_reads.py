@@ -5,30 +5,36 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sampan.storage import mvcc, rocks, sliced, state_store
 from sampan.storage.sliced import finish
 from sampan.storage.state_store import StateStore
 from sampan.transport import errors
 from sampan.transport.codec import unpack_local
 
-from .test_state_store import Histories, back, plain, plain_put, range_, step
+from .test_state_store import Histories, back, plain, plain_put, range_, read_txn, step
 
 
-@pytest.fixture
-def tiny_slices(monkeypatch):
-    """Every page, key, lookup and part is a slice of its own."""
-    for module, name, value in (
-        (rocks, "PAGE_PAIRS", 1),
-        (rocks, "FIRST_SLICE_BYTES", 0),
-        (rocks, "SLICE_BYTES", 0),
-        (rocks, "ITEMS", 1),
-        (sliced, "ITEMS", 1),
-        (mvcc, "ITEMS", 1),
-        (mvcc, "_VISITS", 1),
-        (mvcc, "_LOOKUPS", 1),
-        (state_store, "COMMIT_KEYS", 3),
-    ):
-        monkeypatch.setattr(module, name, value)
+class Reading:
+    """A read that is under way, and what is to come of it."""
+
+    def __init__(self, both, request):
+        self.request, self.revision = request, request[4] if request[0] == "range" else 0
+        self.expected = [plain(both.model.read(request))]
+        self.compacted = both.model.compacted
+        self.work = both.store.read_sliced(request)
+
+    def advance(self, model):
+        """Do a slice; whether it is over."""
+        if self.request[0] == "txn" and model.compacted != self.compacted:
+            self.compacted = model.compacted  # it begins anew, unless all was read
+            self.expected.append(plain(model.read(self.request)))
+        try:
+            next(self.work)
+        except StopIteration as end:
+            answer = unpack_local(end.value)
+            compacted = 0 < self.revision < model.compacted
+            assert answer in self.expected or (compacted and answer == tuple(errors.COMPACTED))
+            return True
+        return False
 
 
 class SlicedHistories(Histories):
@@ -36,27 +42,17 @@ class SlicedHistories(Histories):
 
     def __init__(self, path):
         super().__init__(path)
-        self.under_way = []  # (work, what the model answered, revision that is read)
+        self.under_way = []
 
     def begin(self, request, revisions_back):
         revision = max(self.model.revision - revisions_back, 0)
-        request = (*request[:4], revision, *request[5:])
-        expected = plain(self.model.read(request))
-        self.under_way.append((self.store.read_sliced(request), expected, revision))
-        self.advance(*self.under_way[-1])
-
-    def advance(self, work, expected, revision):
-        try:
-            next(work)
-        except StopIteration as end:
-            answer = unpack_local(end.value)
-            compacted = 0 < revision < self.model.compacted
-            assert answer == expected or (compacted and answer == tuple(errors.COMPACTED))
-            self.under_way.remove((work, expected, revision))
+        if request[0] == "range":
+            request = (*request[:4], revision, *request[5:])
+        self.under_way.append(Reading(self, request))
+        self.slice()
 
     def slice(self):
-        for each in list(self.under_way):
-            self.advance(*each)
+        self.under_way = [each for each in self.under_way if not each.advance(self.model)]
 
     def crash(self):
         self.under_way.clear()  # their iterators, too
@@ -66,6 +62,7 @@ class SlicedHistories(Histories):
 sliced_step = st.one_of(
     step,
     st.tuples(st.just("begin"), range_, back),
+    st.tuples(st.just("begin"), read_txn, st.just(0)),
     st.tuples(st.just("slice")),
     st.tuples(st.just("slice")),
 )
@@ -105,6 +102,12 @@ REQUESTS = {
     "filtered": ("range", b"0", b"9", 0, 0, 0, 0, 0, 50),
     "old": ("range", b"0", b"9", 0, OLD),
     "old count": ("range", b"0", b"9", 3, OLD),
+    "transaction": (
+        "txn",
+        [(3, 3, b"0", b"x", b"9")],
+        [("range", b"0", b"9"), ("range", b"050"), ("txn", [], [("range", b"0", b"9", 9)], [])],
+        [],
+    ),
 }
 
 
@@ -130,6 +133,24 @@ def test_a_revision_that_is_compacted_while_it_is_read(store, tiny_slices):
     while store.compact_step(1000):
         pass
     assert unpack_local(finish(work)) == tuple(errors.COMPACTED)
+
+
+def test_a_transaction_begins_anew_when_what_it_reads_is_compacted(store, tiny_slices):
+    work = store.read_sliced(REQUESTS["transaction"])
+    for _ in range(150):  # it has made its compare, and is reading
+        next(work)
+    store.apply(3, 1, [("delete", b"0", b"9"), ("compact", store.revision + 1)])
+    while store.compact_step(1000):
+        pass
+    assert unpack_local(finish(work)) == plain(store.range(REQUESTS["transaction"]))
+
+
+def test_a_large_value_costs_as_many_slices_as_many_small_ones(tmp_path):
+    store = StateStore.open(tmp_path)
+    store.apply(1, 1, [("put", b"k", bytes(1 << 20))])
+    txn = ("txn", [], [("range", b"k")] * 32, [])
+    assert sum(1 for _ in store.read_sliced(txn)) > 3
+    store.close()
 
 
 def test_what_is_small_is_one_slice(store):

@@ -6,30 +6,12 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sampan.storage import executor, mvcc, redo, rocks, sliced, state_store
+from sampan.storage import redo
 from sampan.storage.errors import StorageError
 from sampan.storage.sliced import finish
 from sampan.storage.state_store import StateStore
 
 from .test_state_store import Histories, check_everything, plain, plain_put, step, write
-
-
-@pytest.fixture
-def tiny_slices(monkeypatch):
-    """Every key, chunk and write is a slice of its own, and every commit is a large one."""
-    for module, name, value in (
-        (rocks, "PAGE_PAIRS", 1),
-        (rocks, "FIRST_SLICE_BYTES", 0),
-        (rocks, "SLICE_BYTES", 0),
-        (sliced, "ITEMS", 1),
-        (mvcc, "ITEMS", 1),
-        (executor, "SLICE_COST", 1),
-        (executor, "_LEASED", 1),
-        (redo, "WRITES", 1),
-        (state_store, "CHUNKS_A_SLICE", 1),
-        (state_store, "LARGE_COMMIT", 0),
-    ):
-        monkeypatch.setattr(module, name, value)
 
 
 def in_full(store, index, requests):
