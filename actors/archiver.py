@@ -47,7 +47,7 @@ class Archiver:
         self._failing = ""
         self._complain_at = 0.0
         self._commit = 0
-        self._times_noted = len(self._times)
+        self._noted = self._times[-1:]  # the newest that the next start would find
         self.stopping = False
 
     # -- what the core asks
@@ -61,8 +61,12 @@ class Archiver:
         elif position.last > tail.last_index() or (
             position.last >= tail.start_index and tail.term(position.last) != position.term
         ):
-            self._log.warning("archive begins anew", reason="it is not of this log")
-            self._position = None
+            self._begin_anew("it is not of this log")
+            self._times = []
+
+    def _begin_anew(self, reason: str) -> None:
+        self._log.warning("archive begins anew", reason=reason)
+        self._position = None
 
     def needed_after(self) -> int:
         """The index after which the tail is needed."""
@@ -98,7 +102,7 @@ class Archiver:
             if self._order is not None:
                 self._began_at = now
                 return "archive"
-        if len(self._times) == self._times_noted:
+        if self._times[-1:] == self._noted:
             return ""
         return "times"
 
@@ -157,8 +161,9 @@ class Archiver:
 
     # -- the jobs
 
-    def job(self) -> Position | str:
-        """Archive what was decided; returns what is archived then, or why it failed."""
+    def job(self) -> Position | str | None:
+        """Archive what was decided; returns what is archived then, None when nothing is any more,
+        or why it failed."""
         assert self._order is not None
         try:
             if isinstance(self._order, Base):
@@ -170,14 +175,17 @@ class Archiver:
 
     def times_job(self) -> None:
         """Keep the times for the next start."""
-        self._times_noted = len(self._times)
+        self._noted = self._times[-1:]
         self._archive.note_times(list(self._times))
 
-    def done(self, result: Position | str, now: float) -> None:
+    def done(self, result: Position | str | None, now: float) -> None:
         """What `job` returned."""
         order, self._order = self._order, None
         if isinstance(result, str):
             self._failed(order, result, now)
+            return
+        if result is None:
+            self._begin_anew("somebody has removed what was archived")
             return
         if self._failing:
             self._log.info("archive goes on", index=result.last)

@@ -103,20 +103,33 @@ class Archive:
         self._ids = ids
         self._directory = directory or data_dir / "archive"
         self._command = command
+        self._looked = False
         self._running: subprocess.Popen[str] | None = None
         self._cut_short = threading.Event()
 
     def position(self) -> Position | None:
-        """What was archived when the member stopped; None when it has to begin anew. What a kill
-        has left of a file goes."""
-        with contextlib.suppress(OSError):  # there will be more to say of it than that
-            for left in self._directory.glob(f"{_UNFINISHED}*"):
-                left.unlink()
-        position = noted(self._mark.parent)
-        if position is None:
-            return None
-        if not self._command and not self._is_there(position):
-            return None
+        """What was archived when the member stopped; None when it has to begin anew. Where it was
+        archived to is not looked at: that may be slow, or hang."""
+        return noted(self._mark.parent)
+
+    def _found(self, position: Position | None) -> Position | None:
+        """Likewise, as the directory has it when this process first writes there: what a kill has
+        left of a file goes. Raises OSError and SnapshotError."""
+        if self._looked:
+            return position
+        for left in self._directory.glob(f"{_UNFINISHED}*"):
+            left.unlink()
+        if not self._command:
+            for path in self._directory.glob("entries-*"):
+                if SegmentFile(path).cluster != self._ids[0]:
+                    raise SnapshotError(
+                        f"{self._directory} has the archive of another cluster, which must not be "
+                        "mixed with this one's: move it away, or set another archive_dir"
+                    )
+                break  # they all are of one
+            if position is not None and not self._is_there(position):
+                position = None
+        self._looked = True
         return position
 
     def _is_there(self, position: Position) -> bool:
@@ -145,6 +158,7 @@ class Archive:
 
     def put_base(self, base: Base, position: Position | None) -> Position:
         """Archive a snapshot; returns what is archived then. Raises OSError and SnapshotError."""
+        position = self._found(position)
         directory, files = self._snapshots.checkpoint(base.name)
         manifest = Manifest(base.at, base.term, base.revision, tuple(files))
         size = self._put(base_name(base.at), lambda file: self._copy(file, manifest, directory))
@@ -154,8 +168,12 @@ class Archive:
     def _copy(self, file: BinaryIO, manifest: Manifest, directory: Path) -> None:
         write_backup(file, manifest, directory, self._check)
 
-    def put_segment(self, segment: Segment, position: Position) -> Position:
-        """Archive entries; returns what is archived then. Raises OSError and SnapshotError."""
+    def put_segment(self, segment: Segment, position: Position) -> Position | None:
+        """Archive entries; returns what is archived then, None when what they go on from is gone.
+        Raises OSError and SnapshotError."""
+        if self._found(position) is None:
+            self.begin_anew()
+            return None
         term, last = segment.entries[-1][:2]
         name = segment_name(segment.before[0] + 1, last)
         size = self._put(name, lambda file: write_segment(file, self._ids, segment))
@@ -193,9 +211,12 @@ class Archive:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             text=True, errors="replace", process_group=0,
         ) as self._running:  # fmt: skip
+            if self._cut_short.is_set():  # while it was being started
+                self.cut_short()
             assert self._running.stderr is not None
-            said = self._running.stderr.read(4096)
-            self._running.stderr.close()
+            said = ""
+            while more := self._running.stderr.read(4096):  # or a talkative one would die of it
+                said = (said + more)[-4096:]
             code = self._running.wait()
         self._running = None
         if code:

@@ -82,7 +82,8 @@ class ArchivedState:
                 f"the archive ends at {newest}, before {shown(moment)}; without a time all of it "
                 "is restored"
             )
-        return max(index for index, at in reached if at <= moment)
+        before = [index for index, at in reached if at <= moment]
+        return max(before, default=self._base.manifest.applied_index)
 
     def verify(self) -> bytes:
         """Compare the base with its SHA-256, which is returned. Entries are compared as they are

@@ -30,9 +30,9 @@ async def _status(client: AsyncClient) -> Mapping[str, Any]:
     return (await client.status(timeout_s=CHECK_TIMEOUT_S)).fields
 
 
-async def _alarms(client: AsyncClient) -> list[str]:
+def _alarms(status: Mapping[str, Any]) -> list[str]:
     """The names of the alarms that this member knows of, leader or not."""
-    return [AlarmMember(*alarm).name for alarm in (await _status(client)).get("alarms", ())]
+    return [AlarmMember(*alarm).name for alarm in status.get("alarms", ())]
 
 
 async def _read(client: AsyncClient, *, serializable: bool) -> None:
@@ -52,7 +52,7 @@ async def _serializable_read(client: AsyncClient) -> str:
 
 
 async def _data_corruption(client: AsyncClient) -> str:
-    return "alarm activated: CORRUPT" if "CORRUPT" in await _alarms(client) else ""
+    return "alarm activated: CORRUPT" if "CORRUPT" in _alarms(await _status(client)) else ""
 
 
 async def _non_learner(client: AsyncClient) -> str:
@@ -105,10 +105,11 @@ async def health(client: AsyncClient, query: Query) -> Verdict:
 
 
 async def _reason(client: AsyncClient, excluded: set[str], *, serializable: bool) -> str:
-    for name in await _alarms(client):
+    status = await _status(client)
+    for name in _alarms(status):
         if name not in excluded:
             return f"ALARM {name}"
-    if not serializable and not (await _status(client)).get("leader"):
+    if not serializable and not status.get("leader"):
         return "RAFT NO LEADER"
     await _read(client, serializable=serializable)
     return ""

@@ -16,7 +16,7 @@ class FakeArchive:
 
     def __init__(self, position=None, times=()):
         self.kept, self._position, self._times = [], position, list(times)
-        self.bases, self.refuses, self.size = [], False, 1
+        self.bases, self.refuses, self.gone, self.size = [], False, False, 1
         self.moments = []
 
     def position(self):
@@ -36,6 +36,8 @@ class FakeArchive:
 
     def put_segment(self, segment, position):
         self.check()
+        if self.gone:
+            return None
         assert segment.before == (position.last, position.term)
         self.kept += [index for _, index, _, _ in segment.entries]
         self.moments += segment.times
@@ -172,6 +174,26 @@ def test_a_member_that_starts_again_goes_on():
     rig.run(HELD_S + 2)
     assert (rig.archive.bases, rig.archive.kept) == ([], [7, 8, 9, 10])
     assert rig.archive.moments == [(8, 77), (10, 88)], "when they were committed, not archived"
+
+
+def test_an_archive_that_somebody_has_removed_begins_anew():
+    archive = FakeArchive(Position(6, 1, 3, 10, 10))
+    archive.gone = True
+    rig = Rig(archive)
+    rig.run(HELD_S + 2)
+    assert rig.tail.snapshot_wanted
+    archive.gone = False
+    rig.archiver.take_snapshot(Base("snap-10", 10, 1, 100))
+    rig.grow(2)
+    rig.run(HELD_S + 2)
+    assert (archive.bases, archive.kept) == ([10], [11, 12])
+
+
+def test_the_moments_of_another_log_are_forgotten():
+    rig = Rig(FakeArchive(Position(900, 1, 3, 1, 1), [(1000, 77)]))
+    rig.look()
+    rig.look()
+    assert [index for index, _ in rig.archive.times()] == [10]
 
 
 @pytest.mark.parametrize("position", [Position(11, 1, 3, 1, 1), Position(6, 2, 3, 1, 1)])

@@ -2,9 +2,18 @@
 
 import os
 import random
+from pathlib import Path
 
 import pytest
-from sampan.storage.archive import Archive, Base, Position, Segment, base_name
+from sampan.storage.archive import (
+    Archive,
+    Base,
+    Position,
+    Segment,
+    base_name,
+    segment_name,
+    write_segment,
+)
 from sampan.storage.archived import ArchivedState, Target
 from sampan.storage.errors import SnapshotError
 from sampan.storage.replay import Replay
@@ -95,14 +104,15 @@ def written():
     return Written(REVISIONS)
 
 
-def archived(written, data_dir, directory, *, bases=(40,), member=MEMBER, first=0, last=2**63):
+def archived(written, data_dir, directory, *, bases=(40,), member=MEMBER, last=2**63,
+             cluster=CLUSTER):  # fmt: skip
     """Archive a history as a member does, in files of some entries, one entry a second."""
-    archive = Archive(data_dir, (CLUSTER, member), directory)
+    archive = Archive(data_dir, (cluster, member), directory)
     snapshots, rng = SnapshotStore(data_dir / "snapshots"), random.Random(member)
     state, position, waiting = StateStore.open(data_dir / "state"), None, []
     for entry in written.entries[:last]:
         term, index, *_ = entry
-        if index > first and position is not None:
+        if position is not None:
             waiting.append(entry)
         apply(state, entry)
         if index in bases:
@@ -165,6 +175,19 @@ def test_any_moment_is_what_was_there_then(written, tmp_path, fast_directories):
         ArchivedState(tmp_path / "archive", Target(time_ms=24 * 3600 * SECOND + 1))
 
 
+def test_members_clocks_need_not_agree(written, tmp_path, fast_directories):
+    """What a fast clock says of entries before the base is no reason to find no end."""
+    archive = tmp_path / "archive"
+    archived(written, tmp_path / "n1", archive, bases=[20], last=20)
+    for first, last, moment in ((10, 19, 1_000_000), (31, 40, 50)):
+        entries = written.entries[first - 1 : last]
+        with (archive / segment_name(first, last)).open("wb") as file:
+            segment = Segment((first - 1, TERM), entries, [(last, moment)])
+            write_segment(file, (CLUSTER, 2), segment)
+    found = restored(archive, Target(time_ms=60), next(fast_directories))
+    assert found == written.after[20]
+
+
 def test_a_file_that_is_missing_is_made_up_for_by_another_members(
     written, tmp_path, fast_directories
 ):
@@ -203,8 +226,8 @@ def test_what_cannot_be_restored_is_said(written, tmp_path):
     archived(written, tmp_path / "n1", archive / "n1", bases=[20], last=100)
     with pytest.raises(SnapshotError, match=r"begins at revision \d+, after 2"):
         ArchivedState(archive, Target(2))
-    other = Archive(tmp_path / "n1", (CLUSTER + 1, MEMBER), archive / "other")
-    put(other, written.entries[20:30], other.position() or NOTHING)
+    other = archive / "other"
+    archived(written, tmp_path / "n9", other, bases=[20], last=30, cluster=CLUSTER + 1)
     with pytest.raises(SnapshotError, match="archives of 2 clusters"):
         ArchivedState(archive, Target())
 
@@ -220,12 +243,34 @@ def test_a_member_goes_on_where_it_was_unless_the_files_are_gone(written, tmp_pa
     (tmp_path / "archive" / ".unfinished-base-0000000000000099").write_bytes(b"killed here")
     again = Archive(tmp_path / "n1", (CLUSTER, MEMBER), tmp_path / "archive")
     assert (again.position(), again.times()) == (position, [(1, 2), (3, 4)])
+    position = put(again, written.entries[100:110], position)
+    assert position.last == 110
     assert not list((tmp_path / "archive").glob(".*"))
     for path in (tmp_path / "archive").iterdir():
         path.unlink()
-    assert again.position() is None
-    again.begin_anew()
+    again = Archive(tmp_path / "n1", (CLUSTER, MEMBER), tmp_path / "archive")
+    assert put(again, written.entries[110:120], position) is None
     assert not (tmp_path / "n1" / "archived").exists()
+
+
+def test_where_it_archives_to_is_not_looked_at_when_a_member_starts(written, tmp_path, monkeypatch):
+    """That may hang, as a file system of another machine does, and the member must not."""
+    archived(written, tmp_path / "n1", tmp_path / "archive", bases=[20], last=100)
+    looked, real = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(str(path)) or real(path))
+    monkeypatch.setattr(Path, "glob", lambda path, _: looked.append(str(path)) or [])
+    assert Archive(tmp_path / "n1", (CLUSTER, MEMBER), tmp_path / "archive").position().last == 100
+    assert looked == []
+
+
+def test_two_clusters_are_not_mixed_in_one_archive(written, tmp_path, fast_directories):
+    """As when the file of a restored cluster names the archive that it was restored from."""
+    archived(written, tmp_path / "n1", tmp_path / "archive", bases=[20], last=100)
+    other = Archive(tmp_path / "restored", (CLUSTER + 1, MEMBER), tmp_path / "archive")
+    (tmp_path / "restored").mkdir()
+    with pytest.raises(SnapshotError, match="has the archive of another cluster"):
+        put(other, written.entries[20:30], NOTHING)
+    assert restored(tmp_path / "archive", Target(), next(fast_directories)) == written.after[100]
 
 
 def test_a_command_is_given_each_file(written, tmp_path, fast_directories):
@@ -246,6 +291,20 @@ def test_a_command_that_fails_is_told_of_and_has_archived_nothing(written, tmp_p
     assert archive.position() is None
     archive.cut_short()
     with pytest.raises(SnapshotError, match="the node stops"):
+        put(archive, written.entries[20:30], NOTHING)
+
+
+def test_a_command_may_say_a_lot(written, tmp_path):
+    talks = "head -c 300000 /dev/zero | tr '\\0' x >&2 && cp %p ../%f"
+    archive = Archive(tmp_path / "n1", (CLUSTER, MEMBER), None, talks.replace("..", str(tmp_path)))
+    assert put(archive, written.entries[20:30], NOTHING).last == 30
+    assert len(list(tmp_path.glob("entries-*"))) == 1
+
+
+def test_a_command_that_begins_while_the_node_stops_is_ended(written, tmp_path, monkeypatch):
+    archive = Archive(tmp_path / "n1", (CLUSTER, MEMBER), None, "sleep 1000; echo %p")
+    monkeypatch.setattr(archive, "_check", archive.cut_short)  # just after it was looked
+    with pytest.raises(SnapshotError, match="ended with -9"):
         put(archive, written.entries[20:30], NOTHING)
 
 

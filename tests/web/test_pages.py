@@ -19,8 +19,10 @@ class FakeClient:
     def __init__(self, *, reads=None, serializable=None, **fields):
         self.fields = {"leader": 1, "alarms": ()} | fields
         self.errors = {False: reads, True: serializable}
+        self.asked = 0
 
     async def status(self, *, timeout_s):
+        self.asked += 1
         return StatusResponse(ResponseHeader(1, 1, 1, 1), self.fields)
 
     async def get(self, key, *, serializable, **options):
@@ -52,6 +54,13 @@ def test_health(client, query, reason):
     assert verdict.body == json.dumps(
         {"health": "false" if reason else "true", "reason": reason}, separators=(",", ":")
     )
+
+
+def test_health_asks_for_the_status_once():
+    """What it says of alarms and of the leader is of one moment."""
+    client = FakeClient()
+    ask(client, "/health")
+    assert client.asked == 1
 
 
 @pytest.mark.parametrize(
