@@ -76,13 +76,33 @@ class Trace(NamedTuple):
     ahead: float = 0.0
     called: tuple[float, float] | None = None
 
+    def of_call(self, began: float, ended: float) -> "Trace":
+        """This trace for who made the write, by a call from `began` to `ended` on its clock.
+
+        A node notes when the first message of a batch came. This call's may have come later: not
+        before the call began, nor so early that all took longer than the call."""
+        called = self._replace(called=(began, ended))
+        took, left = self.took_s, self._at(self.member_id, "propc")
+        if not took or left is None:
+            return called
+        late = min(max(began - self.began, took - (ended - began), 0.0), left)
+        came = (self.member_id, "clientc")
+        steps = [
+            step._replace(at=0.0 if (step.member_id, step.name) == came else step.at - late)
+            for step in self.steps
+        ]
+        return called._replace(steps=sorted(steps), began=self.began + late)
+
+    def _at(self, member_id: int, name: str) -> float | None:
+        found = (s.at for s in self.steps if s.member_id == member_id and s.name == name)
+        return next(found, None)
+
     @property
     def took_s(self) -> float:
         """From the client's message to its results, in the node that took it; 0 when one of the two
         is not remembered."""
-        ends = [s.at for s in self.steps if (s.member_id, s.name) == (self.member_id, "resultc")]
-        begins = any(s.name == "clientc" for s in self.steps)
-        return ends[0] if ends and begins else 0.0
+        taken, done = self._at(self.member_id, "clientc"), self._at(self.member_id, "resultc")
+        return 0.0 if taken is None or done is None else done
 
     @property
     def travel_s(self) -> tuple[float, float] | None:
@@ -103,13 +123,11 @@ class Trace(NamedTuple):
         """What the write waited for, one after the other, in seconds: together `took_s`, or all of
         the call's time where `travel_s` is known."""
         leader = next((s.member_id for s in self.steps if s.name == "acknowledged"), self.member_id)
-        at = {(s.member_id, s.name): s.at for s in reversed(self.steps)}
         ends, until = {}, self.took_s
         for name, _ in reversed(PARTS):
             # Nothing waits for what ends later, as the leader's disk when a majority is faster.
-            who = leader if name in _LEADERS else self.member_id
-            until = min(at.get((who, name), until), until)
-            ends[name] = until
+            at = self._at(leader if name in _LEADERS else self.member_id, name)
+            ends[name] = until = until if at is None else min(at, until)
         parts, before = [], 0.0
         for name, text in PARTS:
             parts.append((text, max(ends[name] - before, 0.0)))

@@ -105,7 +105,7 @@ async def _put(
         trace = await _trace(ask, response.header.revision, endpoints)
     except SampanError:
         return response  # an error would say that the put failed
-    return response._replace(trace=trace._replace(called=(began, ended)))
+    return response._replace(trace=trace.of_call(began, ended))
 
 
 class AsyncTraceCalls:

@@ -12,5 +12,5 @@ def show(run: Run, revision: int, called: tuple[float, float]) -> None:
     endpoints = [url for m in members for url in m.client_urls if not url.startswith("http")]
     names = {m.id: m.name or f"{m.id:x}" for m in members}
     with run.client(endpoints) as client:
-        trace = client.trace(revision)._replace(called=called)
+        trace = client.trace(revision).of_call(*called)
     run.stdout.write(trace.timeline(names).encode())

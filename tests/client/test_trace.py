@@ -47,45 +47,60 @@ def test_without_the_node_that_took_the_write_there_is_no_beginning():
         _together(5, ORIGIN, [noted(2, 0.0, ("raft_core", "recvc", 10.0))])
 
 
-def of(*steps, **others):
+def of(*steps, began=100.0):
     """A trace of steps (when, name) of the node that took the write and leads."""
     noted = [Step(at, 1, "actor", name, 0) for at, name in steps]
-    return Trace(5, 7, 2, 1, sorted(noted), {1: 0.0}, 100.0, **others)
+    return Trace(5, 7, 2, 1, sorted(noted), {1: 0.0}, began)
 
 
 STEPS = ((0.0, "clientc"), (1.0, "propc"), (2.0, "propose"), (3.0, "readyc"), (5.0, "fsync"),
          (6.0, "applyc"), (7.0, "applied"), (8.0, "resultc"))  # fmt: skip
 
 
+def waits(trace):
+    return [seconds for _, seconds in trace.parts()]
+
+
 def test_what_a_write_waits_for_adds_up():
-    trace = of(*STEPS)
-    assert [seconds for _, seconds in trace.parts()] == [1, 1, 1, 2, 1, 1, 1]
-    called = trace._replace(called=(98.0, 111.0))
+    assert waits(of(*STEPS)) == [1, 1, 1, 2, 1, 1, 1]
+    called = of(*STEPS).of_call(98.0, 111.0)
     assert called.travel_s == (2.0, 3.0)
-    assert [seconds for _, seconds in called.parts()] == [2, 1, 1, 1, 2, 1, 1, 1, 3]
+    assert waits(called) == [2, 1, 1, 1, 2, 1, 1, 1, 3]
 
 
 @pytest.mark.parametrize("durable", [6.5, 7.5, 9.0])
 def test_it_does_not_wait_for_a_disk_that_is_slower_than_a_majority(durable):
     others = [step for step in STEPS if step[1] != "fsync"]
-    parts = of(*others, (durable, "fsync")).parts()
-    assert [seconds for _, seconds in parts] == [1, 1, 1, 3, 0, 1, 1]
+    assert waits(of(*others, (durable, "fsync"))) == [1, 1, 1, 3, 0, 1, 1]
 
 
 def test_of_a_write_that_is_half_forgotten_nothing_is_made_up():
-    trace = of(*STEPS[1:], called=(98.0, 111.0))
+    trace = of(*STEPS[1:]).of_call(98.0, 111.0)
     assert (trace.took_s, trace.travel_s) == (0.0, None)
-    assert sum(seconds for _, seconds in trace.parts()) == 0.0
+    assert sum(waits(trace)) == 0.0
 
 
-@pytest.mark.parametrize(("began", "there"), [(80.0, 0.0), (120.0, 5.0)])
-def test_however_clocks_are_estimated_a_message_comes_after_it_was_sent(began, there):
-    trace = of(*STEPS, called=(98.0, 111.0))._replace(began=began)
-    assert trace.travel_s == (there, 5.0 - there)
+def test_what_came_into_a_batch_later_waited_for_less():
+    trace = of(*STEPS).of_call(100.75, 111.0)
+    assert (trace.began, trace.took_s) == (100.75, 7.25)
+    assert [(s.at, s.name) for s in trace.steps][:3] == [
+        (0.0, "clientc"), (0.25, "propc"), (1.25, "propose"),
+    ]  # fmt: skip
+    assert waits(trace) == [0, 0.25, 1, 1, 2, 1, 1, 1, 3]
+
+
+@pytest.mark.parametrize("began", [0.0, 80.0, 99.0, 105.0, 120.0, 900.0])
+@pytest.mark.parametrize("latency", [7.0, 7.5, 8.0, 13.0])
+def test_however_clocks_are_estimated_parts_add_up(began, latency):
+    """At least seven seconds were spent between two steps of one clock."""
+    trace = of(*STEPS, began=began).of_call(98.0, 98.0 + latency)
+    assert sum(waits(trace)) == pytest.approx(latency)
+    assert min(waits(trace)) >= 0.0
+    assert waits(trace)[2:-1] == [1, 1, 2, 1, 1, 1]
 
 
 def test_a_timeline_tells_which_clocks_are_others():
-    one = of(*STEPS, called=(98.0, 111.0))
+    one = of(*STEPS).of_call(98.0, 111.0)
     assert "off" not in str(one)
     other = one._replace(offsets={1: 0.0, 2: 3.5, 3: -60.0}, ahead=0.25)
     lines = other.timeline({1: "n1", 3: "n3"}).splitlines()
