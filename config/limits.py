@@ -231,10 +231,18 @@ HTTP_UNFINISHED_BYTES_MAX = 128 * MIB
 HTTP_QUEUE_BYTES_MAX = 64 * KIB
 """What one stream of answers may leave unread before it is asked to wait."""
 
-HTTP_UNREAD_BYTES_MAX = 4 * REPLY_WINDOW_BYTES
+HTTP_UNREAD_BYTES_MAX = 8 * REPLY_WINDOW_BYTES
 HTTP_SMALL_ANSWER_BYTES = 4 * KIB
-"""What all answers of one connection may leave unread; beyond, whoever has a larger answer than
-a small one gets `too many requests` instead. All its calls with small ones are 64 MiB more."""
+"""What a connection and all connections may leave unread together; beyond, whoever has a larger
+answer than a small one gets `too many requests` instead. So one alone may leave 256 MiB, two 171
+each, and all of them 512, the last answer of each not counted. All calls of a connection with small
+ones are 64 MiB more."""
+
+HTTP_CROWDED_BYTES = HTTP_UNREAD_BYTES_MAX * 3 // 4
+HTTP_CROWDED_S = 1.0
+"""While all leave more than this, who has taken nothing for so long is cut, as at the client's
+door. One or two never leave as much; beside three that do, a fourth had room for no answer of more
+than 128 MiB."""
 
 HTTP_OUT_BYTES = 256 * KIB
 """What is made into frames before the socket takes it: four of asyncio's buffers."""
@@ -450,3 +458,4 @@ assert MSG_APP_BYTES_MAX <= INFLIGHT_BYTES_MAX <= PEER_QUEUE_BYTES
 assert SNAPSHOT_CHUNK_BYTES * SNAPSHOT_WINDOW_CHUNKS < PEER_QUEUE_BYTES // 4
 assert GRPC_MESSAGE_BYTES_MAX <= HTTP_CONNECTION_WINDOW_BYTES
 assert HTTP_STREAMS_MAX <= HTTP_CALLS_MAX
+assert HTTP_UNREAD_BYTES_MAX * 2 // 3 < HTTP_CROWDED_BYTES, "one or two have to be cut for nobody"

@@ -135,6 +135,9 @@ class Link(Protocol):
     def touch(self) -> None:
         """There is something to send."""
 
+    def has_room(self, size: int) -> bool:
+        """Whether an answer of that size may be sent. See Unread."""
+
     def now(self) -> float:
         """The loop's time."""
 
@@ -224,7 +227,7 @@ class ServerCall:
         self._link.touch()
 
     def _refused(self, message: bytes) -> bool:
-        if self._connection.has_room(len(message)):
+        if self._link.has_room(len(message)):
             return False
         self.fail(Code.RESOURCE_EXHAUSTED, TOO_MANY_REQUESTS)
         return True

@@ -13,6 +13,7 @@ from .http2_link import Shared
 
 TOO_LARGE = 413
 UNKNOWN_VERSION = 505
+TOO_MANY = 429
 VERSIONS = (b"1.0", b"1.1")
 
 
@@ -24,7 +25,7 @@ class Http1Link:
     ) -> None:
         self._transport = transport
         self._shared = shared
-        self._peer = peer
+        self.peer = peer
         self._user = user
         self._h11 = h11.Connection(
             h11.SERVER, max_incomplete_event_size=limits.HTTP_HEADER_BYTES_MAX
@@ -33,6 +34,7 @@ class Http1Link:
         self._body = bytearray()
         self._response: Http1Response | None = None
         self._over = False
+        self._written = 0  # bytes, ever
         self._writable = True
         """The socket takes what is sent; no other request is taken before it does."""
         self._timer = shared.loop.call_later(limits.HTTP_HELLO_S, transport.abort)
@@ -47,6 +49,7 @@ class Http1Link:
     def pause_writing(self) -> None:
         """The client does not read."""
         self._writable = False
+        self._shared.unread.leaves(self)
         if self._response is not None:
             self._response.writable = False
 
@@ -62,8 +65,27 @@ class Http1Link:
         if response.on_writable is not None:
             response.on_writable()
 
+    @property
+    def unread(self) -> int:
+        """See Unread."""
+        return self._transport.get_write_buffer_size()
+
+    @property
+    def taken(self) -> int:
+        """See Unread."""
+        return self._written - self.unread
+
+    def has_room(self, size: int) -> bool:
+        """Whether an answer of that size may be sent: small ones always."""
+        return size <= limits.HTTP_SMALL_ANSWER_BYTES or self._shared.unread.has_room(self, size)
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._transport.abort()
+
     def connection_lost(self) -> None:
         """The client is gone."""
+        self._shared.unread.forget(self)
         self._timer.cancel()
         self._forget_body()
         if self._response is not None:
@@ -117,7 +139,7 @@ class Http1Link:
         path, _, query = head.target.decode("latin-1").partition("?")
         method = head.method.decode("latin-1")
         headers = joined(head.headers)
-        request = HttpRequest(method, path, query, headers, body, self._peer, self._user)
+        request = HttpRequest(method, path, query, headers, body, self.peer, self._user)
         self._response = response = Http1Response(self, method)
         try:
             self._shared.app(request, response)
@@ -150,7 +172,9 @@ class Http1Link:
 
     def send(self, event: h11.Event) -> None:
         """Put an event on the wire."""
-        self._transport.write(self._h11.send(event) or b"")
+        data = self._h11.send(event) or b""
+        self._written += len(data)
+        self._transport.write(data)
 
     def done(self, *, whole: bool) -> None:
         """A response has ended: on to the next request, if both sides can."""
@@ -195,6 +219,13 @@ class Http1Response:
 
     def write(self, data: bytes) -> None:
         """See `http.HttpResponse`."""
+        if self._ended or self._link.has_room(len(data)):
+            self._write(data)
+        else:
+            self.fail()
+            self.cancelled()
+
+    def _write(self, data: bytes) -> None:
         if data and not self._ended and self._method != "HEAD":
             self._link.send(h11.Data(data=data))
 
@@ -207,8 +238,10 @@ class Http1Response:
 
     def send(self, status: int, headers: Iterable[tuple[str, str]], body: bytes) -> None:
         """See `http.HttpResponse`."""
+        if not self._link.has_room(len(body)):
+            status, headers, body = TOO_MANY, (), b""
         self.start(status, [*headers, ("content-length", str(len(body)))])
-        self.write(body)
+        self._write(body)
         self.end()
 
     def fail(self) -> None:
@@ -223,5 +256,9 @@ class Http1Response:
         """The client went away."""
         if not self._ended:
             self._ended = True
-            if self.on_gone is not None:
-                self.on_gone()
+            self.cancelled()
+
+    def cancelled(self) -> None:
+        """Tell the app that nobody waits for the answer."""
+        if self.on_gone is not None:
+            self.on_gone()

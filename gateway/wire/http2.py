@@ -194,10 +194,6 @@ class Connection:
         """Bytes of answers that `take` has not given out."""
         return self._sender.unsent
 
-    def has_room(self, size: int) -> bool:
-        """Whether an answer may be sent: small ones always, others not beside too much unread."""
-        return self.unsent <= limits.HTTP_UNREAD_BYTES_MAX or size <= limits.HTTP_SMALL_ANSWER_BYTES
-
     def ping(self) -> None:
         """Ask whether the client lives: whatever it says then shows it."""
         self._sender.put(frame(PING, 0, 0, b"alive? \x00"))

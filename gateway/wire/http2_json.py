@@ -79,7 +79,7 @@ class JsonStream:
         if not data or self._ended or self._stream.head.method == "HEAD":
             return
         connection = self._link.connection
-        if connection.has_room(len(data)):
+        if self._link.has_room(len(data)):
             connection.send_data(self._stream, data)
         else:
             connection.reset(self._stream, Fault.ENHANCE_YOUR_CALM)

@@ -9,6 +9,7 @@ from .frames import Fault, Stream
 from .grpc_calls import NotGrpc, Routes, ServerCall, Totals, begin
 from .http2 import Closed, Connection, Data, Request, Reset
 from .http2_json import JsonStream
+from .unread import Unread
 
 
 class Shared:
@@ -19,9 +20,10 @@ class Shared:
         self.app = app
         self.log = log
         self.totals = Totals()
+        self.loop = asyncio.get_running_loop()
+        self.unread = Unread(self.loop, log)
         self.told: set[tuple[str, str]] = set()
         """Whose mistakes were logged: (host, which)."""
-        self.loop = asyncio.get_running_loop()
 
 
 class Http2Link:
@@ -47,6 +49,7 @@ class Http2Link:
         self._secure = secure
         self._turning = False  # in a turn, or one is due
         self._full = False
+        self._written = 0  # bytes, ever
         self._heard = True
         self._asked = False
         self._probe = self._loop.call_later(limits.HTTP_PING_S, self._on_probe)
@@ -74,8 +77,27 @@ class Http2Link:
             self._transport.resume_reading()
         self.touch()
 
+    @property
+    def unread(self) -> int:
+        """See Unread."""
+        return self.connection.unsent + self._transport.get_write_buffer_size()
+
+    @property
+    def taken(self) -> int:
+        """See Unread."""
+        return self._written - self._transport.get_write_buffer_size()
+
+    def has_room(self, size: int) -> bool:
+        """Whether an answer of that size may be sent: small ones always."""
+        return size <= limits.HTTP_SMALL_ANSWER_BYTES or self._shared.unread.has_room(self, size)
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._transport.abort()
+
     def connection_lost(self) -> None:
         """All calls are over."""
+        self._shared.unread.forget(self)
         self._full = True
         self.connection.close()
         self._turn()
@@ -102,9 +124,12 @@ class Http2Link:
             for event in connection.events():
                 self._on_event(event)
             if not self._full and (out := connection.take()):
+                self._written += len(out)
                 self._transport.write(out)
             elif not connection.has_events:
                 break
+        if connection.unsent:
+            self._shared.unread.leaves(self)
         self._turning = False
 
     # -- events

@@ -103,6 +103,10 @@ class TlsTransport(asyncio.Transport):
         """Whether nothing can be sent any more."""
         return self._below.is_closing()
 
+    def get_write_buffer_size(self) -> int:
+        """Bytes that the socket has not taken."""
+        return self._below.get_write_buffer_size()
+
     def pause_reading(self) -> None:
         """Take nothing from the socket."""
         self._below.pause_reading()

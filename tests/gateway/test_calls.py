@@ -33,6 +33,9 @@ class Transport:
     def is_closing(self):
         return False
 
+    def get_write_buffer_size(self):
+        return 0
+
 
 class Log:
     def __init__(self):
