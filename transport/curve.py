@@ -19,6 +19,7 @@ from secrets import token_bytes
 from typing import NamedTuple
 
 from nacl import bindings, exceptions
+from nacl._sodium import ffi, lib
 
 from ..config import keys
 from .zmtp import (
@@ -43,11 +44,16 @@ _HELLO_PROOF = bytes(64)
 _MESSAGE = b"\7MESSAGE"
 _LAST, _MORE_FOLLOW = b"\0", b"\1"
 _HEAD_BYTES = len(_MESSAGE) + 8
-_OVERHEAD = _HEAD_BYTES + bindings.crypto_secretbox_MACBYTES + 1
+_MAC_BYTES = bindings.crypto_secretbox_MACBYTES
+_OVERHEAD = _HEAD_BYTES + _MAC_BYTES + 1
+_SCRATCH_BYTES = 1024
+"""Shorter frames, which most are, go through a buffer of the connection: what PyNaCl's bindings
+check and allocate for each costs as much as sealing it."""
 
 Opened = tuple[bytes, dict[bytes, bytes] | None]
 
 _seal, _unseal = bindings.crypto_box_afternm, bindings.crypto_box_open_afternm
+_seal_into, _open_into = lib.crypto_box_easy_afternm, lib.crypto_box_open_easy_afternm
 
 
 class Pair(NamedTuple):
@@ -104,6 +110,9 @@ class _Curve:
         self._shared = b""
         self._said = self._heard = 0
         """Numbers of what was sent and received last."""
+        # Another for each connection: libsodium is called without the interpreter's lock.
+        self._scratch = ffi.new("unsigned char[]", _SCRATCH_BYTES)
+        self._made = ffi.buffer(self._scratch)
 
     def _next(self) -> bytes:
         self._said += 1
@@ -114,12 +123,19 @@ class _Curve:
     def encode(self, parts: list[bytes], frames: Sequence[bytes]) -> None:
         """See Mechanism. libzmq, too, sends each sealed frame as a message, and no command."""
         last = len(frames) - 1
+        assert self._shared, "nothing is sealed before the handshake"
         for place, frame in enumerate(frames):
             self._said = said = self._said + 1
             number = said.to_bytes(8, "big")
-            flags = _MORE_FOLLOW if place < last else _LAST
-            box = _seal(flags + frame, self._says + number, self._shared)
-            parts.append(last_head(_HEAD_BYTES + len(box)) + _MESSAGE + number)
+            opened = (_MORE_FOLLOW if place < last else _LAST) + frame
+            nonce = self._says + number
+            size = len(opened) + _MAC_BYTES
+            if size <= _SCRATCH_BYTES:
+                _seal_into(self._scratch, opened, len(opened), nonce, self._shared)
+                box = self._made[:size]
+            else:
+                box = _seal(opened, nonce, self._shared)
+            parts.append(last_head(_HEAD_BYTES + size) + _MESSAGE + number)
             parts.append(box)
 
     def command(self, content: bytes) -> bytes:
@@ -137,12 +153,16 @@ class _Curve:
         heard = int.from_bytes(number, "big")
         if heard <= self._heard:
             raise MalformedError("a frame that was sent before")
-        try:
-            opened = _unseal(sealed[_HEAD_BYTES:], self._hears + number, self._shared)
-        except exceptions.CryptoError as error:
-            raise MalformedError("a frame that does not open with this key") from error
+        box, nonce = sealed[_HEAD_BYTES:], self._hears + number
+        size = len(box)
+        if size > _SCRATCH_BYTES:
+            opened = _open(box, nonce, self._shared, "a frame")
+            self._heard = heard
+            return opened[0], opened[1:]
+        if _open_into(self._scratch, box, size, nonce, self._shared):
+            raise MalformedError("a frame that does not open with this key")
         self._heard = heard
-        return opened[0], opened[1:]
+        return self._scratch[0], self._made[1 : size - _MAC_BYTES]
 
 
 class CurveServer(_Curve):

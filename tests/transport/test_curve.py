@@ -29,7 +29,12 @@ from sampan.transport.zmtp import (
 WAIT_S = 30.0
 SERVER, CLIENT, STRANGER = new_pair(), new_pair(), new_pair()
 NAMES = {CLIENT.public: "carol"}
-MESSAGES = [[b"header", b"body"], [b""], [b"", bytes(255), bytes(256), b""], [b"x", bytes(1 << 20)]]
+AT_MOST = curve._SCRATCH_BYTES - curve._MAC_BYTES - 1
+"""The longest frame that goes through a connection's buffer."""
+MESSAGES = [
+    [b"header", b"body"], [b""], [b"", bytes(255), bytes(256), b""], [b"x", bytes(1 << 20)],
+    [b"y" * AT_MOST, b"z" * (AT_MOST + 1), b"y" * (AT_MOST - 1)],
+]  # fmt: skip
 BOUNDS = Bounds(frame_bytes=1000, message_bytes=1500, message_frames=3)
 
 
