@@ -314,7 +314,7 @@ class ClientPort(Door):
         answered, self._answered = self._answered, {}
         for stream in answered:
             stream.flush()
-            if stream.unsent:
+            if stream.unsent and stream.open:
                 self._slow[stream] = None
             if stream.unsent <= self.reads_until:
                 self.on_taken(stream)

@@ -6,6 +6,7 @@ Everything comes from a seed. Nothing here is known to harm any software: it is 
 import json
 import random
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -21,6 +22,8 @@ HELD_MAX = 40
 """Connections that one attacker leaves open and silent."""
 BURST = 64
 """Frames that are sent in one go."""
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client of HTTP/2 says first."""
 NAMES = (
     b"READY",
     b"HELLO",
@@ -152,17 +155,81 @@ class Attacker:
         return [pack(fields), self._bytes(200) if kind < 0.7 else pack([fields])]
 
 
+class WebAttacker(Attacker):
+    """Those at a door that speaks HTTP/1.1 and HTTP/2, by TLS when `server` says anything."""
+
+    def __init__(self, address, seed, *, server=b""):
+        super().__init__(address, seed)
+        self._tls = None
+        self._ways = [self._noise, self._half, self._headers, self._frames, self._continued]
+        if server:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
+            self._ways += [self._hello, self._record, self._noise_within]
+
+    def _speak(self, connection):
+        return self._tls.wrap_socket(connection) if self._tls else connection
+
+    def _noise_within(self, connection):
+        self._say(self._speak(connection), self._bytes(4096))
+
+    def _half(self, connection):
+        request = b"POST /v3/kv/put HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"
+        self._say(self._speak(connection), request[: self._rng.randint(0, len(request))])
+
+    def _headers(self, connection):
+        """A head without an end."""
+        connection = self._speak(connection)
+        self._say(connection, b"GET / HTTP/1.1\r\n")
+        for _ in range(10):
+            lines = (b"x-%d: %s\r\n" % (n, bytes(50).hex().encode()) for n in range(BURST))
+            self._say(connection, b"".join(lines), BURST)
+
+    def _frames(self, connection):
+        said = [PREFACE, *(self._frame(self._rng.randint(0, 12)) for _ in range(BURST))]
+        self._say(self._speak(connection), b"".join(said), BURST)
+
+    def _continued(self, connection):
+        """Headers without an end, in HTTP/2."""
+        connection = self._speak(connection)
+        self._say(connection, PREFACE + web_frame(1, 0, 1, self._bytes(100)))
+        for _ in range(10):
+            more = (web_frame(9, 0, 1, self._bytes(1000)) for _ in range(BURST))
+            self._say(connection, b"".join(more), BURST)
+
+    def _frame(self, kind):
+        stream = self._rng.choice((0, 1, 2, 3, 2**31 - 1))
+        return web_frame(kind, self._rng.getrandbits(8), stream, self._bytes(200))
+
+    def _hello(self, connection):
+        told = ssl.MemoryBIO()
+        with suppress(ssl.SSLWantReadError):
+            self._tls.wrap_bio(ssl.MemoryBIO(), told).do_handshake()
+        hello = told.read()
+        self._say(connection, hello[: self._rng.randint(1, len(hello))])
+
+    def _record(self, connection):
+        """A record of TLS in which there is anything."""
+        kind = self._rng.choice((20, 21, 22, 23))
+        said = self._bytes(500)
+        self._say(connection, struct.pack(">BHH", kind, 0x0301, len(said)) + said)
+
+
+def web_frame(kind, flags, stream, body):
+    return struct.pack(">I", len(body))[1:] + struct.pack(">BBI", kind, flags, stream) + body
+
+
 class Siege:
     """Attackers at one door, until each has sent `count`, in processes of their own. Those who are
     `modest` take no time from the node that it wants, as if they were on other machines. Those
     without an address take as much time as others would, and do nothing."""
 
-    def __init__(self, address, count=0, *, modest=False, attackers=2, **known):
+    def __init__(self, address, count=0, *, modest=False, kind=Attacker, attackers=2, **known):
         told = {name: value.hex() for name, value in known.items()}
         command = ["nice", "-n", "19", sys.executable, __file__]
         self._children = [
             subprocess.Popen(
-                [*command, json.dumps([address, seed, count, modest, told])],
+                [*command, json.dumps([address, seed, count, modest, kind.__name__, told])],
                 stdout=subprocess.PIPE, text=True, start_new_session=True,
             )
             for seed in range(attackers)
@@ -191,14 +258,15 @@ def give_way():
 
 
 def main():
-    address, seed, count, modest, told = json.loads(sys.argv[1])
+    address, seed, count, modest, kind, told = json.loads(sys.argv[1])
     if modest:
         give_way()
     while address is None:
         pass
     known = {name: bytes.fromhex(value) for name, value in told.items()}
-    pair = known.pop("secret", None)
-    attacker = Attacker(address, seed, pair=pair and Pair(public_of(pair), pair), **known)
+    if secret := known.pop("secret", None):
+        known["pair"] = Pair(public_of(secret), secret)
+    attacker = globals()[kind](address, seed, **known)
     attacker.run(count)
     print(attacker.sent)
 

@@ -1,13 +1,17 @@
-"""Hostile frames, handshakes and halves at both doors: the node lives, serves and stays small.
+"""Hostile frames, handshakes and halves at every door: the node lives, serves and stays small.
 
 HOSTILE_FRAMES=1000000 is the campaign: so many at each door, with and without keys. Then the p99 of
 another client is compared, too, with what it was before and after beside processes that do nothing
 and want as much of the processors as the attackers: those would be on other machines.
 """
 
+import base64
+import json
 import os
+import ssl
 import time
 from contextlib import nullcontext, suppress
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 import pytest
@@ -16,12 +20,14 @@ from sampan.config import keys
 from sampan.transport.curve import CurveClient, CurveServer, Pair
 from sampan.transport.zmtp import UNBOUNDED, Engine
 
+from ..ports import free_port
 from .cluster import WAIT_S, Cluster
-from .hostile import Siege
+from .hostile import Attacker, Siege, WebAttacker
 from .test_keys import KeyedCluster, run
 
 FRAMES = int(os.environ.get("HOSTILE_FRAMES", "2000"))
 IS_CAMPAIGN = "HOSTILE_FRAMES" in os.environ
+WEB_DOORS = ("gateway", "http")
 GROWN_MIB_MAX = 64
 """What they may make a node grow by (docs/security.md)."""
 SAMPLES = 1000 if IS_CAMPAIGN else 20
@@ -85,40 +91,94 @@ def puts_in_peace(client):
         return puts_ms(client, SAMPLES)
 
 
+class WebFriend:
+    """Puts by the JSON gateway, on one connection; at the other door it asks how the node is."""
+
+    def __init__(self, door, address, *, tls):
+        self._door = door
+        host, port = address.split(":")
+        if tls:
+            anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+            self._connection = HTTPSConnection(host, int(port), timeout=WAIT_S, context=anybody)
+        else:
+            self._connection = HTTPConnection(host, int(port), timeout=WAIT_S)
+
+    def put(self, key, value):
+        if self._door == "gateway":
+            texts = (base64.b64encode(each.encode()).decode() for each in (key, value))
+            body = json.dumps(dict(zip(("key", "value"), texts, strict=True)))
+            self._connection.request("POST", "/v3/kv/put", body)
+        else:
+            self._connection.request("GET", "/health")
+        answer = self._connection.getresponse()
+        assert answer.status == 200, answer.read()
+        answer.read()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._connection.close()
+
+
 def p99(taken):
     return sorted(taken)[int(0.99 * len(taken))]
+
+
+def make(directory, placement, with_keys):
+    """A cluster of one; with keys it has a certificate, too."""
+    if with_keys:
+        cluster = KeyedCluster(directory / "keyed", placement, first=1, most=2, auto_tls=True)
+        run("new", cluster.folder, "n2")
+        cluster.copy("n1", "authorized")
+    else:
+        cluster = Cluster(directory / "plain", placement, nodes=1, separate=True)
+    for door in WEB_DOORS:
+        cluster.config["members"][0][door] = f"127.0.0.1:{free_port()}"
+    return cluster
+
+
+def doors_of(cluster, with_keys):
+    """(door, its address, who besieges it, what they know)."""
+    member = cluster.config["members"][0]
+    for door in ("client", "peer"):
+        yield door, member[door], Attacker, known_of(cluster, door) if with_keys else {}
+    for door in WEB_DOORS:
+        yield door, member[door], WebAttacker, {"server": b"TLS"} if with_keys else {}
+
+
+def friend_of(cluster, door, with_keys):
+    """Whose puts are compared."""
+    if door in WEB_DOORS:
+        return WebFriend(door, cluster.config["members"][0][door], tls=with_keys)
+    return cluster.client(timeout_s=WAIT_S)
 
 
 @pytest.mark.parametrize("with_keys", [True, False], ids=["keys", "no keys"])
 @pytest.mark.parametrize("placement", ["fused"], indirect=True)
 def test_whatever_arrives_the_node_lives_and_serves(tmp_path, placement, with_keys):
-    if with_keys:
-        cluster = KeyedCluster(tmp_path / "keyed", placement, first=1, most=2)
-        run("new", cluster.folder, "n2")
-        cluster.copy("n1", "authorized")
-    else:
-        cluster = Cluster(tmp_path / "plain", placement, nodes=1, separate=True)
+    cluster = make(tmp_path, placement, with_keys)
     try:
         cluster.start()
-        before = cluster.pids("n1")
-        with cluster.client(timeout_s=WAIT_S) as client:
-            calm = puts_in_peace(client)
-            small_mib, slow = resident_mib(before.values()), []
-            for door, address in (("client", cluster.endpoints[0]), ("peer", cluster.peers[0])):
-                known = known_of(cluster, door) if with_keys else {}
-                with Siege(address, FRAMES, modest=IS_CAMPAIGN, **known) as siege:
-                    taken, largest_mib = besieged(siege, client, before.values())
-                print(f"{door}: {siege.sent} sent, p99 {p99(taken):.1f} ms (calm {p99(calm):.1f}), "
-                      f"{largest_mib - small_mib:.1f} MiB more")  # fmt: skip
-                assert siege.sent >= FRAMES
-                assert largest_mib - small_mib < GROWN_MIB_MAX
-                calm += puts_in_peace(client)
-                if p99(taken) >= 2 * p99(calm):
-                    slow.append(door)
-            assert client.get("good").kvs
+        before, slow = cluster.pids("n1"), []
+        for door, address, kind, known in doors_of(cluster, with_keys):
+            with friend_of(cluster, door, with_keys) as friend:
+                calm = puts_in_peace(friend)
+                small_mib = resident_mib(before.values())
+                with Siege(address, FRAMES, modest=IS_CAMPAIGN, kind=kind, **known) as siege:
+                    taken, largest_mib = besieged(siege, friend, before.values())
+                calm += puts_in_peace(friend)
+            print(f"{door}: {siege.sent} sent, p99 {p99(taken):.1f} ms (calm {p99(calm):.1f}), "
+                  f"{largest_mib - small_mib:.1f} MiB more")  # fmt: skip
+            assert siege.sent >= FRAMES
+            assert largest_mib - small_mib < GROWN_MIB_MAX
+            if p99(taken) >= 2 * p99(calm):
+                slow.append(door)
         assert cluster.pids("n1") == before, "a process died"
-        assert not (IS_CAMPAIGN and slow), "others had to wait"
+        assert not (IS_CAMPAIGN and slow), f"others had to wait at {slow}"
         with Client(cluster.endpoints, keys=cluster.client_keys, timeout_s=WAIT_S) as another:
+            assert another.get("good").kvs
             another.put("good", "end")
     finally:
         cluster.destroy()

@@ -2,6 +2,7 @@
 
 import select
 import socket
+import struct
 import time
 from contextlib import ExitStack, contextmanager
 
@@ -408,6 +409,18 @@ def test_who_reads_nothing_is_cut_soon_when_all_leave_much_unread(client_port, m
         first.moved_at -= 1
         opened.run_until(lambda: opened.of("gonec"))
         assert opened.of("gonec") == [first.key], "there is room for the other one now"
+
+
+def test_who_is_gone_before_its_answer_is_forgotten(client_port):
+    """What waits for it must not be waited for."""
+    with raw_client(client_port) as connection:
+        who = ask(client_port, connection)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    port = client_port.port
+    select.select([port._streams[who]._socket], [], [], WAIT_S)  # the kernel has heard it
+    port.replyc(("replyc", (who, b"h", b"answer")))
+    port.send()
+    assert (port._streams, port._slow, port._answered, port._large) == ({}, {}, {}, {})
 
 
 def test_who_would_get_more_than_its_window_is_cut(client_port, monkeypatch):
