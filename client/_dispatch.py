@@ -16,7 +16,6 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from heapq import heappop, heappush
-from itertools import chain
 from typing import Any, Protocol
 
 from ..config import addresses, limits
@@ -98,7 +97,6 @@ class Dispatcher:
         flushing: its loop is about to send what was queued.
         on_close: what to call when it is closed.
         watches: whom pushes are for, once there is a watch.
-        watch_lanes: where its requests queue.
     """
 
     def __init__(
@@ -133,10 +131,10 @@ class Dispatcher:
             for kind in (KIND_WRITE, KIND_READ, KIND_SERIALIZABLE, KIND_MAINTENANCE, KIND_INSPECT)
         }
         self.watches: Watches | None = None
-        self.watch_lanes: Sequence[Lane] = ()
         self._writes = self.lanes[KIND_WRITE]
         self._session = Session() if exactly_once else None
         self._opening = Lane(KIND_WRITE)
+        self._all_lanes = [*self.lanes.values(), self._opening, *self._probes.values()]
         self._again: list[Message] = []  # numbered writes that wait to be sent again
         self.flushing = False
         self._retries: list[tuple[float, int, Lane, Call]] = []
@@ -173,7 +171,7 @@ class Dispatcher:
                 self.abandon(message, lost)
         for message in self._again:
             self._end(message, lost)
-        waiting = [each for lane in self._all_lanes() for each in lane.queue]
+        waiting = [each for lane in self._all_lanes for each in lane.queue]
         for each in waiting + [retry[3] for retry in self._retries]:
             if not each.future.done():
                 each.future.set_exception((each.error or self.refusal).copy())
@@ -191,7 +189,7 @@ class Dispatcher:
 
     @staticmethod
     def check_endpoints(endpoints: Iterable[str]) -> list[str]:
-        """Each endpoint once, as ZeroMQ takes it.
+        """Each endpoint once, as ZeroMQ takes it; beside a node that may be a socket file.
 
         Raises:
             ValueError: none, or one that is not `host:port`.
@@ -199,7 +197,7 @@ class Dispatcher:
         found = [] if isinstance(endpoints, str) else list(endpoints)
         if not found:
             raise ValueError("a client needs a list of at least one endpoint")
-        return list(dict.fromkeys(map(addresses.tcp, found)))
+        return list(dict.fromkeys(map(addresses.dialled, found)))
 
     # ---- sending --------------------------------------------------------------------------------
 
@@ -209,17 +207,31 @@ class Dispatcher:
         Raises:
             ValueError: not one of the client's endpoints.
         """
-        address = addresses.tcp(endpoint)
+        address = addresses.dialled(endpoint)
         lane = self._pinned.get((address, kind))
         if lane is None:
             link = next((link for link in self.links if link.endpoint == address), None)
             if link is None:
                 raise ValueError(f"{endpoint} is not one of {', '.join(self.endpoints)}")
-            lane = self._pinned.setdefault((address, kind), Lane(kind, link))
+            new = Lane(kind, link)
+            lane = self._pinned.setdefault((address, kind), new)
+            if lane is new:  # another thread may have been faster
+                self.add_lane(lane)
         return lane
 
+    def add_lane(self, lane: Lane) -> None:
+        """Send what will queue there, too."""
+        self._all_lanes.append(lane)
+
     def queue(
-        self, lane: Lane, future: Future, request: tuple[Any, ...], size: int, timeout_s: float
+        self,
+        lane: Lane,
+        future: Future,
+        request: tuple[Any, ...],
+        size: int,
+        timeout_s: float,
+        *,
+        lone: bool = False,
     ) -> None:
         """Queue one request; the future gets `(Reply, result)`, or the error that ended it.
 
@@ -229,6 +241,7 @@ class Dispatcher:
             request: as it travels.
             size: about how many bytes it takes there.
             timeout_s: until its deadline.
+            lone: with nothing under way it is sent at once: there may be nothing to wait for.
         """
         if self.refusal is not None:
             future.set_exception(self.refusal.copy())
@@ -240,14 +253,13 @@ class Dispatcher:
         lane.queue.append(_new_call(Call, (future, request, size, deadline, 0, None)))
         lane.size += size
         if not self.flushing:
-            self.flushing = True
-            self._loop.call_soon(self._flush)
+            if lone and not any(link.inflight for link in self.links):
+                self._flush()
+            else:
+                self.flushing = True
+                self._loop.call_soon(self._flush)
         if deadline < self._sweep_at:
             self.arm(deadline)
-
-    def _all_lanes(self) -> list[Lane]:
-        some = (self.lanes.values(), (self._opening,), self._pinned.values())
-        return list(chain(*some, self._probes.values(), self.watch_lanes))
 
     def _flush(self) -> None:
         self.flushing = False
@@ -255,7 +267,7 @@ class Dispatcher:
             return
         if self._again:
             self._send_again()
-        for lane in self._all_lanes():
+        for lane in self._all_lanes:
             if lane.queue and self.routes.hopeless(lane.link):
                 self._give_up(lane)
             while lane.queue:
@@ -277,7 +289,7 @@ class Dispatcher:
     def _on_wrong_password(self, error: errors.SampanError) -> None:
         """What waits for a connection does not get one, unless another node knows better."""
         if self.refusal is None and not any(link.ready for link in self.links):
-            for lane in self._all_lanes():
+            for lane in self._all_lanes:
                 lane.fail(error)
             if self.watches is not None:
                 self.watches.on_wrong_password(error)
@@ -434,7 +446,7 @@ class Dispatcher:
             self.watches.on_push(link, reply, responses)
 
     def _flush_wanted(self) -> bool:
-        return bool(self._again) or any(lane.queue for lane in self._all_lanes())
+        return bool(self._again) or any(lane.queue for lane in self._all_lanes)
 
     def abandon(self, message: Message, error: errors.SampanError) -> None:
         """No answer will come to a message that was sent."""
@@ -516,7 +528,7 @@ class Dispatcher:
             _, _, lane, call = heappop(self._retries)
             lane.put_back([call])
         next_deadlines = [retry[0] for retry in self._retries[:1]]
-        for lane in self._all_lanes():
+        for lane in self._all_lanes:
             next_deadlines += self._expire(lane, lane.queue, now, sent=False)
             lane.prune(now)
         for message in self._again:

@@ -140,7 +140,8 @@ class Engine:
         self._waiting: set[Watch] = set()  # SEEKING while nothing is connected
         self._last_id = 0
         self._keeping_alive = False
-        dispatcher.watch_lanes = list(self._lanes.values())
+        for lane in self._lanes.values():
+            dispatcher.add_lane(lane)
         dispatcher.watches = self
 
     @property

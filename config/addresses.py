@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 IPC_PATH_BYTES_MAX = 107
 """sockaddr_un's limit on Linux; libzmq refuses more."""
 
-
+_IPC = "ipc://"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """What libzmq takes for a host name or an IPv4 address."""
 
@@ -62,6 +62,16 @@ def without_scheme(address: str) -> tuple[str, str]:
     return "", address
 
 
+def ipc_path(endpoint: str) -> str:
+    """The socket file that an endpoint names; empty for one of a host."""
+    return endpoint.removeprefix(_IPC) if endpoint.startswith(_IPC) else ""
+
+
+def dialled(endpoint: str) -> str:
+    """The ZeroMQ form of an endpoint to connect to."""
+    return endpoint if ipc_path(endpoint) else tcp(endpoint)
+
+
 def tcp(endpoint: str) -> str:
     """The ZeroMQ form of a tcp endpoint."""
     host, port = parse(endpoint)
@@ -89,7 +99,7 @@ def ipc(directory: Path, name: str) -> str:
         raise EndpointError(
             f"socket path over {IPC_PATH_BYTES_MAX} bytes: {path}; set TMPDIR shorter"
         )
-    return f"ipc://{path}"
+    return _IPC + path
 
 
 def member_id(peers: Sequence[str], cluster_id: int, salt: int = 0) -> int:

@@ -44,6 +44,8 @@ class Settings(NamedTuple):
     names_users: bool
     """The common name of a client's certificate is the user who asks."""
     node: str
+    """The endpoint at which its own node serves it."""
+    node_address: str
     """HOST:PORT that its own node has bound for clients."""
     timeout_s: float
     """How long a node works on a request."""
@@ -79,11 +81,16 @@ async def _serve(settings: Settings, log: Any) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    host, port = addresses.parse(settings.node)
+    host, port = addresses.parse(settings.node_address)
     host = ANY.get(host, host)
     node = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     backend = Backend(
-        loop, node, settings.timeout_s, settings.own_token, settings.keys, audit=settings.audit
+        loop,
+        settings.node,
+        settings.timeout_s,
+        settings.own_token,
+        settings.keys,
+        audit=settings.audit,
     )
     stopped, ready = (loop.create_task(each) for each in (stop.wait(), _catch_up(backend)))
     try:

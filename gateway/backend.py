@@ -149,7 +149,7 @@ class Backend:
         at = self._known(token) if token else self._nobody
         answer = Answer(call, kind, encode, at.link)
         call.on_cancelled = answer.cancel
-        at.queue(at.lanes[kind], answer, request, ops.size(request), self.timeout_s)
+        at.queue(at.lanes[kind], answer, request, ops.size(request), self.timeout_s, lone=True)
 
     def ask_alone(self, call: Call, request: Request, encode: Encode) -> None:
         """As `ask`, for a maintenance request that must be alone in its message."""

@@ -70,9 +70,14 @@ class Door:
     """Of the descriptors that are kept, what this door leaves: peers find room where clients do
     not."""
 
-    def __init__(self, endpoint: str, log: Any, keys: "DoorKeys | None" = None) -> None:
-        """Without keys nobody is asked who they are. Raises BindError."""
+    def __init__(
+        self, endpoint: str, log: Any, keys: "DoorKeys | None" = None, beside: str = ""
+    ) -> None:
+        """Without keys nobody is asked who they are. `beside` is a socket file to listen at, too.
+        Raises BindError."""
         self._listeners = tcp.listen(endpoint)
+        if beside:
+            self._listeners.append(tcp.listen_beside(beside))
         self._log = log
         self._keys = keys
         self._refused = 0
@@ -237,9 +242,11 @@ class ClientPort(Door):
     reads_until = limits.CLIENT_UNREAD_BYTES
     reserve_share = 1.0
 
-    def __init__(self, endpoint: str, log: Any, keys: "ServerKeys | None" = None) -> None:
+    def __init__(
+        self, endpoint: str, log: Any, keys: "ServerKeys | None" = None, beside: str = ""
+    ) -> None:
         """See Door."""
-        super().__init__(endpoint, log, keys)
+        super().__init__(endpoint, log, keys, beside)
         self._answered: dict[Stream, None] = {}  # have a reply that is not sent
         self._slow: dict[Stream, None] = {}  # have left replies unread
         self._large: dict[Stream, list[int]] = {}  # large answers that have not left

@@ -158,7 +158,8 @@ class Builder:
         inbox, pipes = self._corridors(hosted)
         client_port = peer_port = None
         if channels.NODE in hosted:
-            client_port = ClientPort(client, log, self._server_keys())
+            beside = addresses.ipc_path(self._door()) if self._has_gateway else ""
+            client_port = ClientPort(client, log, self._server_keys(), beside)
         if channels.TRANSPORT in hosted:
             peer_port = PeerPort(peer, log, self._member_keys())
         make: Callable[..., Host] = Host
@@ -216,7 +217,8 @@ class Builder:
             listen=config.gateway_doors(member),
             certificate=certificates.files(config, self._data_dir),
             names_users=config.client_cert_auth,
-            node=config.listen(member)[0],
+            node=self._door(),
+            node_address=config.listen(member)[0],
             timeout_s=config.request_timeout_ms / 1000,
             parent_pid=self._told.parent_pid,
             own_token=self._told.own_token,
@@ -234,6 +236,14 @@ class Builder:
             f"{error} (no restart mends {self._data_dir}: restore all of it as it was last, or "
             f"leave this member down; `sampan doctor {self._data_dir}` says more)"
         )
+
+    @property
+    def _has_gateway(self) -> bool:
+        return bool(self._config.gateway_doors(self._member))
+
+    def _door(self) -> str:
+        """Where the node is a server for the gateway beside it."""
+        return self._ipc("clients")
 
     def _ipc(self, actor: str) -> str:
         return addresses.ipc(Path(self._told.runtime_dir), actor)
@@ -266,7 +276,7 @@ class Builder:
     def _advertised(self) -> tuple[str, ...]:
         """Where clients reach this member; etcd's, by the URL that they expect."""
         member = self._member
-        if not self._config.gateway_doors(member):
+        if not self._has_gateway:
             return (member.client,)
         return (member.client, self._config.gateway_url(member))
 

@@ -1,4 +1,5 @@
-"""TCP sockets, every option written out with its reason. None blocks that is not told to.
+"""TCP sockets, every option written out with its reason. None blocks that is not told to. And, for
+a process beside its node, those of a file, which take a third off the way there and back.
 
 That the other end is gone without a word (its machine, the network) is the kernel's to notice: it
 asks by keepalives, and ends a connection on which nothing was acknowledged for as long as the other
@@ -44,12 +45,16 @@ class Address(NamedTuple):
     sockaddr: Any
 
     def __str__(self) -> str:
+        if self.family == socket.AF_UNIX:
+            return str(self.sockaddr)
         host, port = self.sockaddr[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def resolve(endpoint: str, flags: int = 0) -> list[Address]:
     """All addresses of an endpoint; takes as long as the resolver does. Raises OSError."""
+    if path := addresses.ipc_path(endpoint):
+        return [Address(socket.AF_UNIX, path)]
     host, port = addresses.parse(endpoint)
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     return list(dict.fromkeys(Address(info[0], info[4]) for info in found))
@@ -76,6 +81,19 @@ def listen(endpoint: str) -> list[socket.socket]:
         reason = error.strerror or error
         raise BindError(f"cannot bind {where}: {reason}", error.errno or 0) from error
     return bound
+
+
+def listen_beside(path: str) -> socket.socket:
+    """Bind a file that is not there yet, in a folder of its owner alone. Raises BindError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.bind(path)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise BindError(f"cannot bind {path}: {error.strerror}", error.errno or 0) from error
+    return listener
 
 
 def _listen(address: Address, port: int | None) -> socket.socket:
@@ -106,6 +124,8 @@ def accept(listener: socket.socket, silence_s: float) -> socket.socket | None:
 
 def peer_of(connection: socket.socket) -> str:
     """The address of whoever is at the other end; "?" when it is gone already."""
+    if connection.family == socket.AF_UNIX:
+        return "127.0.0.1"
     try:
         return str(connection.getpeername()[0])
     except OSError:
@@ -133,6 +153,8 @@ def outcome(connecting: socket.socket) -> int:
 
 def _prepare(connection: socket.socket, silence_s: float) -> None:
     connection.setblocking(False)
+    if connection.family == socket.AF_UNIX:
+        return  # its other end cannot be gone without a word
     third_s = max(1, round(silence_s / 3))
     tcp = socket.IPPROTO_TCP
     connection.setsockopt(tcp, socket.TCP_NODELAY, 1)  # messages leave whole, and at once

@@ -111,10 +111,15 @@ class Http2Link:
         self._turn()
 
     def touch(self) -> None:
-        """There is something to send: once, for all that is said in this turn of the loop."""
-        if not self._turning:
+        """There is something to send: once, for all that is said in this turn of the loop, or at
+        once when no other call is under way."""
+        if self._turning:
+            return
+        if self.connection.streams:
             self._turning = True
             self._loop.call_soon(self._turn)
+        else:
+            self._turn()
 
     def _turn(self) -> None:
         """Hand out what came and send what there is, until both are done."""

@@ -137,3 +137,23 @@ def test_an_answer_that_comes_too_late_needs_no_care(late):
     assert found == 0
     assert left == (0, 0)
     assert not faults
+
+
+def test_the_answer_to_a_lone_call_leaves_at_once_and_others_together():
+    kept = []
+    method = Unary("/kept/call", lambda call, _: kept.append(call))
+
+    def play(link, transport):
+        wire = Wire()
+        link.data_received(HELLO + wire.request(1, path="/kept/call"))
+        kept.pop().reply(b"lone")
+        alone = statuses(transport.out)
+        link.data_received(wire.request(3, path="/kept/call") + wire.request(5, path="/kept/call"))
+        before = len(transport.out)
+        kept.pop().reply(b"one of two")
+        return alone, len(transport.out) - before
+
+    (alone, more), left, _ = served(play, methods=[method])
+    assert alone == [None, "0"]
+    assert more == 0, "the other one may be answered in the same turn"
+    assert left == (0, 0)

@@ -112,6 +112,27 @@ def ask(opened, connection, body=b"x"):
 # -- clients
 
 
+def test_who_is_beside_the_node_comes_by_a_file(context, tmp_path):
+    beside = str(tmp_path / "clients")
+    opened = Opened(ClientPort("127.0.0.1:0", structlog.get_logger(), beside=beside))
+    try:
+        with context.socket(zmq.DEALER) as dealer:
+            dealer.linger = 0
+            dealer.connect(f"ipc://{beside}")
+            dealer.send_multipart([b"header", b"body"])
+            ((client, *frames),) = opened.run_until(lambda: opened.of("clientc"))
+            assert frames == [b"header", b"body"]
+            assert opened.came == [("camec", (client, "127.0.0.1"))]
+            opened.port.replyc(("replyc", (client, b"answer", b"to it")))
+            opened.port.send()
+            opened.run_until(lambda: dealer.poll(0))
+            assert dealer.recv_multipart() == [b"answer", b"to it"]
+        with pytest.raises(tcp.BindError, match=f"cannot bind {beside}: Address already in use"):
+            tcp.listen_beside(beside)
+    finally:
+        opened.close()
+
+
 @pytest.mark.parametrize("routing_id", [b"", b"chosen"])
 def test_messages_both_ways_with_libzmq(client_port, context, routing_id):
     opened = client_port

@@ -279,6 +279,19 @@ def test_a_name_that_does_not_exist(world):
     assert owner.lost[0].startswith("no-such-host.invalid:1: ")
 
 
+def test_a_socket_file_that_nobody_has_bound(world, tmp_path):
+    path = str(tmp_path / "clients")
+    _, owner = world.connect(f"ipc://{path}")
+    world.run_until(lambda: owner.lost)
+    assert owner.lost == [f"{path}: No such file or directory"]
+    with tcp.listen_beside(path) as listener:
+        link, owner = world.connect(f"ipc://{path}")
+        world.run_until(lambda: link._stream is not None)
+        listener.accept()[0].close()
+        world.run_until(lambda: owner.lost)
+    assert len(owner.lost) == 1
+
+
 def test_all_addresses_of_a_name_are_bound(monkeypatch):
     both = [("127.0.0.1", 0), ("127.0.0.2", 0)]
     known = [tcp.Address(socket.AF_INET, address) for address in both]
