@@ -193,6 +193,8 @@ class Gatekeeper:
             refused = errors.NO_LEADER
         if refused is None and auth is not None and not auth.enabled:
             refused = errors.AUTH_NOT_ENABLED
+        if refused is None and self._jwt is not None and not self._jwt.signs:
+            refused = errors.VERIFY_ONLY
         if refused is not None or auth is None:
             self._reply(asked, refused)
             return

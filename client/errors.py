@@ -371,6 +371,7 @@ _CLASSES: dict[tuple[str, str], type[SampanError]] = {
         (wire.BAD_TRANSFEREE, BadTransfereeError),
         (wire.TOO_MANY_REQUESTS, TooManyRequestsError),
         (wire.AUTH_FAILED, WrongPasswordError),
+        (wire.VERIFY_ONLY, AuthenticationError),
         (wire.USER_EMPTY, UnknownUserError),
         (wire.INVALID_AUTH_TOKEN, UnknownUserError),
         (wire.PERMISSION_DENIED, PermissionDeniedError),

@@ -18,7 +18,7 @@ class JwtOptions(NamedTuple):
 
     method: str
     private_key: str
-    """Its file: PEM, or with HS… the secret itself."""
+    """Its file: PEM, or with HS… the secret itself. Empty where somebody else signs."""
     public_key: str
     """Its file, empty to do without: the private one says it, too."""
     ttl_s: int
@@ -37,11 +37,11 @@ def parse(text: str) -> JwtOptions | None:
     method = options.get("sign-method", "")
     if method not in METHODS:
         raise ValueError(f"needs a sign-method, one of {', '.join(sorted(METHODS))}")
-    if not options.get("priv-key"):
-        raise ValueError("needs a priv-key: a member that only verifies could log nobody in")
+    if not options.get("priv-key") and (method.startswith("HS") or not options.get("pub-key")):
+        raise ValueError("needs a priv-key, or a pub-key of what somebody else signs with")
     match = _PERIOD.fullmatch(options.get("ttl") or _TTL)
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     ttl_s = 3600 * hours + 60 * minutes + seconds
     if not ttl_s:
         raise ValueError('needs a ttl like "5m" or "1h30m10s"')
-    return JwtOptions(method, options["priv-key"], options.get("pub-key", ""), ttl_s)
+    return JwtOptions(method, options.get("priv-key", ""), options.get("pub-key", ""), ttl_s)

@@ -22,7 +22,7 @@ def signer(config: ClusterConfig) -> "JwtTokens | None":
     from ..security.jwt_tokens import JwtTokens  # an extra, for those who ask for it
 
     try:
-        private = Path(options.private_key).read_bytes()
+        private = Path(options.private_key).read_bytes() if options.private_key else b""
         public = Path(options.public_key).read_bytes() if options.public_key else b""
         return JwtTokens(options, private, public, time.time)
     except OSError as error:

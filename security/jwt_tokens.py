@@ -24,27 +24,35 @@ class Claims(NamedTuple):
 
 
 class JwtTokens:
-    """Signs and reads. `clock` tells the seconds since 1970."""
+    """Signs, unless somebody else does, and reads. `clock` tells the seconds since 1970.
+
+    Attributes:
+        signs: there is a private key; `sign` is there for that.
+    """
 
     def __init__(
         self, options: JwtOptions, private_key: bytes, public_key: bytes, clock: Callable[[], float]
     ) -> None:
-        """Of the files' contents.
+        """Of the files' contents; the private key may be empty.
 
         Raises:
             ValueError: they are no keys for that method, or none of one pair.
         """
         self._method, self._ttl_s, self._clock = options.method, options.ttl_s, clock
         self._known: dict[str, Claims] = {}
+        self.signs = bool(private_key) or options.method.startswith("HS")
         algorithm = jwt.get_algorithm_by_name(options.method)
         try:
-            self._private = algorithm.prepare_key(private_key)
-            public = public_key
+            if self.signs:
+                self._private = algorithm.prepare_key(private_key)
+            public: Any = public_key
             if not options.method.startswith("HS"):
                 public = public_key or self._private.public_key()
             self._public = algorithm.prepare_key(public or private_key)
-            if self.read(self.sign("", 0)) is None:
+            if self.signs and self.read(self.sign("", 0)) is None:
                 raise ValueError("pub-key and priv-key are none of one pair")
+            if not self.signs and hasattr(self._public, "public_key"):
+                raise ValueError("pub-key is a private key")
         except (jwt.InvalidKeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no keys for {options.method}: {error}") from error
 

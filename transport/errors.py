@@ -27,6 +27,7 @@ class WireError(NamedTuple):
 
 # gRPC status codes as etcd uses them (google.golang.org/grpc/codes)
 CANCELLED = 1
+UNKNOWN = 2
 INVALID_ARGUMENT = 3
 DEADLINE_EXCEEDED = 4
 NOT_FOUND = 5
@@ -124,6 +125,7 @@ PERMISSION_NOT_GRANTED = _never(
     FAILED_PRECONDITION, "etcdserver: permission is not granted to the role"
 )
 AUTH_NOT_ENABLED = _never(FAILED_PRECONDITION, "etcdserver: authentication is not enabled")
+VERIFY_ONLY = _never(UNKNOWN, "auth: token signing attempted with verify-only key")
 INVALID_AUTH_TOKEN = _never(UNAUTHENTICATED, "etcdserver: invalid auth token")
 INVALID_AUTH_MGMT = _never(INVALID_ARGUMENT, "etcdserver: invalid auth management")
 AUTH_OLD_REVISION = _never(INVALID_ARGUMENT, "etcdserver: revision of auth store is old")

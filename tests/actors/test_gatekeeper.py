@@ -420,6 +420,12 @@ def test_a_login_is_answered_with_a_signed_token(signing, auth):
     assert entries(turn(node, ask("write", [PUT], token=token, message_id=2)))
 
 
+def test_who_only_verifies_logs_nobody_in(signing):
+    node, jwt = signing
+    jwt.signs = False
+    assert refused(log_in(node, "u", "pw")) == [errors.VERIFY_ONLY.text]
+
+
 def test_a_signed_token_is_known_at_every_member_and_none_of_before_a_change(signing, auth):
     node, jwt = signing
     token = jwt.sign("u", auth.revision)

@@ -19,7 +19,6 @@ ETCD_AT = ("https://github.com/etcd-io/etcd", "v3.7.1", "ETCD_REPOSITORY")
 SUITE_S = 3600
 STREAM = "TestKVGetStream/NoTLS/all_KVs_ordered_by_value,_unspecified"
 OTHERWISE = {
-    "TestAuthJWTOnly": "tokens that somebody else has signed are not taken",
     STREAM + "_sort_order": "etcd sorts each chunk of a stream by itself, and so leaves out keys",
     STREAM + "_sort_order_--keys-only": "the same",
 }

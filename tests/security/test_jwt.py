@@ -55,6 +55,16 @@ def test_what_was_signed_is_read(method, public):
     assert token.count(".") == 2
 
 
+@pytest.mark.parametrize("method", KEYS)
+def test_what_somebody_else_signs_is_read(method):
+    private, public = pair(method)
+    reads = JwtTokens(JwtOptions(method, "", "a", 300), b"", public, time.time)
+    assert not reads.signs
+    assert reads.read(made(method).sign("carol", 7))[:2] == ("carol", 7)
+    with pytest.raises(ValueError, match="key"):
+        JwtTokens(JwtOptions(method, "", "a", 300), b"", private, time.time)
+
+
 def test_a_token_is_over_after_its_time():
     clock = Clock()
     tokens = made(clock=clock)
@@ -121,6 +131,7 @@ def test_options():
         "RS256", "b", "a", 3661,
     )  # fmt: skip
     assert parse("jwt,priv-key=b,sign-method=ES256").ttl_s == 300
+    assert parse("jwt,pub-key=a,sign-method=ES256") == ("ES256", "", "a", 300)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +141,8 @@ def test_options():
         ("jwt,x=1,priv-key=b,sign-method=RS256", "must be simple, or jwt"),
         ("jwt,priv-key=b,priv-key=c,sign-method=RS256", "must be simple, or jwt"),
         ("jwt,priv-key=b", "needs a sign-method"), ("jwt,priv-key=b,sign-method=none", "sign-meth"),
-        ("jwt,sign-method=RS256,pub-key=a", "needs a priv-key"),
+        ("jwt,sign-method=RS256", "needs a priv-key, or a pub-key"),
+        ("jwt,sign-method=HS256,pub-key=a", "needs a priv-key"),
         ("jwt,priv-key=b,sign-method=RS256,ttl=5", "needs a ttl"),
         ("jwt,priv-key=b,sign-method=RS256,ttl=0s", "needs a ttl"),
     ],
