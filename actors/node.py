@@ -112,7 +112,8 @@ class Node(Actor):
             ),
             lambda asked, results: self._reply(asked, pack(results)),
             self._keeper.may_create,
-            settings.client_watches_max,
+            of_client_max=settings.client_watches_max,
+            progress_s=settings.watch_progress_s,
         )
 
     def _make_desk(self) -> Desk:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..config import limits
 from .client_limits import Rates
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class NodeSettings(NamedTuple):
     lease_ttl_min_s: int = 2
     rates: Rates = Rates()
     client_watches_max: int = 0
+    watch_progress_s: float = limits.WATCH_PROGRESS_S
     election_s: float = 1.0
     strict_reconfig_check: bool = True
     bcrypt_cost: int = 10

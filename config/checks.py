@@ -41,8 +41,13 @@ def check_certificates(config: "ClusterConfig", refuse: Callable[[str, str], Non
         refuse("auto_tls", "makes a certificate of its own: leave out cert_file")
     if config.trusted_ca_file and not config.has_certificate:
         refuse("trusted_ca_file", "needs a certificate of the node: set cert_file and key_file")
-    if config.client_cert_auth and not config.trusted_ca_file:
-        refuse("client_cert_auth", "needs trusted_ca_file: whose certificates are believed")
+    for key in ("client_cert_auth", "client_crl_file"):
+        if getattr(config, key) and not config.trusted_ca_file:
+            refuse(key, "needs trusted_ca_file: whose certificates are believed")
+    try:
+        config.tls_rules.check()
+    except ValueError as error:
+        refuse(*str(error).split(" ", 1))
 
 
 _SIGNS_IN_NAMES = str.maketrans("", "", "-_.")

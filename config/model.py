@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import addresses, checks, jwt, limits
+from .certificates import TlsRules
 from .errors import ConfigError as ConfigError  # noqa: PLC0414 (all know it from here)
 from .errors import shorten
 
@@ -106,6 +107,8 @@ class ClusterConfig:
     """Likewise bytes of its requests and of their answers."""
     client_watches_max: int = 0
     """Watches that one user may have open at a node, 0 for no bound."""
+    watch_progress_ms: int = int(1000 * limits.WATCH_PROGRESS_S)
+    """How often a quiet watch that asked for it is told how far it is."""
     snapshot_bytes_per_s: int = 0
     """What a node sends of snapshots to members that are behind, all together; 0: no bound."""
     archive_dir: str = ""
@@ -135,6 +138,15 @@ class ClusterConfig:
     """The certificate's key, in PEM and without a password."""
     trusted_ca_file: str = ""
     """Authorities in PEM: only clients with a certificate of one of them are let in."""
+    client_crl_file: str = ""
+    """Lists in PEM, signed by those authorities, of certificates that are revoked."""
+    tls_min_version: str = "TLS1.2"
+    """The oldest version of TLS that etcd's clients may speak: "TLS1.2" or "TLS1.3"."""
+    tls_max_version: str = ""
+    """The newest one, empty for the newest there is."""
+    cipher_suites: str = ""
+    """What TLS 1.2 may use, by the names that Go has for them, with commas; empty for what OpenSSL
+    thinks well of."""
     client_cert_auth: bool = False
     """The common name of a client's certificate is the user that asks, where it shows no token."""
     auto_tls: bool = False
@@ -219,6 +231,11 @@ class ClusterConfig:
     def has_certificate(self) -> bool:
         """Whether etcd's clients may come by TLS."""
         return bool(self.cert_file) or self.auto_tls
+
+    @property
+    def tls_rules(self) -> TlsRules:
+        """What TLS may be."""
+        return TlsRules(self.tls_min_version, self.tls_max_version, self.cipher_suites)
 
     def _door(self, address: str) -> Door:
         scheme, rest = addresses.without_scheme(address)
@@ -398,6 +415,7 @@ _LEAST = {
     "log_entries_max": limits.LOG_ENTRIES_MIN,
     "log_bytes_max": limits.LOG_BYTES_MIN,
     "auth_token_ttl_s": 1,
+    "watch_progress_ms": 100,
 }
 
 

@@ -20,28 +20,30 @@ VALID = datetime.timedelta(days=365)
 
 def files(config: ClusterConfig, data: Path) -> CertificateFiles | None:
     """Where the certificate of the member with this data dir is; None where it needs none."""
+    cert, key = config.cert_file, config.key_file
     if config.auto_tls:
         made = data / FOLDER
-        return CertificateFiles(
-            str(made / "cert.pem"), str(made / "key.pem"), config.trusted_ca_file
-        )
-    if config.cert_file:
-        return CertificateFiles(config.cert_file, config.key_file, config.trusted_ca_file)
-    return None
+        cert, key = str(made / "cert.pem"), str(made / "key.pem")
+    if not cert:
+        return None
+    return CertificateFiles(
+        cert, key, config.trusted_ca_file, config.client_crl_file, config.tls_rules
+    )
 
 
 def check(config: ClusterConfig) -> None:
     """Raises ConfigError where the configured files cannot be used."""
     if config.auto_tls and importlib.util.find_spec("cryptography") is None:
         raise ConfigError("auto_tls needs the package cryptography: pip install 'sampan[tls]'")
-    if not config.cert_file:
+    if config.auto_tls or (found := files(config, Path())) is None:
         return
     try:
-        context(CertificateFiles(config.cert_file, config.key_file, config.trusted_ca_file))
+        context(found)
     except CertificateError as error:
         raise ConfigError(
-            f"no certificate for etcd's clients: {error}; cert_file, key_file and trusted_ca_file "
-            "are PEM, and the key, which has no password, is that of the first certificate"
+            f"no certificate for etcd's clients: {error}; cert_file, key_file, trusted_ca_file "
+            "and client_crl_file are PEM, and the key, which has no password, is that of the first "
+            "certificate"
         ) from error
 
 

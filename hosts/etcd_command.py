@@ -7,6 +7,7 @@ in the log; what would be dangerous to ignore, and what etcd does not know, is r
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -44,8 +45,15 @@ _SCALARS = {
     "bcrypt-cost": ("bcrypt_cost", int),
     "auth-token-ttl": ("auth_token_ttl_s", int),
     "auth-token": ("auth_token", str),
+    "client-crl-file": ("client_crl_file", str),
+    "tls-min-version": ("tls_min_version", str),
+    "tls-max-version": ("tls_max_version", str),
+    "cipher-suites": ("cipher_suites", str),
+    "watch-progress-notify-interval": ("watch_progress_ms", float),
 }
-"""Flags that are keys of the configuration."""
+"""Flags that are keys of the configuration; float is a time, in milliseconds there."""
+_UNITS_MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
+_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _LEVELS = {"warn": "warning", "dpanic": "error", "panic": "error", "fatal": "error"}
 _MEANT = {
     *_DEFAULTS, *_SCALARS, "data-dir", "advertise-client-urls", "initial-cluster", "snapshot-count",
@@ -54,7 +62,7 @@ _MEANT = {
     "discovery-srv", "discovery-srv-name",
 }  # fmt: skip
 _REFUSED = {
-    "client-crl-file", "peer-cert-file", "peer-key-file", "peer-trusted-ca-file",
+    "peer-cert-file", "peer-key-file", "peer-trusted-ca-file",
     "peer-client-cert-file", "peer-client-key-file", "peer-crl-file", "discovery",
     "discovery-token", "discovery-endpoints", "peer-cert-allowed-cn", "peer-cert-allowed-hostname",
     "client-cert-allowed-hostname",
@@ -74,12 +82,12 @@ _SWITCHES = {
 _IGNORED = {
     "wal-dir", "max-snapshots", "max-wals", "max-txn-ops", "max-request-bytes", "log-outputs",
     "log-format", "logger", "log-rotation-config-json", "metrics", "host-whitelist", "cors",
-    "cipher-suites", "tls-min-version", "tls-max-version", "listen-client-http-urls",
+    "listen-client-http-urls",
     "grpc-keepalive-interval", "grpc-keepalive-timeout", "grpc-keepalive-min-time",
     "backend-batch-limit", "backend-batch-interval", "backend-bbolt-freelist-type",
     "snapshot-catchup-entries", "compaction-batch-limit", "compaction-sleep-interval",
     "corrupt-check-time", "compact-hash-check-time", "warning-apply-duration", "max-learners",
-    "warning-unary-request-duration", "watch-progress-notify-interval", "downgrade-check-time",
+    "warning-unary-request-duration", "downgrade-check-time",
     "bootstrap-defrag-threshold-megabytes", "max-concurrent-streams", "raft-read-timeout",
     "raft-write-timeout", "self-signed-cert-validity", "discovery-fallback", "discovery-proxy",
     "discovery-dial-timeout", "discovery-request-timeout",
@@ -147,7 +155,13 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[dict[str, str
     ]
     path = flags.get("config-file") or variables.get("config-file")
     given = _file(Path(path)) if path else variables | flags
-    return {name: value for name, value in given.items() if _is_known(name)}, notes
+    return {_today(name): value for name, value in given.items() if _is_known(name)}, notes
+
+
+def _today(name: str) -> str:
+    """How a flag is called that is no experiment any more."""
+    later = name.removeprefix("experimental-")
+    return later if later in _SCALARS else name
 
 
 def _is_known(name: str) -> bool:
@@ -280,7 +294,13 @@ def _scalars(given: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for flag, (key, kind) in _SCALARS.items():
         if flag in given:
-            values[key] = _number(flag, given[flag]) if kind is int else given[flag]
+            text = given[flag]
+            if kind is int:
+                values[key] = _number(flag, text)
+            elif kind is float:
+                values[key] = _milliseconds(flag, text)
+            else:
+                values[key] = text
     if "snapshot-count" in given:
         entries = _number("snapshot-count", given["snapshot-count"])
         values["log_entries_max"] = max(limits.LOG_ENTRIES_MIN, entries)
@@ -294,6 +314,14 @@ def _number(flag: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise ConfigError(f'invalid value "{text}" for flag -{flag}: not a number') from None
+
+
+def _milliseconds(flag: str, text: str) -> int:
+    """Of a time as Go writes it, 1m30s."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ConfigError(f'invalid value "{text}" for flag -{flag}: not a time like 1m30s')
+    return round(sum(float(number) * _UNITS_MS[unit] for number, unit in parts))
 
 
 def _certificate(told: Mapping[str, str], notes: list[str]) -> dict[str, Any]:

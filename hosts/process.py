@@ -301,6 +301,7 @@ class Builder:
                 config.client_requests_per_s, config.client_keys_per_s, config.client_bytes_per_s
             ),
             client_watches_max=config.client_watches_max,
+            watch_progress_s=config.watch_progress_ms / 1000,
             election_s=config.election_ms / 1000,
             bcrypt_cost=config.bcrypt_cost,
             auth_token_ttl_s=config.auth_token_ttl_s,

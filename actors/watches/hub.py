@@ -68,15 +68,19 @@ class WatchHub:
         push: Callable[[bytes, bytes], None],
         reply: Callable[[Any, list[Any]], None],
         refusal: Callable[[Any, Any], WireError | None] = lambda asked, request: None,
+        *,
         of_client_max: int = 0,
+        progress_s: float = limits.WATCH_PROGRESS_S,
     ) -> None:
         """`refusal` tells why a message may not create a watch, when it is about to;
-        `of_client_max` is how many a user or connection may have, 0 for as many as it likes."""
+        `of_client_max` is how many a user or connection may have, 0 for as many as it likes;
+        `progress_s` how often quiet ones that asked for it are told how far they are."""
         self._tell = tell
         self._push = push
         self._reply = reply
         self._refusal = refusal
         self._of_client_max = of_client_max
+        self._progress_s = progress_s
         self._of_client: Counter[str | bytes] = Counter()  # where there is a bound
         self.revision = 0
         self.watchers = 0
@@ -427,7 +431,7 @@ class WatchHub:
             self._sweep_at = now + SWEEP_S
             self._sweep()
         if now >= self._progress_at:
-            self._progress_at = now + limits.WATCH_PROGRESS_S
+            self._progress_at = now + self._progress_s
             self._notify_progress()
         self._send_all()
 

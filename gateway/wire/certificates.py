@@ -9,9 +9,10 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from ...config.certificates import CertificateFiles
+from ...config.certificates import TLS_12, TLS_13, CertificateFiles
 
 ALPN = ["h2", "http/1.1"]
+_VERSIONS = {TLS_12: ssl.TLSVersion.TLSv1_2, TLS_13: ssl.TLSVersion.TLSv1_3}
 Seen = tuple[tuple[int, int, int], ...]
 """Of each file what differs when it was replaced."""
 
@@ -52,20 +53,24 @@ class Certificates:
 
 def _look(files: CertificateFiles) -> Seen:
     try:
-        found = [Path(path).stat() for path in files if path]
+        found = [Path(path).stat() for path in files.paths]
     except OSError as error:
         raise CertificateError(f"{error.filename}: {error.strerror}") from error
     return tuple((each.st_ino, each.st_mtime_ns, each.st_size) for each in found)
 
 
 def context(files: CertificateFiles) -> ssl.SSLContext:
-    """TLS 1.2 and later for a server that shows what is in the files.
+    """TLS for a server that shows what is in the files.
 
     Raises:
         CertificateError: they cannot be used.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.minimum_version = _VERSIONS[files.rules.min_version]
+    if files.rules.max_version:
+        made.maximum_version = _VERSIONS[files.rules.max_version]
+    if ciphers := files.rules.ciphers():
+        made.set_ciphers(ciphers)
     made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     made.set_alpn_protocols(ALPN)
     try:
@@ -78,11 +83,20 @@ def context(files: CertificateFiles) -> ssl.SSLContext:
         # A ticket would let in whose certificate has expired meanwhile.
         made.options |= ssl.OP_NO_TICKET
         made.num_tickets = 0
-        try:
-            made.load_verify_locations(files.trusted_ca)
-        except OSError as error:
-            raise CertificateError(f"{files.trusted_ca}: {_why(error)}") from error
+        _trust(made, files.trusted_ca)
+        if files.crl:
+            _trust(made, files.crl)
+            made.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+            if not made.cert_store_stats()["crl"]:
+                raise CertificateError(f"{files.crl}: has no list of revoked certificates")
     return made
+
+
+def _trust(made: ssl.SSLContext, path: str) -> None:
+    try:
+        made.load_verify_locations(path)
+    except OSError as error:
+        raise CertificateError(f"{path}: {_why(error)}") from error
 
 
 def _why(error: Exception) -> str:

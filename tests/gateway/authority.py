@@ -52,3 +52,18 @@ class Authority:
             key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         )
         return cert, private
+
+    def revoke(self, file, *certs):
+        """Write the list of these certificates, which are revoked."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.name)
+            .last_update(now - DAY)
+            .next_update(now + DAY)
+        )
+        for cert in certs:
+            number = x509.load_pem_x509_certificate(cert.read_bytes()).serial_number
+            one = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now - DAY)
+            builder = builder.add_revoked_certificate(one.build())
+        file.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(PEM))

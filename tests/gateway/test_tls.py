@@ -8,7 +8,7 @@ import ssl
 import grpc
 import pytest
 from sampan.config import limits
-from sampan.config.certificates import CertificateFiles
+from sampan.config.certificates import CertificateFiles, TlsRules
 from sampan.gateway.wire.certificates import CertificateError, Certificates, context
 from sampan.gateway.wire.server import Gateway
 
@@ -210,26 +210,83 @@ def test_new_files_are_for_new_connections(authority, stranger):
     asyncio.run(script())
 
 
+def is_let_in(port, authority, certificate):
+    try:
+        with connect(port, client_context(authority, *certificate)) as connection:
+            get(connection)
+    except (ssl.SSLError, ConnectionError):
+        return False
+    return True
+
+
+def test_who_is_revoked_is_let_in_no_more(authority, tmp_path):
+    revoked = tmp_path / "revoked.pem"
+    authority.revoke(revoked)
+    files = CertificateFiles(*map(str, (*authority.issue("lists"), authority.ca, revoked)))
+    carol, bob = authority.issue("carol2", "carol"), authority.issue("bob2", "bob")
+
+    async def script():
+        async with Serving(files) as server:
+            found = []
+            for those in ([], [carol[0]]):
+                authority.revoke(revoked, *those)
+                each = [
+                    await server.hear(is_let_in, server.port, authority, c) for c in (carol, bob)
+                ]
+                found.append(each)
+            assert found == [[True, True], [False, True]]
+
+    asyncio.run(script())
+
+
+@pytest.mark.parametrize(
+    ("rules", "spoken"),
+    [
+        (TlsRules("TLS1.3"), {"TLSv1_3"}),
+        (TlsRules(max_version="TLS1.2"), {"TLSv1_2"}),
+        (TlsRules(cipher_suites="TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"), {"TLSv1_2", "TLSv1_3"}),
+    ],
+)
+def test_what_tls_may_be(authority, rules, spoken):
+    files = CertificateFiles(*map(str, authority.issue("rules")), rules=rules)
+
+    def suite(port, version):
+        with_context = client_context(authority)
+        with_context.minimum_version = with_context.maximum_version = ssl.TLSVersion[version]
+        try:
+            with connect(port, with_context) as connection:
+                return connection.cipher()[0]
+        except (ssl.SSLError, ConnectionError):
+            return None
+
+    async def script():
+        async with Serving(files) as server:
+            return {
+                version: await server.hear(suite, server.port, version)
+                for version in ("TLSv1_2", "TLSv1_3")
+            }
+
+    found = asyncio.run(script())
+    assert {version for version, suite in found.items() if suite} == spoken
+    if rules.cipher_suites:
+        assert found["TLSv1_2"] == "ECDHE-ECDSA-AES256-GCM-SHA384"
+
+
 def test_whose_authority_is_taken_away_is_let_in_no_more(authority, stranger, tmp_path):
     trusted = tmp_path / "trusted.pem"
     trusted.write_bytes(authority.ca.read_bytes())
     files = CertificateFiles(*map(str, (*authority.issue("authorities"), trusted)))
     ours, theirs = authority.issue("ours", "a"), stranger.issue("theirs", "b")
 
-    def is_let_in(port, certificate):
-        try:
-            with connect(port, client_context(authority, *certificate)) as connection:
-                get(connection)
-        except (ssl.SSLError, ConnectionError):
-            return False
-        return True
-
     async def script():
         async with Serving(files) as server:
             found = []
             for known in ([authority], [authority, stranger], [stranger], [authority]):
                 trusted.write_bytes(b"".join(each.ca.read_bytes() for each in known))
-                found.append([await server.hear(is_let_in, server.port, c) for c in (ours, theirs)])
+                each = (ours, theirs)
+                found.append(
+                    [await server.hear(is_let_in, server.port, authority, c) for c in each]
+                )
             assert found == [[True, False], [True, True], [False, True], [True, False]]
             assert "a connection by TLS was refused" in server.log.lines
 
@@ -264,7 +321,7 @@ def test_who_does_not_shake_hands_counts_and_is_cut(authority, monkeypatch):
     asyncio.run(script())
 
 
-@pytest.mark.parametrize("wrong", ["missing", "key", "encrypted", "authorities"])
+@pytest.mark.parametrize("wrong", ["missing", "key", "encrypted", "authorities", "revoked"])
 def test_files_that_cannot_be_used(authority, stranger, tmp_path, wrong):
     cert, key = map(str, authority.issue("wrong"))
     none = str(tmp_path / "none")
@@ -274,6 +331,7 @@ def test_files_that_cannot_be_used(authority, stranger, tmp_path, wrong):
         "key": CertificateFiles(cert, str(stranger.issue("key")[1])),
         "encrypted": CertificateFiles(cert, str(tmp_path / "text")),
         "authorities": CertificateFiles(cert, key, none),
+        "revoked": CertificateFiles(cert, key, str(authority.ca), cert),  # that is no list
     }[wrong]
     with pytest.raises(CertificateError):
         context(files)

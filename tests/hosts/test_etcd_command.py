@@ -22,6 +22,7 @@ from sampan.hosts.etcd_command import UsageError, cluster_id, member_id, read, t
 from ..ports import free_port
 
 WAIT_S = 60.0
+ECDSA = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
 
 
 def built(*argv, environ=None):
@@ -107,6 +108,25 @@ def test_certificates():
     assert not built("--auto-tls")[0].auto_tls, "no URL of it is https"
 
 
+def test_what_tls_may_be():
+    config, notes = built(
+        "--tls-max-version=TLS1.2", "--client-crl-file", "l", "--trusted-ca-file", "t",
+        "--cert-file", "c", "--key-file", "k",
+        "--cipher-suites", f"{ECDSA},TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    )  # fmt: skip
+    assert config.tls_rules.ciphers() == "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-CHACHA20-POLY1305"
+    found = certificates.files(config, Path("/d"))
+    assert found.paths == ("c", "k", "t", "l")
+    assert found.rules == ("TLS1.2", "TLS1.2", config.cipher_suites)
+    assert not [each for each in notes if "without a meaning" in each]
+
+
+@pytest.mark.parametrize("prefix", ["", "experimental-"])
+def test_times_are_written_as_go_writes_them(prefix):
+    config, _ = built(f"--{prefix}watch-progress-notify-interval", "1m0.5s")
+    assert config.watch_progress_ms == 60_500
+
+
 def test_who_joins_takes_the_ids_that_the_cluster_has():
     config, _ = built("--initial-cluster-state", "existing", "--data-dir", "/nowhere")
     assert (config.cluster_id, config.members[0].id) == (0, 0)
@@ -152,7 +172,16 @@ def test_a_file_excludes_them(tmp_path):
         (["--listen-peer-urls", "h:1"], "URL scheme must be http"),
         (["--listen-peer-urls", "http://h"], "is not HOST:PORT"),
         (["--trusted-ca-file", "ca.pem"], "trusted_ca_file needs a certificate"),
-        (["--client-crl-file", "a.pem"], "not there yet"),
+        (["--client-crl-file", "a.pem"], "client_crl_file needs trusted_ca_file"),
+        (["--peer-crl-file", "a.pem"], "not there yet"),
+        (["--tls-min-version", "TLS1.1"], "tls_min_version must be one of TLS1.2, TLS1.3"),
+        (["--tls-max-version", "1.3"], "tls_max_version must be empty or one of"),
+        (["--tls-min-version", "TLS1.3", "--tls-max-version", "TLS1.2"], "must not be older"),
+        (["--tls-min-version", "TLS1.3", "--cipher-suites", ECDSA], "there is only TLS 1.3"),
+        (["--cipher-suites", "TLS_RSA_WITH_RC4_128_SHA"], "an unexpected TLS cipher suite"),
+        (["--cipher-suites", "TLS_AES_128_GCM_SHA256"], "none for TLS 1.2"),
+        (["--watch-progress-notify-interval", "5"], "not a time like 1m30s"),
+        (["--watch-progress-notify-interval", "10ms"], "must be at least 100"),
         (["--heartbeat-interval", "x"], "not a number"),
         (["--initial-cluster-state", "other"], "initial_cluster_state must be"),
         (["--sampan-listen", "127.0.0.1"], "is not HOST:PORT"),

@@ -252,7 +252,7 @@ def test_a_long_transaction_comes_in_fragments_when_asked_for(node):
 
 def test_progress_is_notified_to_quiet_watches_that_asked_for_it(node, monkeypatch):
     first_round = limits.WATCH_PROGRESS_S
-    monkeypatch.setattr(limits, "WATCH_PROGRESS_S", 10.0)
+    monkeypatch.setattr(node.hub, "_progress_s", 10.0)
     node.timer(first_round)
     node.ask(0, create(flags=PROGRESS_NOTIFY), create(b"b", flags=PROGRESS_NOTIFY), create())
     node.ask(0, create(start=5, flags=PROGRESS_NOTIFY))
