@@ -47,10 +47,8 @@ from ._link import (
 from ._login import Login, Token
 from ._routes import HOLD_S, PROBE_S, Routes
 from ._session import NOTHING, Opening, Session
+from ._timeouts import DEFAULT_TIMEOUT_S
 
-TIMEOUT_S_MAX = 365 * 24 * 3600.0
-DEFAULT_TIMEOUT_S = 7.0
-"""A node's own request timeout (5 s and two election timeouts), as etcd's."""
 RETRY_S_MIN = 0.02
 RETRY_S_MAX = 0.5
 _new_call = tuple.__new__  # half the cost of calling a NamedTuple
@@ -580,20 +578,6 @@ class Dispatcher:
         if session is not None and session.error is not None:
             what += ", as no session could be opened: do clients reach a majority of nodes here?"
         return self.routes.unreachable(what, lane.link)
-
-
-def check_timeout(timeout_s: float) -> float:
-    """`timeout_s`, if it is one.
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: negative, or longer than a year.
-    """
-    if type(timeout_s) not in (int, float):
-        raise TypeError(f"timeout_s is a number of seconds, not {timeout_s!r}")
-    if not 0 <= timeout_s <= TIMEOUT_S_MAX:
-        raise ValueError(f"timeout_s is 0 to {TIMEOUT_S_MAX}, not {timeout_s}")
-    return timeout_s
 
 
 _in_this_process: "weakref.WeakSet[Dispatcher]" = weakref.WeakSet()

@@ -16,10 +16,11 @@ from ..transport.requests import (
     is_read_only,
 )
 from . import _decode, errors, ops
-from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout
+from ._dispatch import Dispatcher
 from ._login import keys_of
 from ._scan import Scan, ScanOptions
 from ._tasks import TaskLoop
+from ._timeouts import DEFAULT_TIMEOUT_S, check_timeout
 from .alarm_calls import AsyncAlarmCalls
 from .auth_calls import AsyncAuthCalls
 from .lease_calls import AsyncLeaseCalls

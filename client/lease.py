@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Self
 from ..transport import errors as wire
 from ..transport.requests import KIND_WRITE
 from . import errors
-from ._dispatch import check_timeout
 from ._io import Loop
+from ._timeouts import check_timeout
 from .types import LeaseGrantResponse
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..transport.requests import KIND_INSPECT, KIND_MAINTENANCE, KIND_WRITE
 from . import _decode
-from ._dispatch import check_timeout
+from ._timeouts import check_timeout
 from .errors import SampanError
 from .types import CompactResponse, HashKvResponse, StatusResponse
 

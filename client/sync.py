@@ -16,10 +16,11 @@ from ..transport.requests import (
 )
 from . import _decode, ops
 from ._direct import Direct
-from ._dispatch import DEFAULT_TIMEOUT_S, Dispatcher, check_timeout
+from ._dispatch import Dispatcher
 from ._login import keys_of
 from ._scan import Scan, ScanOptions
 from ._thread import PollLoop, Waiter
+from ._timeouts import DEFAULT_TIMEOUT_S, check_timeout
 from .alarm_calls import AlarmCalls
 from .auth_calls import AuthCalls
 from .lease_calls import LeaseCalls

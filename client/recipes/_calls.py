@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, Unpack
 
-from .._dispatch import check_timeout
+from .._timeouts import check_timeout
 from ..lease import LeaseState
 from ..ops import Bytes, Compare, RangeOptions, Request
 from ..sync import Client

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ...client import errors
-from ...client._dispatch import TIMEOUT_S_MAX
+from ...client._timeouts import TIMEOUT_S_MAX
 from ...client.types import ResponseHeader
 from ...client.watch import EventType, WatchEvent, WatchResponse, WatchSpec
 from ...client.watch_engine import RESUME_BYTES, Engine, State, Watch
