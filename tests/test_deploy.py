@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import os
 import re
 import shutil
 import signal
@@ -144,6 +145,38 @@ def test_every_alert_says_how_bad_it_is_and_what_helps():
         assert file == "docs/operations.md"
         assert re.search(rf"(?m)^#+ {re.escape(section)}$", runbook), section
         assert f"`{rule['alert']}`" in runbook
+
+
+@pytest.fixture
+def promtool():
+    """Runs it: Debian's package prometheus has it, and TEST_PROMTOOL may say where it is."""
+    program = os.environ.get("TEST_PROMTOOL") or shutil.which("promtool")
+    if program is None:
+        pytest.skip("needs promtool")
+    return lambda *words: subprocess.run([program, *words], capture_output=True, text=True)
+
+
+def test_prometheus_takes_the_rules_and_they_fire_when_they_should(promtool, tmp_path):
+    rules = DEPLOY / "prometheus" / "sampan.rules.yaml"
+    checked = promtool("check", "rules", rules)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    cases = Path(__file__).with_name("rules.test.yaml").read_text().replace("RULES", str(rules))
+    (tmp_path / "cases.yaml").write_text(cases)
+    tested = promtool("test", "rules", tmp_path / "cases.yaml")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_prometheus_reads_what_the_dashboard_asks_for(promtool, tmp_path):
+    """As the expressions of rules, with values in the place of Grafana's variables."""
+    dashboard = json.loads((DEPLOY / "grafana" / "sampan.json").read_text())
+    targets = [target for panel in dashboard["panels"] for target in panel.get("targets", ())]
+    asked = {target["expr"].replace("$__rate_interval", "1m") for target in targets}
+    rules = [{"record": f"asked:{n}", "expr": each} for n, each in enumerate(sorted(asked))]
+    file = tmp_path / "asked.yaml"
+    file.write_text(json.dumps({"groups": [{"name": "asked", "rules": rules}]}))
+    checked = promtool("check", "rules", file)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert f"{len(asked)} rules found" in checked.stdout
 
 
 def test_the_dashboard_is_one():
