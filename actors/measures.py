@@ -40,9 +40,9 @@ class Load:
         """Messages that waited when a turn began. Both since the last time somebody asked."""
         self.messages: Counter[str] = Counter()
         """By channel."""
-        self.process: Callable[[], tuple[int, float]] = lambda: (0, 0.0)
-        """(number, seconds of processor time) of the process that it runs in, with all threads; a
-        host puts its own here."""
+        self.process: Callable[[], tuple[int, float, int]] = lambda: (0, 0.0, 0)
+        """(number, seconds of processor time, bytes of memory) of the process that it runs in, with
+        all threads; a host puts its own here."""
 
     def note(self, seconds: float, waiting: int) -> None:
         """A turn is over, at whose beginning so many messages waited."""

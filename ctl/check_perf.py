@@ -2,24 +2,21 @@
 limits and the lines are etcdctl's (etcdctl/ctlv3/command/check.go)."""
 
 import asyncio
-import secrets
 import statistics
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..client import errors
 from . import gofmt
-from .commands import EXIT_BAD_FEATURE, EXIT_INVALID_INPUT, CommandError, Run, describe
+from .check_load import CLEANUP_S, Measured, put_all, refuse_keys, size, some_key, tidy, told_of
+from .commands import CommandError, Run, describe
 
 if TYPE_CHECKING:
     from ..client.aio import AsyncClient
 
 KEY_BYTES, VALUE_BYTES = 256, 1024
 RPS_SHARE_MIN, SLOWEST_S_MAX, STDDEV_S_MAX = 0.9, 0.5, 0.1
-CLEANUP_S = 30.0
-PUT_S = 30.0
 TICK_S = 0.002
 
 
@@ -37,32 +34,13 @@ LOADS = {
     "l": Load(8000, 500),
     "xl": Load(15000, 1000),
 }
-_NAMES = {"small": "s", "medium": "m", "large": "l", "xLarge": "xl"} | {
-    each: each for each in LOADS
-}
-
-
-class Measured(NamedTuple):
-    """What a run showed."""
-
-    took_s: Sequence[float]
-    """Of the puts that went well."""
-    failed: Counter[str]
-    elapsed_s: float
-
-    @property
-    def rate(self) -> float:
-        """Puts a second that went well."""
-        return len(self.took_s) / self.elapsed_s
 
 
 def run(run: Run) -> None:
     """`check perf`."""
-    name = _NAMES.get(run.flags["load"])
-    if name is None:
-        raise CommandError(f"unknown load option {run.flags['load']}", EXIT_BAD_FEATURE)
-    measured = asyncio.run(_check(run, LOADS[name], run.flags["prefix"]))
-    lines, good = judge(measured, LOADS[name])
+    load = LOADS[size(run)]
+    measured = asyncio.run(_check(run, load, run.flags["prefix"]))
+    lines, good = judge(measured, load)
     run.stdout.write("".join(f"{line}\n" for line in lines).encode())
     if not good:
         raise CommandError("")
@@ -70,13 +48,13 @@ def run(run: Run) -> None:
 
 async def _check(run: Run, load: Load, prefix: str) -> Measured:
     async with run.async_client() as client:
-        if (await client.get(prefix, prefix=True, limit=1)).kvs:
-            quoted = gofmt.quote(prefix.encode())
-            text = f"prefix {quoted} has keys. Delete with 'etcdctl del --prefix {prefix}' first"
-            raise CommandError(text, EXIT_INVALID_INPUT)
+        quoted = gofmt.quote(prefix.encode())
+        text = f"prefix {quoted} has keys. Delete with 'etcdctl del --prefix {prefix}' first"
+        await refuse_keys(client, prefix, text)
         bar = asyncio.create_task(_show_progress(run, load.duration_s))
         try:
-            measured = await _put_all(client, load, prefix.encode())
+            keys = _keys(load, prefix)
+            measured = await put_all(client, keys, load.clients, bytes(VALUE_BYTES))
             await bar
         finally:
             bar.cancel()
@@ -84,36 +62,14 @@ async def _check(run: Run, load: Load, prefix: str) -> Measured:
     return measured
 
 
-async def _put_all(client: "AsyncClient", load: Load, prefix: bytes) -> Measured:
-    """Put at the load's rate; each of its clients has one put under way."""
-    took: list[float] = []
-    failed: Counter[str] = Counter()
-    due: asyncio.Queue[bytes | None] = asyncio.Queue(load.clients)
-    value = bytes(VALUE_BYTES)
-
-    async def one_client() -> None:
-        while (key := await due.get()) is not None:
-            begun = time.monotonic()
-            try:
-                await client.put(key, value, timeout_s=PUT_S)
-            except errors.SampanError as error:
-                failed[describe(error)] += 1
-            else:
-                took.append(time.monotonic() - begun)
-
-    begun = time.monotonic()
-    clients = [asyncio.create_task(one_client()) for _ in range(load.clients)]
-    asked = 0
+async def _keys(load: Load, prefix: str) -> AsyncIterator[bytes]:
+    """At the load's rate."""
+    begun, asked = time.monotonic(), 0
     while (now := time.monotonic() - begun) < load.duration_s:
         while asked < now * load.limit:
-            number = secrets.token_bytes(9)
-            await due.put(prefix + number + bytes(KEY_BYTES - len(number)))
+            yield some_key(prefix, KEY_BYTES)
             asked += 1
         await asyncio.sleep(max(TICK_S, asked / load.limit - now))
-    for _ in clients:
-        await due.put(None)
-    await asyncio.gather(*clients)
-    return Measured(took, failed, time.monotonic() - begun)
 
 
 async def _show_progress(run: Run, duration_s: int) -> None:
@@ -138,21 +94,14 @@ async def _clean_up(run: Run, client: "AsyncClient", prefix: str) -> None:
         text = f"FAIL: Cleanup failed during key deletion: ERROR({describe(error)})\n"
         run.stdout.write(text.encode())
         return
-    if run.flags["auto-compact"]:
-        revision = deleted.header.revision
-        run.stdout.write(f"Compacting with revision {revision}\n".encode())
-        await client.compact(revision, physical=True, timeout_s=CLEANUP_S)
-        run.stdout.write(f"Compacted with revision {revision}\n".encode())
+    await tidy(run, client, deleted.header.revision)
 
 
 def judge(measured: Measured, load: Load) -> tuple[list[str], bool]:
     """What to print of a run, and whether it passed."""
-    lines = []
+    lines = told_of(measured.failed)
     slowest = max(measured.took_s, default=0.0)
     deviation = statistics.pstdev(measured.took_s) if measured.took_s else 0.0
-    if measured.failed:
-        lines.append("FAIL: too many errors")
-        lines += [f"FAIL: ERROR({text}) -> {count}" for text, count in measured.failed.items()]
     enough = measured.rate / load.limit > RPS_SHARE_MIN
     what = "PASS: Throughput is" if enough else "FAIL: Throughput too low:"
     lines.append(f"{what} {int(measured.rate) + 1} writes/s")

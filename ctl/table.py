@@ -241,6 +241,15 @@ COMMANDS = (
         description="Puts for a minute: 150 (s), 1000 (m), 8000 (l) or 15000 (xl) a second.",
     ),
     Command(
+        ("check", "datascale"),
+        "Check how much memory a node takes for its data",
+        "check datascale [options]",
+        check.DATASCALE_FLAGS,
+        check.datascale,
+        description="Puts 10,000 (s), 100,000 (m), 1,000,000 (l) or 3,000,000 (xl) keys of 1 KiB,\n"
+        "and compares the memory of the first endpoint before and after.",
+    ),
+    Command(
         ("make-mirror",),
         "Copy a prefix to another cluster, and go on with every change",
         "make-mirror [options] <destination>",
@@ -331,9 +340,5 @@ COMMANDS = (
 OURS_ALONE = frozenset(("completion",))
 """Names that etcdctl does not have: what is short for one of its commands stays so."""
 
-FOREIGN = {
-    (): frozenset(("help",)),
-    ("check",): frozenset(("datascale",)),
-    ("member",): frozenset(("add", "promote", "remove", "update")),
-}
+FOREIGN: dict[tuple[str, ...], frozenset[str]] = {(): frozenset(("help",))}
 """Names that etcdctl has beside ours: what may abbreviate one of them is not taken for ours."""

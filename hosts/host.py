@@ -25,6 +25,7 @@ from ..actors.measures import Histogram
 from ..config import limits
 from ..transport.polling import Poller
 from ..transport.streams import READ
+from ..web.process import resident_bytes
 from . import slices
 from .pipes import Inbox, JobThread, Pipe
 from .ports import ClientPort, PeerPort
@@ -74,7 +75,7 @@ class Host:
         self._actors = actors
         for actor in actors:
             actor.flight.clock = monotonic
-            actor.load.process = lambda: (os.getpid(), process_time())
+            actor.load.process = lambda: (os.getpid(), process_time(), resident_bytes())
         self._pipes = pipes or {}
         self._client_port = client_port
         self._peer_port = peer_port

@@ -89,11 +89,10 @@ class _Span:
             return found
 
         now = load(self._now)
-        number, _ = now["process"]
         return {
             "busy": self.rate(lambda m: load(m)["busy_s"]),
             "cpu": self.rate(lambda m: load(m)["process"][1]),
-            "process": number,
+            "process": now["process"][0],
             "turns": self.rate(lambda m: load(m)["turns"]),
             "batch": self._ratio(
                 lambda m: sum(load(m)["messages"].values()), lambda m: load(m)["turns"]

@@ -20,6 +20,14 @@ class Taken(NamedTuple):
     open_files: int
 
 
+def resident_bytes() -> int:
+    """The memory of this process; 0 where nobody tells."""
+    try:
+        return int((_PROC / "self/statm").read_text().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0
+
+
 def taken_by(pids: Iterable[int]) -> Taken | None:
     """What processes take; None where nobody tells. One that has ended takes nothing."""
     if not (_PROC / "self/stat").exists():

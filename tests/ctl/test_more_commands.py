@@ -1,4 +1,4 @@
-"""`check perf` and `make-mirror`."""
+"""`check`, `make-mirror` and others."""
 
 import io
 import os
@@ -9,9 +9,10 @@ from collections import Counter
 
 import pytest
 from sampan.client import Client
-from sampan.ctl import check_perf
+from sampan.ctl import check_datascale, check_perf
 from sampan.ctl import main as ctl
-from sampan.ctl.check_perf import Load, Measured, judge
+from sampan.ctl.check_load import Measured
+from sampan.ctl.check_perf import Load, judge
 
 from ..client.real_node import real_node
 from .conftest import ETCDCTL, SAMPANCTL
@@ -82,14 +83,6 @@ def test_check_perf_prints_and_cleans_up(sampan, monkeypatch):
         assert client.get("/etcdctl-check-perf/", prefix=True).count == 0
 
 
-def test_check_perf_does_not_touch_keys_that_are_there(sampan):
-    with Client([sampan]) as client:
-        client.put("/mine/1", "v")
-    exit_code, out, err = run("--endpoints", sampan, "check", "perf", "--prefix", "/mine/")
-    assert (exit_code, out) == (3, "")
-    assert err.startswith('Error: prefix "/mine/" has keys.')
-
-
 @pytest.mark.parametrize(
     ("took", "failed", "lines"),
     [
@@ -111,10 +104,59 @@ def test_what_check_perf_says_of_a_run(took, failed, lines):
     assert judge(measured, Load(100, 1, 1)) == (lines, lines[-1] == "PASS")
 
 
+# -- check datascale
+
+
+def test_check_datascale_prints_what_etcdctl_does(etcd, sampan, monkeypatch):
+    flags = ("--auto-compact", "--auto-defrag")
+    load = check_datascale.LOADS["s"]
+    theirs = subprocess.run(
+        [ETCDCTL, "--endpoints", etcd, "check", "datascale", *flags], capture_output=True
+    )
+    monkeypatch.setitem(check_datascale.LOADS, "s", load._replace(limit=200))
+    exit_code, out, err = run("--endpoints", sampan, "check", "datascale", *flags)
+
+    def shape(text, endpoint):
+        without_bar = re.sub(r"\r[^\n\r]*", "", text)
+        return re.sub(r"-?\d[\d.]*", "N", without_bar.replace(endpoint, "HERE"))
+
+    assert shape(out, sampan) == shape(theirs.stdout.decode(), etcd)
+    assert (exit_code, err) == (theirs.returncode, theirs.stderr.decode()) == (0, "")
+    with Client([sampan]) as client:
+        assert client.get("/etcdctl-check-datascale/", prefix=True).count == 0
+
+
+@pytest.mark.parametrize("command", ["check perf", "check datascale"])
+def test_checks_do_not_touch_keys_that_are_there(etcd, sampan, monkeypatch, command):
+    for put in (
+        etcdctl(etcd, parse("put /mine/1 v")),
+        sampanctl(sampan, parse("put /mine/1 v"), monkeypatch),
+    ):
+        assert put.exit_code == 0
+    line = parse(f"{command} --prefix /mine/")
+    assert sampanctl(sampan, line, monkeypatch) == etcdctl(etcd, line)
+    assert sampanctl(sampan, line, monkeypatch).exit_code == 3
+
+
+def test_check_datascale_says_which_puts_failed_and_what_is_not_known(sampan, monkeypatch):
+    failed = Measured([0.1], Counter({"oh": 2}), 1.0)
+    lines = ["FAIL: too many errors", "FAIL: ERROR(oh) -> 2"]
+    assert check_datascale.judge(failed, 1 << 20) == (lines, False)
+    monkeypatch.setattr(check_datascale, "_memory", lambda _: 0)  # as of an older node
+    exit_code, out, err = run("--endpoints", sampan, "check", "datascale")
+    unread = "FAIL: Could not read process_resident_memory_bytes before the put operations.\n"
+    assert (exit_code, out, err) == (1, unread, "")
+
+
 # -- like etcdctl
 
 LINES = [
+    "check",
     "check perf --load=huge",
+    "check datascale --load=huge",
+    "check datascale --prefix=",
+    "check datascale --nope",
+    "check d --load=",
     "make-mirror",
     "make-mirror a b",
     "make-mirror --no-dest-prefix --dest-prefix=x/ 127.0.0.1:1",

@@ -137,13 +137,6 @@ def test_what_is_unknown_below_a_group_is_an_error(group, words):
     assert f"Run 'sampanctl {group} --help' for usage." in err
 
 
-@pytest.mark.parametrize("line", ["check datascale", "check d"])
-def test_what_only_etcdctl_has_is_an_error(line):
-    exit_code, out, err = run(*line.split())
-    assert (exit_code, out) == (1, "")
-    assert err.startswith("Error: unknown command ")
-
-
 def test_a_group_alone_shows_its_commands():
     for words in (["member"], ["member", "--help"], ["member", "bogus", "--help"]):
         exit_code, out, err = run(*words)
