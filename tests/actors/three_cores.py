@@ -6,6 +6,7 @@ import random
 
 from sampan.actors.core_config import CoreSettings
 from sampan.actors.raft_core import RaftCore
+from sampan.config.limits import LogLimits
 
 from .helpers import take
 
@@ -14,17 +15,22 @@ ELECTION_S = HEARTBEAT_S * ELECTION_TICKS
 NEW_LOG = ((0, 0, 0), (0, 0), ())
 NEW_STATE = (0, 0, ((), (), (), (), False), (), None)
 NORMAL = 0
+BOUNDS = LogLimits()
 ALL_WAYS = tuple(itertools.permutations((1, 2, 3), 2))
 
 
 class ThreeCores:
-    """`disk_s[n]` is how long an fsync of member n takes, `link_s` how long a message travels."""
+    """`disk_s[n]` is how long an fsync of member n takes, `link_s` how long a message travels,
+    `snapshot_s` how long a snapshot does. What is applied is in a state that survives at once."""
 
-    def __init__(self, log, seed, *, link_s=0.001, disk_s=0.001):
+    def __init__(self, log, seed, *, link_s=0.001, disk_s=0.001, snapshot_s=0.0, log_limits=BOUNDS):
         self.rng = random.Random(seed)
         self.now = 100.0
         self.link_s = link_s
         self.disk_s = dict.fromkeys((1, 2, 3), disk_s)
+        self.snapshot_s = snapshot_s
+        self.applied = dict.fromkeys((1, 2, 3), (0, 0))  # index, term
+        self.installed = dict.fromkeys((1, 2, 3), 0)
         self.dead = set()
         self.cut = set()  # (from, to) that do not arrive
         self.terms_led = set()  # (term, leader)
@@ -35,7 +41,7 @@ class ThreeCores:
         self.cores, self.soft = {}, {}
         peers = tuple((n, f"n{n}", f"127.0.0.1:{n}") for n in (1, 2, 3))
         for n in (1, 2, 3):
-            settings = CoreSettings(n, HEARTBEAT_S, ELECTION_TICKS, peers)
+            settings = CoreSettings(n, HEARTBEAT_S, ELECTION_TICKS, peers, log_limits)
             core = RaftCore(settings, random.Random(seed * 3 + n).randrange, log)
             self.cores[n], self.soft[n] = core, (0, 0, "follower")
             self.at(0.0, n, ("knownc", b""))
@@ -93,11 +99,27 @@ class ThreeCores:
                 if kind != NORMAL:
                     self.at(0.0, member, ("confc", (index, kind, data, None)))
             self.committed_at.append(self.now)
-            self.at(0.0, member, ("advancec", ("applied", message[1][-1][1])))
+            term, index, *_ = message[1][-1]
+            self._applied(member, "applied", index, term)
+        elif channel == "applyc":
+            self.installed[member] += 1
+            self._applied(member, "installed", *message[2:])
+        elif channel == "snapshotc":
+            made = ("a snapshot", *self.applied[member], ((1, 2, 3), (), (), (), False), 1)
+            self.at(self.disk_s[member], member, ("snapreadyc", made))
+        elif channel == "snapsendc":
+            to, name, data = message
+            self.at(self.snapshot_s, to, ("recvc", (member, [data], name)))
+            self.at(self.snapshot_s, member, ("reportc", ("snapshot", to, True)))
         elif channel == "softstatec":
             self.soft[member] = message
             if message[2] == "leader":
                 self.terms_led.add((message[0], member))
+
+    def _applied(self, member, how, index, term):
+        self.applied[member] = (index, term)
+        self.at(self.disk_s[member], member, ("advancec", (how, index)))
+        self.at(self.disk_s[member], member, ("durablec", index))
 
     def _sync(self, member):
         """One fsync for all that was written, as the WAL writer does it."""
