@@ -1,4 +1,4 @@
-"""How much each client may ask of a node: requests, written keys and bytes a second.
+"""How much each client may ask of a node: requests, written keys, bytes and leases a second.
 
 A client is a user, where users are asked who they are, and else a connection.
 """
@@ -19,6 +19,8 @@ class Rates(NamedTuple):
     keys: int = 0
     size: int = 0
     """Bytes of its requests and their answers."""
+    leases: int = 0
+    """That it is granted. How many it has then follows from how long they live."""
 
 
 class ClientLimits:
@@ -39,13 +41,14 @@ class ClientLimits:
         if any(rate and has <= 0 for rate, has in zip(self._rates, left, strict=True)):
             return False
         keys = sum(map(written_keys, requests)) if self._rates.keys else 0
-        self._take(client, left, (len(requests), keys, size), now)
+        leases = sum(map(is_grant, requests)) if self._rates.leases else 0
+        self._take(client, left, (len(requests), keys, size, leases), now)
         return True
 
     def charge(self, client: Any, size: int, now: float) -> None:
         """An answer of `size` bytes went to it."""
         if self._rates.size:
-            self._take(client, self._left(client, now), (0, 0, size), now)
+            self._take(client, self._left(client, now), (0, 0, size, 0), now)
 
     def _take(self, client: Any, left: Iterable[float], taken: Iterable[float], now: float) -> None:
         if client not in self._buckets and len(self._buckets) >= limits.CLIENTS_MAX:
@@ -62,6 +65,11 @@ class ClientLimits:
             min(most, has + rate * (now - before))
             for most, has, rate in zip(full, left, self._rates, strict=True)
         )
+
+
+def is_grant(request: Any) -> bool:
+    """Whether a decoded request that was not checked yet asks for a lease."""
+    return type(request) is tuple and request[:1] == ("lease_grant",)
 
 
 def written_keys(request: Any) -> int:

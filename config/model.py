@@ -105,6 +105,8 @@ class ClusterConfig:
     """Likewise keys that it puts or deletes."""
     client_bytes_per_s: int = 0
     """Likewise bytes of its requests and of their answers."""
+    client_leases_per_s: int = 0
+    """Likewise leases that are granted to it."""
     client_watches_max: int = 0
     """Watches that one user may have open at a node, 0 for no bound."""
     watch_progress_ms: int = int(1000 * limits.WATCH_PROGRESS_S)
@@ -456,7 +458,7 @@ def _check(config: ClusterConfig, label: _Label) -> None:
     if not 4 <= config.bcrypt_cost <= 31:
         refuse("bcrypt_cost", "must be 4 to 31")
     for key in ("client_requests_per_s", "client_keys_per_s", "client_bytes_per_s",
-                "client_watches_max"):  # fmt: skip
+                "client_leases_per_s", "client_watches_max"):  # fmt: skip
         if getattr(config, key) < 0:
             refuse(key, "must not be negative; 0 is no bound")
 

@@ -298,7 +298,10 @@ class Builder:
             id_seed=secrets.randbits(31),
             lease_ttl_min_s=config.lease_ttl_min_s,
             rates=Rates(
-                config.client_requests_per_s, config.client_keys_per_s, config.client_bytes_per_s
+                config.client_requests_per_s,
+                config.client_keys_per_s,
+                config.client_bytes_per_s,
+                config.client_leases_per_s,
             ),
             client_watches_max=config.client_watches_max,
             watch_progress_s=config.watch_progress_ms / 1000,

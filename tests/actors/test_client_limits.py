@@ -40,6 +40,16 @@ def test_keys_are_what_is_written():
     assert bounds.admits(b"a", (PUT,), 0, 0.6)
 
 
+def test_leases_are_what_is_granted():
+    bounds = ClientLimits(Rates(leases=2))
+    grant, renewal = ("lease_grant", 0, 60), ("lease_keep_alive", 1)
+    assert all(bounds.admits(b"a", (renewal, (), None, PUT), 0, 0.0) for _ in range(100))
+    assert bounds.admits(b"a", (grant, PUT, grant), 0, 0.0)
+    assert not bounds.admits(b"a", (grant,), 0, 0.0)
+    assert bounds.admits(b"b", (grant,), 0, 0.0)
+    assert bounds.admits(b"a", (grant,), 0, 0.6)
+
+
 def test_counting_keys_of_anything_that_decodes():
     inner = ("txn", (), (PUT, RANGE), (("delete", b"a"),))
     assert written_keys(("txn", (), (PUT, inner), ())) == 3

@@ -118,6 +118,7 @@ def test_an_error_blames_where_the_value_came_from(wrong, words):
         (values(bcrypt_cost=3), "bcrypt_cost must be 4 to 31"),
         (values(auth_token_ttl_s=0), "auth_token_ttl_s must be at least 1"),
         (values(client_keys_per_s=-1), "client_keys_per_s must not be negative"),
+        (values(client_leases_per_s=-1), "client_leases_per_s must not be negative"),
         (values(archive_dir="a", archive_command="cp %p b"), "archive_command and archive_dir are"),
         (values(archive_command="cp b"), "archive_command must have %p in it"),
         (values(snapshot_bytes_per_s=1000), "snapshot_bytes_per_s must be at least 1048576"),
