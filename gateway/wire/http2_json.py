@@ -41,7 +41,10 @@ class JsonStream:
             head = self._stream.head
             path, _, query = head.path.partition("?")
             who = (self._link.peer, self._link.user)
-            app(HttpRequest(head.method, path, query, head.headers, body, *who), self)
+            headers = head.headers
+            if head.authority:  # what HTTP/1.1 calls Host, and goes before it (RFC 9113, 8.3.1)
+                headers = headers | {"host": head.authority}
+            app(HttpRequest(head.method, path, query, headers, body, *who), self)
 
     def _forget_body(self) -> None:
         self._link.totals.unfinished -= len(self._body)

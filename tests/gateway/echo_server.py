@@ -83,7 +83,8 @@ METHODS = [
 
 
 def app(request, response):
-    """Says what it got; `/lines` as a stream, `/sized` as many bytes as the query says."""
+    """Says what it got; `/lines` as a stream, `/sized` as many bytes as the query says, `/host` by
+    which name it was asked."""
     if request.path == "/lines":
         response.start(200, [("content-type", "text/plain")])
         for i in range(3):
@@ -91,6 +92,8 @@ def app(request, response):
         response.end()
     elif request.path == "/sized":
         response.send(200, (), bytes(int(request.query)))
+    elif request.path == "/host":
+        response.send(200, (), request.headers["host"].encode())
     elif request.path == "/fault":
         raise ValueError("as the test wants")
     elif request.path != "/never":

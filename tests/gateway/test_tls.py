@@ -15,6 +15,7 @@ from sampan.gateway.wire.server import Gateway
 from .authority import DAY, Authority
 from .conftest import echo_server
 from .echo_server import METHODS, app
+from .raw import Client
 
 WAIT_S = 180.0
 
@@ -98,6 +99,17 @@ def test_both_protocols_by_their_names_or_by_their_first_bytes(open_port, author
     with channel(open_port, authority) as grpcs:
         assert ask(grpcs, "Sized", b"3000000") == bytes(3_000_000)
         assert ask(grpcs, "User") == b""
+
+
+def test_by_which_name_it_was_asked(open_port, authority):
+    """HTTP/2 has it in a field of its own, which goes before one of HTTP/1.1's."""
+    with_context = client_context(authority, alpn=["h2"])
+    with_context.check_hostname = False
+    with Client(open_port, tls=with_context) as client:
+        client.send(client.head(1, ended=True, path="/host", method="GET", content_type="a/b"))
+        assert client.answer(1)[1] == b"localhost"
+        client.send(client.head(3, ended=True, path="/host", content_type="a/b", host="b"))
+        assert client.answer(3)[1] == b"localhost"
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
