@@ -266,16 +266,13 @@ class Direct:
                 node_s, wait_s = ATTEMPT_SHARE * timeout_s, ANSWER_SHARE * timeout_s
         handed_over = False
         try:
-            try:
-                packed = line.pack(message, node_s)
-            except _UNFIT:
+            replied = self._ask(line, message, node_s, wait_s)
+            if replied is None:
                 return None
-            replied = self._ask(line, message, packed, wait_s)
-            answer = (
-                None if isinstance(replied, SampanError) else self._plain(line, message, replied)
-            )
-            if answer is not None:
-                return answer
+            if not isinstance(replied, SampanError):
+                answer = self._plain(line, message, replied)
+                if answer is not None:
+                    return answer
             handed_over = True
         finally:
             if not handed_over:
@@ -287,9 +284,13 @@ class Direct:
         return waiter
 
     def _ask(
-        self, line: Line, message: Message, packed: bytes, wait_s: float
-    ) -> tuple[Reply, Any] | SampanError:
-        """The reply to a write, or why there is none."""
+        self, line: Line, message: Message, node_s: float, wait_s: float
+    ) -> tuple[Reply, Any] | SampanError | None:
+        """The reply to a write, or why there is none; None when it cannot travel."""
+        try:
+            packed = line.pack(message, node_s)
+        except _UNFIT:
+            return None
         try:
             return line.ask(message, packed, wait_s)
         except TimeoutError:

@@ -2,12 +2,12 @@
 
 import asyncio
 import random
-import threading
 import time
 from itertools import pairwise
 
 from sampan.client import AsyncClient, NotAppliedError, SampanError, UnknownOutcomeError
 
+from .background import Background
 from .cluster import WAIT_S, wait_for
 from .history import ACKED, INFINITY, NOT_APPLIED, UNKNOWN, Op, check
 
@@ -16,11 +16,12 @@ STATES_READ = 50
 """As of so many revisions, about, the state is compared with the history."""
 
 
-class Load:
-    """A load that runs in a thread of its own while the context lasts."""
+class Load(Background):
+    """A load."""
 
     def __init__(self, endpoints, *, writers=6, readers=4, keys=5, timeout_s=3.0, value_size=0,
                  client_keys=None):  # fmt: skip
+        super().__init__()
         self._endpoints = endpoints
         self._writers = writers
         self._readers = readers
@@ -28,30 +29,14 @@ class Load:
         self._options = {"timeout_s": timeout_s, "keys": client_keys}
         self._name = b"%x" % random.getrandbits(32)  # values are unique over all loads of a test
         self._padding = b"." * value_size
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
-        self._failure = None
         self.ops = []
         self.acked = 0
         """Acknowledged writes so far."""
         self.acked_at = []
         """When each write was acknowledged."""
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive(), "the load does not end"
-
-    async def _main(self):
-        try:
-            await self._work()
-        except BaseException as error:
-            self._failure = error
-            raise
+    def _run(self):
+        asyncio.run(self._work())
 
     async def _work(self):
         async with AsyncClient(self._endpoints, **self._options) as client:
@@ -122,7 +107,7 @@ class Load:
         target = self.acked + count
 
         def enough():
-            assert self._failure is None, f"the load failed: {self._failure!r}"
+            self.check()
             return self.acked >= target
 
         wait_for(enough, f"{count} more acknowledged writes", timeout_s)
@@ -134,7 +119,7 @@ class Load:
 
     def verify(self):
         """Compare all that was seen with the cluster's own history; returns its last revision."""
-        assert self._failure is None, f"the load failed: {self._failure!r}"
+        self.check()
         assert self.acked, "nothing was acknowledged, so nothing is proved"
         log = asyncio.run(read_log(self._endpoints, self._options["keys"]))
         check(self.ops, log)

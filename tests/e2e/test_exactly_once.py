@@ -2,11 +2,11 @@
 
 import asyncio
 import signal
-import threading
 
 from sampan.client import AsyncClient, ops
 from sampan.client._link import is_message_error
 
+from .background import Background
 from .cluster import ROUNDS, WAIT_S, wait_for
 from .test_catch_up import SMALL_LOG
 
@@ -19,36 +19,26 @@ LONG_S = 3 * WAIT_S
 """More than a member is away: some clients know only one."""
 
 
-class Counters:
-    """Writers that count in keys of their own while the context lasts, and never look the other
-    way: any error of a write ends it all. One client knows all members; one each knows one."""
+class Counters(Background):
+    """Writers that count in keys of their own, and never look the other way: any error of a write
+    ends it all. One client knows all members; one each knows one."""
+
+    END_S = LONG_S + WAIT_S
 
     def __init__(self, endpoints, *, value_size=0):
+        super().__init__()
         self._endpoints = endpoints
         self._padding = b"." * value_size
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
-        self._failure = None
         self.acked = {}  # key -> [(value, revision of the answer), …]
 
-    def __enter__(self):
-        self._thread.start()
-        return self
+    def _run(self):
+        asyncio.run(self._work())
 
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join(LONG_S + WAIT_S)
-        assert not self._thread.is_alive(), "the writers do not end"
-
-    async def _main(self):
-        try:
-            routes = [self._endpoints, *([each] for each in self._endpoints)]
-            async with asyncio.TaskGroup() as group:
-                for number, route in enumerate(routes):
-                    group.create_task(self._count_all(route, number))
-        except BaseException as error:
-            self._failure = error
-            raise
+    async def _work(self):
+        routes = [self._endpoints, *([each] for each in self._endpoints)]
+        async with asyncio.TaskGroup() as group:
+            for number, route in enumerate(routes):
+                group.create_task(self._count_all(route, number))
 
     async def _count_all(self, route, number):
         async with AsyncClient(route, timeout_s=LONG_S) as client, asyncio.TaskGroup() as group:
@@ -76,14 +66,14 @@ class Counters:
         }
 
         def enough():
-            assert self._failure is None, f"a write failed: {self._failure!r}"
+            self.check()
             return all(len(self.acked[key]) >= target for key, target in targets.items())
 
         wait_for(enough, f"{count} more acknowledged writes each", LONG_S)
 
     def verify(self):
         """Compare the store with what was acknowledged."""
-        assert self._failure is None, f"a write failed: {self._failure!r}"
+        self.check()
         asyncio.run(self._verify())
 
     async def _verify(self):

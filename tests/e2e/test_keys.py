@@ -14,6 +14,7 @@ from sampan.config import keys
 from sampan.hosts import keys_command
 from sampan.transport.curve import new_pair
 
+from .background import Background
 from .cluster import WAIT_S, wait_for
 from .growing import GrowingCluster
 from .load import Load
@@ -88,10 +89,11 @@ class KeyedCluster(GrowingCluster):
         self.reload("authorized", "NAME.key", "server.key")
 
 
-class Strangers:
+class Strangers(Background):
     """Everybody who must not get in knocks at all doors all the time, from an address of theirs."""
 
     def __init__(self, cluster):
+        super().__init__()
         folder = cluster.folder
         server = keys.read(folder / "server.key").own[0]
         member = keys.read(folder / "n1.key").own[0]
@@ -103,20 +105,13 @@ class Strangers:
         for name, at in zip(cluster.names, cluster.peers, strict=True):
             public = keys.read(keys.own_file(folder, name)).own[0][0]
             self._doors += [(at, pair, public) for pair in (new_pair(), client, server)]
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._knock)
         self.let_in = []
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
     def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join(WAIT_S)
+        super().__exit__()
         assert not self.let_in
 
-    def _knock(self):
+    def _run(self):
         with zmq.Context() as context:
             context.linger = 0
             sockets = [self._dealer(context, *door) for door in self._doors]

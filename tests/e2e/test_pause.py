@@ -9,32 +9,23 @@ import zmq
 from sampan.client import SampanError
 from sampan.transport import codec, sockets
 
-from .cluster import ROUNDS, WAIT_S, wait_for
+from .background import Background
+from .cluster import ROUNDS, wait_for
 from .load import Load
 
 
-class ReadStorm:
+class ReadStorm(Background):
     """Linearizable reads sent to one member whether or not it answers, so that many are sent while
     it is stopped. Each remembers what had been acknowledged to others when it was sent."""
 
     def __init__(self, endpoint, key):
+        super().__init__()
         self._endpoint = endpoint
         self._request = codec.pack([("range", key)])
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
         self._floors = {}  # message id -> newest acknowledged revision when it was sent
         self.floor = 0
         self.answered = 0
         self.stale = []
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join(WAIT_S)
-        assert not self._thread.is_alive()
 
     def _run(self):
         with sockets.context() as ctx, sockets.client_dealer(ctx, self._endpoint) as dealer:

@@ -3,13 +3,13 @@
 import asyncio
 import gc
 import random
-import threading
 from collections import defaultdict
 
 from sampan.client import AsyncClient, NotAppliedError, SampanError, ops
 from sampan.client.errors import WatchCompactedError
 from sampan.client.watch import EventType
 
+from .background import Background
 from .cluster import WAIT_S, wait_for
 from .watch_child import END
 
@@ -73,16 +73,16 @@ class Seen:
         assert self.log == expected
 
 
-class WatchLoad:
-    """Writers and watchers in a thread while the context lasts; `finish` ends them in order."""
+class WatchLoad(Background):
+    """Writers and watchers; `finish` ends them in order."""
+
+    END_S = 5 * WAIT_S
 
     def __init__(self, endpoints, *, lazy=True):
         """`lazy`: one of the watches is not read before the end, and compaction overtakes it."""
+        super().__init__()
         self._endpoints = endpoints
         self._with_lazy = lazy
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()))
-        self._stop = threading.Event()
-        self._failure = None
         self._loop = None
         self._tasks = []
         self.acked = {}
@@ -95,28 +95,26 @@ class WatchLoad:
 
     def __enter__(self):
         gc.disable()  # a million objects that stay would be looked at again and again
-        self._thread.start()
-        return self
+        return super().__enter__()
 
     def stop_writing(self):
         """The watches go on until they have seen the end."""
         self._stop.set()
 
     def __exit__(self, *_):
-        self.stop_writing()
-        self._thread.join(5 * WAIT_S)
-        gc.enable()
-        assert not self._thread.is_alive(), "the load does not end"
-        assert self._failure is None, f"the load failed: {self._failure!r}"
+        try:
+            super().__exit__()
+        finally:
+            gc.enable()
+        self.check()
+
+    def _run(self):
+        asyncio.run(self._main())
 
     async def _main(self):
-        try:
-            self._loop = asyncio.get_running_loop()
-            async with AsyncClient(self._endpoints, timeout_s=WAIT_S) as self._client:
-                await self._work()
-        except BaseException as error:
-            self._failure = error
-            raise
+        self._loop = asyncio.get_running_loop()
+        async with AsyncClient(self._endpoints, timeout_s=WAIT_S) as self._client:
+            await self._work()
 
     async def _work(self):
         await self._begin("whole", self._client, PREFIX, 1, progress=True)
@@ -222,7 +220,7 @@ class WatchLoad:
         """Wait until so many events were acknowledged; returns the newest revision then."""
 
         def enough():
-            assert self._failure is None, f"the load failed: {self._failure!r}"
+            self.check()
             return self.events >= count
 
         wait_for(enough, f"{count} events", 2 * WAIT_S)
