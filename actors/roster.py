@@ -26,14 +26,19 @@ class Roster:
         self.removed: tuple[Any, ...] = ()
         self._me = member_id
         self._told: dict[int, Way] = {peer: (at, name) for peer, at, name in configured}
+        self._configured = {member_id, *self._told}
         self._is_in_log = False
 
     def take(self, members: tuple[Any, ...], removed: tuple[Any, ...]) -> None:
         """What the log says now."""
         self.members, self.removed = members, removed
-        if not self._is_in_log and any(m[0] == self._me for m in members):
-            self._is_in_log = True
-            self._told.clear()  # the log has come to where this member is one
+        listed = {m[0] for m in members}
+        # The log of a new cluster begins with its members, one after the other.
+        begins = not removed and listed <= self._configured
+        if not self._is_in_log and self._me in listed and not begins:
+            self._is_in_log = True  # it has come to where this member is one
+            for peer in self._configured:
+                self._told.pop(peer, None)
 
     def hear(self, members: Iterable[Any]) -> bool:
         """What a peer says; whether that is news. Before the log knows any, the file counts."""

@@ -19,6 +19,17 @@ def test_a_new_member_keeps_those_it_was_told_of_until_its_log_knows_it():
     assert set(roster.ways()) == {NEW}
 
 
+def test_a_log_that_begins_adds_one_member_after_the_other_and_all_are_linked_to():
+    """As at each start before the first flush of the state, when it is replayed from there."""
+    roster = Roster(ME, [(OLD, "h:1", "n1"), (OTHER, "h:3", "n3")])
+    all_three = [member(ME, "h:9"), member(OLD, "h:1"), member(OTHER, "h:3")]
+    for count in (1, 2, 3):
+        roster.take(tuple(all_three[:count]), ())
+        assert roster.ways() == {OLD: ("h:1", "n1"), OTHER: ("h:3", "n3")}
+    roster.take((all_three[0], all_three[2]), ((OLD, ("h:1",)),))
+    assert roster.ways() == {OTHER: ("h:3", "n3")}
+
+
 def test_what_the_file_says_counts_until_the_log_knows_this_member():
     roster = Roster(ME, [(OLD, "h:1", "")])
     roster.take((member(ME, "h:9"), member(OTHER, "h:3")), ())

@@ -83,7 +83,7 @@ def test_never_more_frames_than_a_peer_takes(transport):
 
 
 def test_a_removed_member_gets_nothing(transport):
-    turn(transport, ("membersc", (members()[:2], ())))
+    turn(transport, ("membersc", (members()[:2], ((OTHER, ("127.0.0.1:3",)),))))
     assert sent(turn(transport, ("sendc", (OTHER, b"m")))) == []
 
 
