@@ -418,7 +418,7 @@ class Supervisor:
                     orders=Orders() if in_lab else None,
                 )
                 self.nodes.append(node)
-            if not fused:
+            if not fused or any(map(config.gateway_doors, members)):
                 _check_socket_paths()
             with ExitStack() as probes:
                 for node in self.nodes:

@@ -25,9 +25,9 @@ CSLAB_OWN = {"tests.test_etcd3.TestEtcd3.test_snapshot"}
 """Reads what it has saved with etcd's own tools, which open etcd's own files only."""
 
 
-@pytest.fixture(params=[(ETCD, 1), (SAMPAN, 3)], ids=["etcd", "sampan"], scope="module")
+@pytest.fixture(params=[(ETCD, 1), (SAMPAN, 3)], ids=["etcd", "sampan"])
 def server(request, tmp_path_factory):
-    """The URL of a fresh cluster."""
+    """The URL of a fresh cluster: suites count the keys that they find."""
     program, size = request.param
     with cluster(program, tmp_path_factory.mktemp("server"), size) as urls:
         yield urls[0]

@@ -176,8 +176,12 @@ def test_the_same_address_twice(tmp_path, other):
     assert "twice" in text or "must differ" in text
 
 
-def test_a_temporary_directory_with_too_long_a_name(tmp_path):
-    config = write_config(tmp_path / "c.json", config_values(tmp_path, "processes", nodes=1))
+@pytest.mark.parametrize("placement", ["processes", "fused"])
+def test_a_temporary_directory_with_too_long_a_name(tmp_path, placement):
+    """In one process there is a gateway beside it, at least."""
+    values = config_values(tmp_path, placement, nodes=1)
+    members = [values["members"][0] | {"gateway": f"127.0.0.1:{free_port()}"}]
+    config = write_config(tmp_path / "c.json", values | {"members": members})
     long = tmp_path / ("x" * 100)
     long.mkdir()
     text = refused("up", "--config", config, env={"TMPDIR": str(long)})
