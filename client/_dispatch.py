@@ -135,6 +135,7 @@ class Dispatcher:
         self._all_lanes = [*self.lanes.values(), self._opening, *self._probes.values()]
         self._again: list[Message] = []  # numbered writes that wait to be sent again
         self.flushing = False
+        self._one_by_one = True  # the last message had one call
         self._retries: list[tuple[float, int, Lane, Call]] = []
         self._retry_count = 0
         self._sweep_at = float("inf")
@@ -239,7 +240,8 @@ class Dispatcher:
             request: as it travels.
             size: about how many bytes it takes there.
             timeout_s: until its deadline.
-            lone: with nothing under way it is sent at once: there may be nothing to wait for.
+            lone: with nothing under way it is sent at once, as long as one goes after the other:
+                there is nothing that it could share a message with.
         """
         if self.refusal is not None:
             future.set_exception(self.refusal.copy())
@@ -251,7 +253,7 @@ class Dispatcher:
         lane.queue.append(_new_call(Call, (future, request, size, deadline, 0, None)))
         lane.size += size
         if not self.flushing:
-            if lone and not any(link.inflight for link in self.links):
+            if lone and self._one_by_one and not any(link.inflight for link in self.links):
                 self._flush()
             else:
                 self.flushing = True
@@ -275,6 +277,7 @@ class Dispatcher:
                 if lane is self._writes and not self._may_number():
                     break
                 calls, size = lane.take()
+                self._one_by_one = len(calls) == 1
                 try:
                     sent = not calls or self._send(link, lane, calls, size)
                 except (TypeError, ValueError, OverflowError):

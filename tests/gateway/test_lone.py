@@ -57,8 +57,11 @@ def test_what_finds_nothing_under_way_is_sent_at_once():
                 outgoing, [[codec.pack((1, message_id, *HEADER)), codec.pack(results)]]
             )
         assert all([first.done(), second.done(), third.done()])
-        ask()
+        last = ask()
+        assert len(outgoing.sent) == 2, "where two came together, others may"
+        await asyncio.sleep(0)
         assert len(outgoing.sent) == 3
+        last.cancel()
         dispatcher.close()
 
     asyncio.run(run())
