@@ -20,7 +20,7 @@ class Header(NamedTuple):
 def opening(header: bytes) -> tuple[Any, ...]:
     """The header, of which every version has the first two fields. Raises CodecError."""
     fields = unpack_header(header)
-    if type(fields) is not tuple or not all(map(requests.is_u64, fields[:2])):
+    if not all(map(requests.is_u64, fields[:2])):
         raise CodecError("not a request header")
     return fields
 

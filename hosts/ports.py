@@ -48,6 +48,9 @@ RECONNECT_S, RECONNECT_S_MAX = 0.05, 1.0
 HEADER_NUMBERS = 9
 """With which a header of a peer begins, before a word."""
 
+PONGS_BYTES = 64 * limits.KIB
+"""While who only gets answers to its PINGs leaves more of them unread, nothing is read from it."""
+
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 CLIENT_BOUNDS = Bounds(
@@ -65,7 +68,7 @@ class Door:
     what: str
     bounds: Bounds
     silence_s: float
-    reads_until = 2**63
+    reads_until = PONGS_BYTES
     reserve_share: float
     """Of the descriptors that are kept, what this door leaves: peers find room where clients do
     not."""
@@ -456,7 +459,7 @@ def _sender_of(header: bytes) -> int | None:
         fields = unpack_header(header)
     except (CodecError, TypeError, ValueError):
         return None
-    if type(fields) is not tuple or set(map(type, fields[:HEADER_NUMBERS])) != {int}:
+    if set(map(type, fields[:HEADER_NUMBERS])) != {int}:
         return None
     sender = fields[2] if len(fields) > HEADER_NUMBERS else None
     return sender if type(sender) is int else None

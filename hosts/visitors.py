@@ -5,11 +5,24 @@ is closed unheard, which costs a tenth of that, so that nobody alone keeps a nod
 others from the door.
 """
 
+import ipaddress
+
 from ..config import limits
 
 
+def network_of(host: str) -> str:
+    """The address itself; of IPv6 the /64, of which a machine has every address. Those of one link
+    are each its own."""
+    if ":" not in host or "%" in host:
+        return host
+    address = ipaddress.IPv6Address(host)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return address.exploded[:19]
+
+
 class Visitors:
-    """Counts the connections of each address whose handshake is under way."""
+    """Counts the connections of each address whose handshake is under way: see `network_of`."""
 
     def __init__(self) -> None:
         self._shaking: dict[str, int] = {}
@@ -17,6 +30,7 @@ class Visitors:
 
     def admits(self, host: str, now: float) -> bool:
         """Whether another connection from there may say who it is; it is counted if so."""
+        host = network_of(host)
         left = self._left(host, now)
         shaking = self._shaking.get(host, 0)
         if left < 1 or shaking >= limits.SHAKING_OF_ADDRESS_MAX:
@@ -34,6 +48,7 @@ class Visitors:
 
     def done(self, host: str) -> None:
         """A handshake has ended, in whichever way."""
+        host = network_of(host)
         left = self._shaking[host] - 1
         if left:
             self._shaking[host] = left

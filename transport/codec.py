@@ -85,11 +85,15 @@ def unpack(
         raise CodecError(f"not msgpack of this protocol: {error}") from error
 
 
-def unpack_header(data: bytes) -> Any:
-    """Decode what stands first in a message, from whomever it may come: short, and flat."""
+def unpack_header(data: bytes) -> tuple[Any, ...]:
+    """Decode what stands first in a message, from whomever it may come: an array, short and flat.
+    Raises CodecError."""
     if len(data) > limits.HEADER_BYTES_MAX:
         raise CodecError(f"a header of {len(data)} bytes")
-    return unpack(data, array_max=limits.HEADER_FIELDS_MAX)
+    fields = unpack(data, array_max=limits.HEADER_FIELDS_MAX)
+    if type(fields) is not tuple:
+        raise CodecError("a header that is no array")
+    return fields
 
 
 def unpack_requests(body: bytes) -> Any:

@@ -148,6 +148,7 @@ def test_who_is_not_a_peer_is_refused_and_counted(transport, wrong):
         (b"\xc1", b"m"),
         (pack(5),),
         (pack((1, 2)),),
+        (pack(bytes((2, CLUSTER, PEER, ME, *range(1, 10)))),),
         peer("raft", epoch=None)[1],
         peer("raft", **{"from": {}})[1],
         peer("raft", sent="much")[1],

@@ -344,6 +344,23 @@ def test_an_address_may_knock_so_often_and_so_many_at_once():
     assert not visitors.admits("a", now + 1 / limits.HANDSHAKES_OF_ADDRESS_PER_S)
 
 
+def test_whoever_has_a_network_of_addresses_is_one(monkeypatch):
+    """A machine has 2^64 of IPv6. Those of IPv4 come as IPv6, too, where a door takes both."""
+    monkeypatch.setattr(limits, "HANDSHAKES_OF_ADDRESS_MAX", 2)
+    for same, other in (
+        (("2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:0:9::"), "2001:db8:0:1::1"),
+        (("fe80::1%eth0",) * 3, "fe80::2%eth0"),
+        (("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1"), "::ffff:192.0.2.2"),
+        (("?",) * 3, "::1"),
+    ):
+        visitors = Visitors()
+        assert [visitors.admits(host, 0.0) for host in same] == [True, True, False]
+        assert visitors.admits(other, 0.0)
+        for host in (*same[:2], other):
+            visitors.done(host)
+        assert not visitors._shaking
+
+
 def test_what_is_remembered_of_addresses_is_bounded(monkeypatch):
     monkeypatch.setattr(limits, "ADDRESSES_MAX", 10)
     visitors = Visitors()

@@ -4,7 +4,7 @@ import select
 import socket
 import struct
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 import structlog
@@ -512,6 +512,24 @@ def test_peers_send_on_links_and_receive_on_the_port(peer_port, context):
                 opened.run_until(lambda: again.poll(0))
                 assert again.recv_multipart()[-1] == b"again"
         port.linksc(("linksc", {}))
+
+
+def test_who_pings_and_never_reads_is_not_heard_for_ever(peer_port):
+    """Where it only listens a door has something to say, too: an answer to each of its PINGs."""
+    ping = b"\4\7\4PING\0\0"
+    with raw_client(peer_port) as one:
+        peer_port.run_until(lambda: any(s.ready for s in peer_port.port._streams.values()))
+        (stream,) = peer_port.port._streams.values()
+        stream._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        one.setblocking(False)
+
+        def is_full():
+            with suppress(BlockingIOError):
+                one.send(ping * 10_000)
+            return not stream._watched & streams.READ or not stream.open
+
+        peer_port.run_until(is_full)
+        assert stream.unsent < 1 << 20
 
 
 def test_a_peer_that_takes_nothing_is_given_up(peer_port, monkeypatch):
