@@ -97,7 +97,7 @@ def test_hostile_clients(busy_cluster):
     endpoint = cluster.endpoints[0]
     idle = tcp_garbage(endpoint)
     with sockets.context() as ctx, sockets.client_dealer(ctx, endpoint) as dealer:
-        dropped = cluster.status(name)["client_frames_dropped"]
+        dropped = cluster.wait_status(name)["client_frames_dropped"]
         for _ in range(ROUNDS):
             dealer.send_multipart([garbage(rng) for _ in range(rng.choice((1, 2, 2, 2, 3, 9)))])
         for n in range(ROUNDS):
@@ -117,7 +117,8 @@ def test_hostile_clients(busy_cluster):
         assert answers[10**7] == tuple(errors.UNSUPPORTED_VERSION)
         assert len(answers) > ROUNDS
     wait_for(
-        lambda: cluster.status(name)["client_frames_dropped"] > dropped + 50, "drops to be counted"
+        lambda: cluster.wait_status(name)["client_frames_dropped"] > dropped + 50,
+        "drops to be counted",
     )
     for connection in idle:
         connection.close()

@@ -143,7 +143,9 @@ def test_minority_acknowledges_nothing(make_cluster):
                 outcomes.append(type(error))
         assert all(isinstance(outcome, type) for outcome in outcomes), outcomes
         assert client.get(b"key", serializable=True).kvs[0].value == b"before"
-        wait_for(lambda: cluster.status(alone)["leader"] == 0, "a leader without quorum to resign")
+        wait_for(
+            lambda: cluster.wait_status(alone)["leader"] == 0, "a leader without quorum to resign"
+        )
         assert client.get(b"key", serializable=True).kvs[0].value == b"before"
     for name in others:
         cluster.signal_node(name, signal.SIGCONT)
