@@ -84,6 +84,11 @@ class Command:
         """Processes of this command that still run."""
         return session_processes(self.pid)
 
+    @property
+    def ended(self):
+        """Whether it has ended by itself or by a signal."""
+        return self.child.poll() is not None
+
     def signal(self, number):
         self.child.send_signal(number)
 
@@ -291,15 +296,25 @@ class Cluster:
         """Wait for a leader that the members in `among` follow; returns its name."""
         names = self.names if among is None else among
 
+        found = []
+
         def agreed():
-            found = [self.status(name) for name in names]
+            for each in ("up", *names):
+                command = self._commands.get(each)
+                assert command is None or not command.ended, f"{each} ended"
+            found[:] = [self.status(name) for name in names]
             if any(s is None or not s["leader"] for s in found):
                 return None
             leaders = {(s["term"], s["leader"]) for s in found}
             name = self.name_of(found[0]["leader"])
             return name if len(leaders) == 1 and name in names else None
 
-        return wait_for(agreed, f"a leader among {names}")
+        try:
+            return wait_for(agreed, f"a leader among {names}")
+        except AssertionError as error:
+            logs = (f"{each}: {self.log(each)[-4_000:]}" for each in ("up", *names))
+            error.add_note("\n".join((str(found), *logs)))
+            raise
 
     def name_of(self, member_id):
         """The name of a member."""
