@@ -73,8 +73,7 @@ def range_response(answer: Answer) -> RangeResponse:
     try:
         _, revision, count, more, kvs = result
         head = _new(ResponseHeader, (reply[0], reply[1], revision, reply[2]))  # as for a put
-        found = KeyValues(checked(kvs)) if type(kvs) is tuple else _kvs(kvs)
-        return _new(RangeResponse, (head, found, count, more))
+        return _new(RangeResponse, (head, _kvs(kvs), count, more))
     except (ValueError, TypeError) as error:
         raise _malformed(result) from error
 

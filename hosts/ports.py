@@ -208,8 +208,12 @@ class Door:
 
     def on_ready(self, stream: Stream) -> None:
         """See StreamOwner."""
-        self._stop_shaking(stream)
+        self._let_in(stream)
+
+    def _let_in(self, stream: Stream) -> str:
+        """From the porch; where it came from."""
         stream.move(self._poller, few=False)
+        return self._stop_shaking(stream)
 
     def on_messages(self, stream: Stream, messages: list[Message]) -> None:
         """See StreamOwner."""
@@ -257,8 +261,7 @@ class ClientPort(Door):
 
     def on_ready(self, stream: Stream) -> None:
         """See StreamOwner."""
-        host = self._stop_shaking(stream)
-        super().on_ready(stream)
+        host = self._let_in(stream)
         if stream.known is not None:
             del self._streams[stream.key]
             stream.key += stream.known.name.encode()

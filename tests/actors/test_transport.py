@@ -280,16 +280,22 @@ def test_a_snapshot_that_does_not_exist_is_reported_failed(transport):
     assert out.on("reportc") == [("snapshot", PEER, False)]
 
 
+def snapshot_of_a_key(folder):
+    """The name of one that the transport can send."""
+    state = StateStore.open(folder / "state")
+    state.apply(1, 1, [("put", b"k", b"v")])
+    state.commit()
+    state.flush()
+    name = SnapshotStore(folder / "snapshots").create(state)
+    state.close()
+    return name
+
+
 def test_a_snapshot_goes_on_after_each_rest(transport, tmp_path):
     """Whether or not anything comes; without rests when it hurries."""
     times = itertools.count()
     transport.flight.clock = lambda: 100 + next(times) / 1000
-    state = StateStore.open(tmp_path / "state")
-    state.apply(1, 1, [("put", b"k", b"v")])
-    state.commit()
-    state.flush()
-    name = SnapshotStore(tmp_path / "snapshots").create(state)
-    state.close()
+    name = snapshot_of_a_key(tmp_path)
     turn(transport, peer("raft", b"m", epoch=9))
 
     def chunks(out):
@@ -307,12 +313,7 @@ def test_a_snapshot_goes_on_after_each_rest(transport, tmp_path):
 
 def test_a_snapshot_to_a_peer_that_starts_again_is_reported_failed(transport, tmp_path):
     """... at once: its chunks were lost with the peer's last life, and nobody will answer them."""
-    state = StateStore.open(tmp_path / "state")
-    state.apply(1, 1, [("put", b"k", b"v")])
-    state.commit()
-    state.flush()
-    name = SnapshotStore(tmp_path / "snapshots").create(state)
-    state.close()
+    name = snapshot_of_a_key(tmp_path)
     turn(transport, peer("raft", b"m", epoch=9))
     assert turn(transport, ("snapsendc", (PEER, name, b"raft message"))).on("reportc") == []
     assert turn(transport, peer("raft", b"m", epoch=9)).on("reportc") == []
