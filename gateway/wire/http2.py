@@ -490,17 +490,22 @@ class Connection:
         if flags & ACK:
             return
         self._nuisance()
+        window = self._initial_window
         for name, value in SETTING.iter_unpack(payload):
             self._on_setting(name, value)
-        self._sender.put(SETTINGS_ACK)
+        self._sender.put(SETTINGS_ACK)  # before the data that a wider window lets pass
+        if self._initial_window > window:
+            for stream in list(self.streams.values()):
+                self._sender.widened(stream)
 
     def _on_setting(self, name: int, value: int) -> None:
         if name == INITIAL_WINDOW_SIZE:
             if value > WINDOW_BYTES_MAX:
                 raise ConnectionFaultError(Fault.FLOW_CONTROL_ERROR, "a window above 2^31-1")
             change, self._initial_window = value - self._initial_window, value
-            for stream in list(self.streams.values()):
-                if not self._widen(stream, change):
+            for stream in self.streams.values():
+                stream.window += change
+                if stream.window > WINDOW_BYTES_MAX:
                     raise ConnectionFaultError(Fault.FLOW_CONTROL_ERROR, "a window above 2^31-1")
         elif name == ENABLE_PUSH:
             if value > 1:
@@ -549,14 +554,11 @@ class Connection:
                 raise ConnectionFaultError(Fault.PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream")
         elif not more:
             self._refuse(stream_id, stream, Fault.PROTOCOL_ERROR)
-        elif not self._widen(stream, more):
+        elif stream.window + more > WINDOW_BYTES_MAX:
             self._refuse(stream_id, stream, Fault.FLOW_CONTROL_ERROR)
-
-    def _widen(self, stream: Stream, more: int) -> bool:
-        """False: beyond what the protocol has."""
-        stream.window += more
-        self._sender.widened(stream)
-        return stream.window <= WINDOW_BYTES_MAX
+        else:
+            stream.window += more
+            self._sender.widened(stream)
 
 
 def unpadded(flags: int, payload: bytes) -> bytes:

@@ -16,6 +16,7 @@ from sampan.gateway.wire.frames import (
     LONG,
     PING,
     RST_STREAM,
+    SETTINGS,
     WINDOW_BYTES,
     WINDOW_UPDATE,
     Fault,
@@ -205,6 +206,19 @@ def test_a_smaller_window_holds_up_what_is_queued():
     assert not of(DATA, sent(connection))
     connection.receive(frame(WINDOW_UPDATE, 0, 1, LONG.pack(1)), 0.0)
     assert [got.payload for got in of(DATA, sent(connection))] == [b"m"]
+
+
+def test_settings_are_acknowledged_before_the_data_that_they_let_pass():
+    """At once (6.5.3): a client may wait for that, and for data only then."""
+    connection, wire = connected(HELLO + settings(_4=0)), Wire()
+    stream = opened(connection, wire)
+    connection.send_head(stream, HEAD)
+    connection.send_data(stream, b"more")
+    assert not of(DATA, sent(connection))
+    connection.receive(settings(_4=1), 0.0)
+    acknowledged, data = sent(connection)
+    assert (acknowledged.kind, acknowledged.flags) == (SETTINGS, ACK)
+    assert (data.kind, data.payload) == (DATA, b"m")
 
 
 def test_who_writes_too_much_is_told_when_there_is_room_again():
