@@ -317,7 +317,8 @@ class Dispatcher:
         left_s = message.expires - self._loop.time()
         again = message.session is not None and left_s > ATTEMPT_S_MIN
         share = ATTEMPT_SHARE if again else ANSWER_SHARE
-        return link.send(message, max(1, int(left_s * 1000 * share)))
+        # What has no time left is not sent: the sweep, which is due, ends it.
+        return left_s > 0 and link.send(message, max(1, int(left_s * 1000 * share)))
 
     def _may_number(self) -> bool:
         """Whether a new message of writes may be sent; opens the session that it needs."""

@@ -304,6 +304,20 @@ def test_deadlines_tell_what_is_known(node):
     assert [header[3] for header, _ in node.messages][-1] == pytest.approx(LONG_S * 500, rel=0.05)
 
 
+def test_a_call_without_any_time_is_not_sent(node):
+    async def scenario(client):
+        await client.put("k", "v")
+        with pytest.raises(errors.UnreachableError):
+            await client.put("k", "w", timeout_s=0)
+        with pytest.raises(errors.UnreachableError):
+            await client.get("k", timeout_s=0)
+        assert (await client.get("k")).kvs[0].value == b"v"
+
+    run([node], scenario)
+    assert len(node.requests("write")) == 1
+    assert len(node.requests("read")) == 1
+
+
 def test_a_write_that_was_refused_and_then_sent_again_is_unknown_at_its_deadline(node):
     async def scenario(client):
         await client.put("k", "v")
