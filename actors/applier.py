@@ -17,11 +17,11 @@ from ..storage.packing import pack_each
 from ..storage.sessions import Answer, Stamp, pack_answer
 from ..storage.sliced import Sliced, finish
 from ..storage.snapshot_store import SnapshotStore
-from ..storage.state_store import SLICED_READS, StateStore
+from ..storage.state_store import StateStore
 from ..transport import codec, errors
-from ..transport.auth import READS as AUTH_READS
 from . import channels, reconfiguration
 from .actor import Actor, Impossible
+from .answers import TOO_MUCH, answer
 from .asked import NOBODY
 from .backups import Backups
 from .divergence import Divergence
@@ -29,7 +29,7 @@ from .entries import PUBLISH, own_entry
 from .flight import Origin, Origins
 from .forgetting import Forgetting
 from .inspector import QUESTIONS, Inspector, inspect
-from .lessor import READS, Lessor
+from .lessor import Lessor
 from .quota import Quota
 from .reader import Reader
 from .upkeep import Upkeep
@@ -40,8 +40,6 @@ ENTRY_NORMAL = 0
 STOP_AFTER_REMOVAL_S = 1.0
 """How long a member goes on after it has applied its own removal: the answer to whoever asked for
 it, and the news of its commit to the other members, may be on their way (etcd: 1 s)."""
-
-_TOO_MUCH = codec.pack(errors.TOO_MANY_REQUESTS)
 
 
 class Applier(Actor):
@@ -367,54 +365,29 @@ class Applier(Actor):
             self._feed.take(message, self._state)
 
     def _tell_answers(self, answers: list[tuple[int, bytes]]) -> None:
-        self.emit("resultc", ("read", answers))
+        small: list[tuple[int, bytes]] = []
+        for each in answers:
+            if len(each[1]) > limits.LARGE_ANSWER_BYTES:
+                self.emit("resultc", ("large", *each))
+            else:
+                small.append(each)
+        if small:
+            self.emit("resultc", ("read", small))
 
     def _answers(self, body: bytes, asking: Any) -> Sliced[bytes]:
-        """The packed results of one message, about READ_TURN_BYTES and one result at most. Each is
-        judged as it begins, and tells what was there then."""
-        results: list[bytes] = []
-        who = None if asking is None else Who(*asking)
-        room = limits.READ_TURN_BYTES
-        for request in codec.unpack(body):
-            if room <= 0:
-                results.append(_TOO_MUCH)
-                continue
-            refused = self._state.refusal(who, request) if self._state.auth.enabled else None
-            if refused is not None:
-                result = codec.pack(refused)
-            elif request[0] not in SLICED_READS:
-                result = self._answer(request)
-            elif len(request) == 2:  # nearly all
-                result = self._state.read_newest(request[1])
-            else:
-                result = yield from self._state.read_sliced(request)
-            results.append(result)
-            room -= len(result)
-        return codec.pack_array(results)
+        return answer(self._state, self._lessor, body, asking, self.now)
 
     def on_inspectc(self, message: Any) -> None:
         """(read_id, deadline, body, who): questions that take a while."""
         read_id, deadline, body, asking = message
         who = None if asking is None else Who(*asking)
         if len(self._inspector) >= limits.INSPECTIONS_MAX:
-            self._tell_answers([(read_id, _TOO_MUCH)])
+            self._tell_answers([(read_id, TOO_MUCH)])
             return
         self._inspector.take(
             read_id, deadline, lambda: inspect(self._state, body, self._questions, who)
         )
         self._wake_for_background()
-
-    def _answer(self, request: tuple[Any, ...]) -> bytes:
-        name = request[0]
-        if name in READS:
-            return codec.pack(self._lessor.read(request, self._state, self.now))
-        if name == "member_list":
-            return codec.pack((0, self._state.revision, self._state.members.shown()))
-        if name == "alarm_list":
-            return codec.pack((0, self._state.revision, self._state.alarms.all()))
-        if name in AUTH_READS:
-            return codec.pack(self._state.auth_store.read(request, self._state.revision))
-        raise Impossible(f"a read of an unknown kind, {name!r}")
 
     # -- durability
 

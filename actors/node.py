@@ -444,10 +444,11 @@ class Node(Actor):
     # -- results
 
     def on_resultc(self, message: Any) -> None:
-        """("write", batch_id, [packed results of one message, …]), or
-        ("read", [(read_id, packed results of one message), …])."""
-        if message[0] == "read":
-            for read_id, body in message[1]:
+        """("write", batch_id, [packed results of one message, …]),
+        ("read", [(read_id, packed results of one message), …]), or one of them, if it is large:
+        ("large", read_id, packed results), which a pipe copies less often."""
+        if message[0] != "write":
+            for read_id, body in message[1] if message[0] == "read" else (message[1:],):
                 self._reads.on_answer(read_id, body)
             return
         _, batch_id, results = message

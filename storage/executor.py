@@ -26,7 +26,7 @@ from .mvcc import Result, Versions
 from .records import HEADER_SIZE, key_value, read_header
 from .sessions import Sessions
 from .sliced import Sliced
-from .transactions import SLICE_COST, Check, Request, Transactions
+from .transactions import REQUEST_COST, SLICE_COST, Check, Request, Transactions
 from .writer import Writer
 
 _LEASED = 512
@@ -97,6 +97,13 @@ class Executor(Transactions):
         else:
             raise StorageError(f"the log holds a request of an unknown kind, {name!r}")
         return result
+
+    def is_over(self, cost: int = REQUEST_COST) -> bool:
+        """See Transactions."""
+        over = super().is_over(cost)
+        if over:
+            self._versions.overlay.begin_slice()
+        return over
 
     def _changed(self) -> bool:
         return len(self._versions.recent) > self._begin

@@ -26,12 +26,22 @@ from .records import (
     decode_chunk,
     key_value,
     pack_key_values,
-    pack_range,
+    range_head,
     read_header,
     replaced_revision,
     without_value,
 )
-from .sliced import ITEMS, Sliced, discard, in_parts, length, ready, sort
+from .sliced import (
+    ITEMS,
+    Sliced,
+    discard,
+    in_parts,
+    joined_and_freed,
+    length,
+    ready,
+    shortened,
+    sort,
+)
 
 Result = tuple[Any, ...]
 """A request's result in the order in which it travels (docs/protocol.md), or a WireError."""
@@ -184,22 +194,23 @@ class Versions:
         yield from discard(found)
         return (0, self.revision, count, more, kvs)
 
-    def packed_range(self, request: tuple[Any, ...]) -> Sliced[bytes]:
-        """The result of `range` as it travels, of what is there at the first step."""
+    def packed_range(self, request: tuple[Any, ...]) -> Sliced[Sequence[bytes]]:
+        """The result of `range` as it travels, in few parts, of what is there at the first step."""
         revision = self.revision
         if len(request) > 2 and request[2] and not any(request[3:]):  # all of a range, as it is now
             start, end = keys.range_bounds(*request[1:3])
-            kvs = (yield from self.range_cache.read(start, end)) if start < end else []
-            return pack_range(revision, len(kvs), False, kvs)
+            if start >= end:
+                return (range_head(revision, 0, False, 0),)
+            count, packed = yield from self.range_cache.read(start, end)
+            return range_head(revision, count, False, count), packed
         result = yield from self._until_compacted(self._range(request), request)
         if isinstance(result, errors.WireError):
-            return pack(result)
+            return (pack(result),)
         count, more, found = result
         kvs = yield from in_parts(found, pack_key_values)
         yield from discard(found)
-        packed = pack_range(revision, count, more, kvs)
-        yield from discard(kvs)
-        return packed
+        head = range_head(revision, count, more, len(kvs))
+        return head, (yield from joined_and_freed(kvs))
 
     def _until_compacted(
         self, work: Sliced[_Found | errors.WireError], request: tuple[Any, ...]
@@ -242,10 +253,10 @@ class Versions:
         if any(filters):
             found = yield from in_parts(found, partial(_filtered, filters=filters))
         if target != _SORT_KEY or order == _SORT_DESCEND:
-            found = yield from _sorted(found, target, order)
+            found = yield from _sorted(found, target, order, limit and limit + 1)
         more = 0 < limit < len(found)
         if more:
-            del found[limit:]
+            found = yield from shortened(found, limit)
         if flags & RANGE_NO_COUNT:
             count = len(found)
         elif counting is not None and count == fetch:  # there may be more
@@ -421,8 +432,8 @@ def _filtered(found: Sequence[Pair], filters: Sequence[int]) -> list[Pair]:
     return [pair for pair in found if passes(read_header(pair[1]))]
 
 
-def _sorted(found: list[Pair], target: int, order: int) -> Sliced[list[Pair]]:
-    """etcd's sort, ascending when only a target is asked for."""
+def _sorted(found: list[Pair], target: int, order: int, fetch: int) -> Sliced[list[Pair]]:
+    """The first `fetch` (0: all) of etcd's sort, ascending when only a target is asked for."""
 
     def sort_key(pair: Pair) -> Any:
         if target == _SORT_KEY:
@@ -432,7 +443,8 @@ def _sorted(found: list[Pair], target: int, order: int) -> Sliced[list[Pair]]:
         return getattr(read_header(pair[1]), _SORT_FIELDS[target])
 
     by = yield from in_parts(found, lambda part: list(map(sort_key, part)))
-    positions = yield from sort(range(len(found)), by.__getitem__, reverse=order == _SORT_DESCEND)
+    down = order == _SORT_DESCEND
+    positions = yield from sort(range(len(found)), by.__getitem__, reverse=down, limit=fetch)
     ordered = yield from in_parts(positions, lambda part: [found[position] for position in part])
     for done in (by, positions, found):
         yield from discard(done)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from . import redo
+from .many_writes import ManyWrites
 from .rocks import Database
 from .sliced import Sliced, finish, length
 
@@ -24,14 +25,22 @@ class Overlay:
     """Writes beyond which a range should commit before: each would sort all of its own in."""
     UNSORTED_MAX = 64
     """Keys that `written` looks at one by one."""
+    ONE_DICT_MAX = 600_000
+    """Writes of an entry beyond which the next slice has them in several dicts."""
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.writes: dict[bytes, bytes | None] = {}
-        """Key -> value, None for a deletion. Only `commit` takes keys out."""
+        self.writes: dict[bytes, bytes | None] | ManyWrites = {}
+        """Key -> value, None for a deletion. Only `commit` takes keys out. Another object after
+        `begin_slice` and after a commit."""
         self._sorted: list[bytes] = []  # the first so many keys of `writes`
         self._read: dict[bytes, bytes] = {}  # values in the database that were read before
         self._read_bytes = 0
+
+    def begin_slice(self) -> None:
+        """An entry goes on to write after a slice of it."""
+        if isinstance(self.writes, dict) and len(self.writes) > self.ONE_DICT_MAX:
+            self.writes = ManyWrites(self.writes)
 
     def get(self, key: bytes) -> bytes | None:
         """The value of `key`, None when there is none."""
@@ -110,7 +119,8 @@ class Overlay:
         self._sorted.clear()
         self._read.clear()
         self._read_bytes = 0
-        return redo.write_sliced(self.db, self.writes)
+        writes, self.writes = self.writes, {}
+        return redo.write_sliced(self.db, writes)
 
     def commit(self) -> None:
         """Write everything, or nothing and raise StorageError.
@@ -129,7 +139,7 @@ class Overlay:
         self.db.write(batch)
         if self._read:
             self._forget(writes)
-        writes.clear()
+        self.writes = {}
         self._sorted.clear()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..transport.codec import array_head, pack
 from .mvcc import Result
-from .sliced import ITEMS, Sliced
+from .sliced import ITEMS, Sliced, joined
 
 ITEM_BYTES = 512
 """That are copied as fast as a small item is packed."""
@@ -28,7 +28,7 @@ def pack_each(results: Sequence[Result]) -> Sliced[list[bytes]]:
             if room <= 0:
                 yield
                 room = ITEMS
-        packed.append(b"".join(parts))
+        packed.append((yield from joined(parts)))
     return packed
 
 

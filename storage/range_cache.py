@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from .overlay import Overlay
 from .records import pack_key_value, pack_key_values
-from .sliced import Sliced, discard, in_parts
+from .sliced import Sliced, discard, in_parts, joined_and_freed
 
 Bounds = tuple[bytes, bytes]
 """First KV key in and first one out."""
@@ -63,16 +63,16 @@ class RangeCache:
         # None: read once. In order of their last use.
         self._ranges: dict[Bounds, _Range | None] = {}
 
-    def read(self, start: bytes, end: bytes) -> Sliced[list[bytes]]:
-        """The packed KeyValues of `start` <= KV key < `end` as they are at the first step, in
-        order; not to be changed."""
+    def read(self, start: bytes, end: bytes) -> Sliced[tuple[int, bytes]]:
+        """How many KeyValues there are of `start` <= KV key < `end` at the first step, and they,
+        packed, in order."""
         bounds = (start, end)
         seen = bounds in self._ranges
         kept = self._ranges.pop(bounds, None)
         if kept is not None and self._bring_up_to_date(kept, bounds):
             kept.idle_commits = 0
             self._keep(bounds, kept)
-            return kept.packed
+            return len(kept.packed), b"".join(kept.packed)
         reading = self._overlay.pairs_sliced(start, end)
         try:
             next(reading)
@@ -80,12 +80,12 @@ class RangeCache:
             found = _Range(done.value)
             if len(found.keys) >= KEYS_MIN:
                 self._keep(bounds, found if seen else None)
-            return found.packed
+            return len(found.packed), b"".join(found.packed)
         yield  # what takes more than a slice is too large to be kept
         pairs = yield from reading
         packed = yield from in_parts(pairs, pack_key_values)
         yield from discard(pairs)
-        return packed
+        return len(packed), (yield from joined_and_freed(packed))
 
     def _bring_up_to_date(self, kept: _Range, bounds: Bounds) -> bool:
         """False when so much changed that reading it anew is as fast."""

@@ -110,10 +110,9 @@ def pack_key_values(pairs: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
     return [pack_key_value(stored[1:], record) for stored, record in pairs]
 
 
-def pack_range(revision: int, count: int, more: bool, kvs: Sequence[bytes]) -> bytes:
-    """The result of a range that found these packed KeyValues, as it travels."""
-    head = pack((0, revision, count, more, ()))[:-1]
-    return b"".join((head, array_head(len(kvs)), *kvs))
+def range_head(revision: int, count: int, more: bool, found: int) -> bytes:
+    """What stands before the packed KeyValues that a range has found, as its result travels."""
+    return pack((0, revision, count, more, ()))[:-1] + array_head(found)
 
 
 def is_deletion(event: Event) -> bool:

@@ -15,6 +15,7 @@ from typing import cast
 from ..transport.codec import pack, unpack_local
 from . import keys
 from .errors import StorageError
+from .many_writes import ManyWrites
 from .rocks import Database
 from .sliced import Sliced
 
@@ -27,7 +28,7 @@ MARK = keys.META + b"redo"
 _CHUNKS = MARK + b"-"
 _END = MARK + b"."
 
-Writes = dict[bytes, bytes | None]
+Writes = dict[bytes, bytes | None] | ManyWrites
 """Key -> value, None for a deletion."""
 
 

@@ -36,7 +36,7 @@ from .members import Members
 from .mvcc import Result, Versions
 from .overlay import Overlay
 from .packing import pack_each
-from .records import Event, chunk_body, encode_chunks, pack_key_value, pack_range
+from .records import Event, chunk_body, encode_chunks, pack_key_value, range_head
 from .rocks import open_state
 from .sessions import SESSIONS_MAX, Answer, Sessions, Stamp, with_refused
 from .sliced import Sliced, finish
@@ -439,14 +439,14 @@ class StateStore:
     def read(self, request: tuple[Any, ...]) -> bytes:
         """The packed result of a checked read request, a range or a transaction that only reads,
         on what was applied; a WireError when a revision was compacted or is not there yet."""
-        return finish(self.read_sliced(request))
+        return b"".join(finish(self.read_sliced(request)))
 
-    def read_sliced(self, request: tuple[Any, ...]) -> Sliced[bytes]:
-        """`read`, of what is there at the first slice. Between two of them everything but `close`
-        may be called."""
+    def read_sliced(self, request: tuple[Any, ...]) -> Sliced[Sequence[bytes]]:
+        """`read`, in few parts, of what is there at the first slice. Between two of them everything
+        but `close` may be called."""
         self._commit_before_scan(request)
         if request[0] == "txn":
-            return (yield from read_packed(self._versions, request))
+            return ((yield from read_packed(self._versions, request)),)
         return (yield from self._versions.packed_range(request))
 
     def read_newest(self, key: bytes) -> bytes:
@@ -455,8 +455,8 @@ class StateStore:
         revision = self._versions.revision
         if revision != self._heads_revision:
             self._heads_revision = revision
-            self._found_head = pack_range(revision, 1, False, (b"",))
-            self._missing = pack_range(revision, 0, False, ())
+            self._found_head = range_head(revision, 1, False, 1)
+            self._missing = range_head(revision, 0, False, 0)
         if record is None:
             return self._missing
         return self._found_head + pack_key_value(key, record)

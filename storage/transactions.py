@@ -26,7 +26,7 @@ _LEASE = 4
 
 SLICE_COST = 2048
 """Of a slice: a key that is deleted, or found by a transaction, costs 1, about 4 µs."""
-_REQUEST_COST = 1
+REQUEST_COST = 1
 """Of a request that is no plain put, at least."""
 _VALUE_BYTES = 4096
 """That cost as much to read."""
@@ -74,7 +74,7 @@ class Transactions:
         self._left = SLICE_COST  # of the slice under way
         self.found = 0
 
-    def is_over(self, cost: int = _REQUEST_COST) -> bool:
+    def is_over(self, cost: int = REQUEST_COST) -> bool:
         """Whether the slice is, after so much more."""
         self._left -= cost
         if self._left > 0:

@@ -6,7 +6,18 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from sampan.storage import executor, mvcc, packing, redo, rocks, sliced, state_store, transactions
+from sampan.storage import (
+    executor,
+    many_writes,
+    mvcc,
+    overlay,
+    packing,
+    redo,
+    rocks,
+    sliced,
+    state_store,
+    transactions,
+)
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +58,9 @@ def tiny_slices(monkeypatch):
         (rocks, "SLICE_BYTES", 0),
         (rocks, "ITEMS", 1),
         (sliced, "ITEMS", 1),
+        (sliced, "JOINED_BYTES", 8),
+        (overlay.Overlay, "ONE_DICT_MAX", 1),
+        (many_writes, "FULL", 3),
         (mvcc, "ITEMS", 1),
         (mvcc, "_VISITS", 1),
         (mvcc, "_LOOKUPS", 1),

@@ -30,7 +30,7 @@ class Reading:
         try:
             next(self.work)
         except StopIteration as end:
-            answer = unpack_local(end.value)
+            answer = unpack_local(b"".join(end.value))
             compacted = 0 < self.revision < model.compacted
             assert answer in self.expected or (compacted and answer == tuple(errors.COMPACTED))
             return True
@@ -121,7 +121,7 @@ def test_every_kind_of_range_is_read_in_slices(store, tiny_slices, request_):
     store.commit()
 
     def rest():
-        assert (yield from work) == expected
+        assert b"".join((yield from work)) == expected
 
     assert len(list(rest())) > 30
 
@@ -132,7 +132,7 @@ def test_a_revision_that_is_compacted_while_it_is_read(store, tiny_slices):
     store.apply(3, 1, [("compact", store.revision)])
     while store.compact_step(1000):
         pass
-    assert unpack_local(finish(work)) == tuple(errors.COMPACTED)
+    assert unpack_local(b"".join(finish(work))) == tuple(errors.COMPACTED)
 
 
 def test_a_transaction_begins_anew_when_what_it_reads_is_compacted(store, tiny_slices):
@@ -142,7 +142,7 @@ def test_a_transaction_begins_anew_when_what_it_reads_is_compacted(store, tiny_s
     store.apply(3, 1, [("delete", b"0", b"9"), ("compact", store.revision + 1)])
     while store.compact_step(1000):
         pass
-    assert unpack_local(finish(work)) == plain(store.range(REQUESTS["transaction"]))
+    assert unpack_local(b"".join(finish(work))) == plain(store.range(REQUESTS["transaction"]))
 
 
 def test_a_large_value_costs_as_many_slices_as_many_small_ones(tmp_path):
