@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import zmq
@@ -15,6 +15,8 @@ from ..transport import sockets
 from ..transport.codec import pack, unpack_local
 
 Socket = zmq.Socket[bytes]
+Item = tuple[str, Any]
+"""(channel, message)."""
 
 
 class JobThread:
@@ -56,6 +58,12 @@ class JobThread:
         self._thread.join()
 
 
+APART_BYTES = 64 << 10
+"""A message that ends in more bytes than this has them in a frame of their own: packing and
+unpacking would copy them three times."""
+_BYTES = (bytes, bytearray)
+
+
 class Pipe:
     """One actor's channels to an actor in another process: sequence-numbered batches."""
 
@@ -65,9 +73,16 @@ class Pipe:
         self._to = to
         self._seq = 0
         self.queue: list[tuple[str, Any]] = []
+        self._apart: list[tuple[int, bytes]] = []  # what messages end in, by their position
 
     def put(self, item: tuple[str, Any]) -> None:
         """Queue one (channel, message)."""
+        channel, message = item
+        if type(message) is tuple and message and type(message[-1]) in _BYTES:
+            *first, last = message
+            if len(last) > APART_BYTES:
+                self._apart.append((len(self.queue), last))
+                item = (channel, first)
         self.queue.append(item)
 
     def send(self) -> None:
@@ -75,8 +90,10 @@ class Pipe:
         if not self.queue:
             return
         batch, self.queue = self.queue, []
+        apart, self._apart = self._apart, []
+        head = pack((self._me, self._seq, batch, [position for position, _ in apart]))
         try:
-            sockets.send(self._socket, (pack((self._me, self._seq, batch)),))
+            sockets.send(self._socket, (head, *(last for _, last in apart)))
         except zmq.Again:
             if any(CHANNELS[channel].loss is Loss.NEVER for channel, _ in batch):
                 raise Impossible(
@@ -113,16 +130,29 @@ class Inbox:
         """What has arrived, or much of it, as (channel, message)."""
         found: list[tuple[str, Any]] = []
         arrived, self.look = sockets.drain(self.socket)
-        for data in arrived:
-            name, seq, batch = unpack_local(data)
+        frames = iter(arrived)
+        for head in frames:
+            name, seq, batch, apart = unpack_local(head)
             if seq != self._expected.get(name, 0):
                 raise Impossible(
                     f"{self._me} expected message {self._expected.get(name, 0)} of {name}, "
                     f"got {seq}: one of the two was replaced while the other ran"
                 )
             self._expected[name] = seq + 1
-            found.extend(batch)
+            found += self._joined(batch, apart, frames) if apart else batch
         return found
+
+    def _joined(
+        self, batch: Sequence[Item], apart: Sequence[int], frames: Iterator[bytes]
+    ) -> list[Item]:
+        """The messages of a batch of which some end in frames of their own."""
+        joined = list(batch)
+        for position in apart:
+            channel, first = joined[position]
+            # All frames of a message arrive together, but those in hand may end between two.
+            last = next(frames, b"") or sockets.receive(self.socket)
+            joined[position] = (channel, (*first, last))
+        return joined
 
     def close(self) -> None:
         """Close the socket."""

@@ -47,8 +47,14 @@ def readable(socket: zmq.Socket[bytes]) -> bool:
     return bool(_get(socket, _EVENTS) & _READABLE)
 
 
+def receive(socket: zmq.Socket[bytes]) -> bytes:
+    """The next frame, which is known to be there."""
+    frame: bytes = _recv(socket, _NOW, True)
+    return frame
+
+
 def drain(socket: zmq.Socket[bytes]) -> tuple[list[bytes], bool]:
-    """Whatever has arrived of messages of one frame, at most DRAIN_MESSAGES_MAX and not much over
+    """The frames of whatever has arrived, at most DRAIN_MESSAGES_MAX and not much over
     DRAIN_BYTES_MAX; there is at least one. And whether more may be there, of which the descriptor
     need not tell."""
     found = [_recv(socket, _NOW, True)]

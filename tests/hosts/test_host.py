@@ -8,6 +8,7 @@ import structlog
 from sampan.actors import channels
 from sampan.actors.actor import Actor
 from sampan.config import limits
+from sampan.hosts import pipes
 from sampan.hosts.host import Fatal, Host
 from sampan.hosts.pipes import Inbox, Pipe
 from sampan.hosts.ports import ClientPort
@@ -113,6 +114,30 @@ def test_everything_that_came_by_a_pipe_is_taken(own_signals, monkeypatch, messa
             Host([node], inbox=inbox, parent_pid=os.getppid()).run()
         pipe.close()
     assert node.taken == SENT
+
+
+@pytest.mark.parametrize("drained_max", [1, 1 << 30])
+def test_large_ends_of_messages_come_as_they_were_sent(own_signals, monkeypatch, drained_max):
+    """In frames of their own, between any two of which the inbox may stop reading."""
+    monkeypatch.setattr(limits, "DRAIN_BYTES_MAX", drained_max)
+    monkeypatch.setattr(pipes, "APART_BYTES", 3)
+    ends = (b"", b"abc", b"abcd", bytearray(b"abcde"), b"abcdef", "text", 5)
+    sent = [("large", number, end) for number, end in enumerate(ends)] + [b"alone", ()]
+    node = Counting(b"the end")
+    with sockets.context() as context:
+        inbox = Inbox(sockets.inbox(context, "inproc://inbox"), channels.NODE)
+        pipe = Pipe(sockets.outbox(context, "inproc://inbox"), channels.APPLIER, channels.NODE)
+        for together in (1, 2, 9):
+            for begin in range(0, len(sent), together):
+                for message in sent[begin : begin + together]:
+                    pipe.put(("resultc", message))
+                pipe.send()
+        pipe.put(("resultc", b"the end"))
+        pipe.send()
+        with pytest.raises(Fatal, match="the last one"):
+            Host([node], inbox=inbox, parent_pid=os.getppid()).run()
+        pipe.close()
+    assert node.taken == [*sent * 3, b"the end"]
 
 
 class Reclaiming(Actor):
