@@ -78,11 +78,10 @@ class Pipe:
     def put(self, item: tuple[str, Any]) -> None:
         """Queue one (channel, message)."""
         channel, message = item
-        if type(message) is tuple and message and type(message[-1]) in _BYTES:
-            *first, last = message
-            if len(last) > APART_BYTES:
-                self._apart.append((len(self.queue), last))
-                item = (channel, first)
+        last = message[-1] if type(message) is tuple and message else None
+        if type(last) in _BYTES and len(last) > APART_BYTES:
+            self._apart.append((len(self.queue), last))
+            item = (channel, message[:-1])
         self.queue.append(item)
 
     def send(self) -> None:

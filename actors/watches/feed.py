@@ -143,8 +143,8 @@ class WatchFeed:
         if self._gap and self._unseen_bytes <= limits.WATCH_FEED_BYTES // 2:
             self._tell_gap(state)
         if self._wanted is not None:
-            first, self._wanted = self._wanted, None
-            yield from self._tell_old(state, first)
+            yield from self._tell_old(state, self._wanted)
+            self._wanted = None  # not before: an installed snapshot may cut it short
 
     def _tell_new(self, state: StateStore) -> Sliced[None]:
         while self._position < state.revision:

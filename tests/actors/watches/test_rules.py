@@ -139,3 +139,18 @@ def test_the_rules_hold():
         suppress_health_check=[HealthCheck.too_slow],
     )  # fmt: skip
     Watching.TestCase("runTest").runTest()
+
+
+def test_history_that_is_read_when_a_snapshot_is_installed_is_read_again(tmp_path):
+    node = WatchNode(tmp_path)
+    node.write(("put", b"a", b""), ("delete", b"a", b""), ("put", b"a", b""))
+    node.applier_turn()
+    node.node_turn()
+    node.ask(0, ("create", b"a", b"", node.model.revision - 2, 0, 0))
+    while not node.feed.telling:
+        node.node_turn()
+        node.applier_turn()
+    node.install_snapshot()
+    node.settle()
+    node.check(whole=True)
+    node.close()
