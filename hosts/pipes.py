@@ -61,7 +61,6 @@ class JobThread:
 APART_BYTES = 64 << 10
 """A message that ends in more bytes than this has them in a frame of their own: packing and
 unpacking would copy them three times."""
-_BYTES = (bytes, bytearray)
 
 
 class Pipe:
@@ -73,13 +72,14 @@ class Pipe:
         self._to = to
         self._seq = 0
         self.queue: list[tuple[str, Any]] = []
-        self._apart: list[tuple[int, bytes]] = []  # what messages end in, by their position
+        # What messages end in, by their positions in the queue.
+        self._apart: list[tuple[int, bytes | bytearray]] = []
 
     def put(self, item: tuple[str, Any]) -> None:
         """Queue one (channel, message)."""
         channel, message = item
-        last = message[-1] if type(message) is tuple and message else None
-        if type(last) in _BYTES and len(last) > APART_BYTES:
+        last: Any = message[-1] if type(message) is tuple and message else None
+        if isinstance(last, (bytes, bytearray)) and len(last) > APART_BYTES:
             self._apart.append((len(self.queue), last))
             item = (channel, message[:-1])
         self.queue.append(item)

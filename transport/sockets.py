@@ -32,7 +32,7 @@ _recv: Any = zmq.backend.Socket.recv
 _get: Any = zmq.backend.Socket.get
 
 
-def send(socket: zmq.Socket[bytes], frames: Sequence[bytes]) -> None:
+def send(socket: zmq.Socket[bytes], frames: Sequence[bytes | bytearray]) -> None:
     """Send one message of bytes without blocking; zmq.Again when it cannot leave.
 
     A fifth of the price of send_multipart, which first looks whether every frame is one.
