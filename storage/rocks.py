@@ -69,6 +69,10 @@ L0_SLOWDOWN_FILES, L0_STOP_FILES = 24, 40
 L0_FILES_WHILE_COMPACTING = 1_000
 """Both, while everything is compacted: at 32 MiB each that is half an hour of 20 MB/s."""
 
+UNCACHE = "1000"
+"""How hard to look in the block cache for what was in a file that is deleted: nearly all of it.
+Otherwise it stays until the cache is full, 128 MiB of which a small store needs two."""
+
 BLOB_GARBAGE_MAX, BLOB_GARBAGE_MIN = 0.5, 0.25
 """Shares of garbage in these files at which they begin to be rewritten, and no longer are."""
 
@@ -224,6 +228,8 @@ class Database:
             # it, in which there is neither the cache nor the filters.
             access = AccessType.read_only(False) if read_only else AccessType.read_write()
             self._db = Rdict(str(path), options, {"default": options}, access)
+            if not read_only:  # rocksdict's Options have no method for it
+                self._db.set_options({"uncache_aggressiveness": UNCACHE})
         self._write_options = WriteOptions()
         self._write_options.sync = False  # write(sync) would hold the GIL during the fsync
         # Batches are sorted: each key is looked for from where the one before it went.

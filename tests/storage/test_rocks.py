@@ -57,6 +57,25 @@ def test_a_database_that_exists_has_its_cache_and_filters(tmp_path):
         database.close()
 
 
+def test_the_cache_does_not_keep_what_is_in_no_file_any_more(tmp_path):
+    database = open_state(tmp_path / "state")
+    rounds, keys, size = 20, 100, 8_000
+
+    def cached():
+        return database._db.property_int_value("rocksdb.block-cache-usage")
+
+    for _ in range(rounds):
+        write(database, [(b"%03d" % number, os.urandom(size)) for number in range(keys)])
+        database.flush()
+        assert len(database.pairs(b"0", b"9")) == keys  # which puts them into the cache
+    database.compact()
+    deadline = time.monotonic() + 60
+    while cached() > 3 * keys * size and time.monotonic() < deadline:
+        time.sleep(0.01)  # files are deleted by a thread of RocksDB's
+    assert cached() <= 3 * keys * size < rounds * keys * size // 5
+    database.close()
+
+
 # -- files with large values
 
 
