@@ -447,13 +447,16 @@ class Node(Actor):
         """("write", batch_id, [packed results of one message, …]),
         ("read", [(read_id, packed results of one message), …]), or one of them, if it is large:
         ("large", read_id, packed results), which a pipe copies less often."""
-        if message[0] != "write":
-            for read_id, body in message[1] if message[0] == "read" else (message[1:],):
+        kind, *rest = message
+        if kind == "read":
+            for read_id, body in rest[0]:
                 self._reads.on_answer(read_id, body)
-            return
-        _, batch_id, results = message
-        self._writes.on_results(batch_id, results)
-        self._changes.on_done(batch_id, self.now)
+        elif kind == "large":
+            self._reads.on_answer(*rest)
+        else:
+            batch_id, results = rest
+            self._writes.on_results(batch_id, results)
+            self._changes.on_done(batch_id, self.now)
 
     def on_termc(self, term: int) -> None:
         """A leader's first entry of this term was applied."""

@@ -27,11 +27,8 @@ from ..transport.polling import Poller
 from ..transport.streams import READ
 from ..web.process import resident_bytes
 from . import slices
-from .pipes import Inbox, JobThread, Pipe
+from .pipes import Inbox, Item, JobThread, Pipe
 from .ports import ClientPort, PeerPort
-
-Item = tuple[str, Any]
-"""(channel, message), as an actor emits it."""
 
 STOP_S = 1.0
 """How long a stopping node may take to answer what it has already taken in."""

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from ..actors.actor import Actor
 from ..transport.streams import READ
-from .host import Host, Item
+from .host import Host
+from .pipes import Item
 from .ports import PeerPort
 
 

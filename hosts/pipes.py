@@ -16,7 +16,7 @@ from ..transport.codec import pack, unpack_local
 
 Socket = zmq.Socket[bytes]
 Item = tuple[str, Any]
-"""(channel, message)."""
+"""(channel, message), as an actor emits it."""
 
 
 class JobThread:
@@ -58,28 +58,25 @@ class JobThread:
         self._thread.join()
 
 
-APART_BYTES = 64 << 10
-"""A message that ends in more bytes than this has them in a frame of their own: packing and
-unpacking would copy them three times."""
-
-
 class Pipe:
-    """One actor's channels to an actor in another process: sequence-numbered batches."""
+    """One actor's channels to an actor in another process: sequence-numbered batches. A message
+    that ends in more than LARGE_ANSWER_BYTES has them in a frame of their own: packing and
+    unpacking would copy them four times."""
 
     def __init__(self, socket: Socket, me: str, to: str) -> None:
         self._socket = socket
         self._me = me
         self._to = to
         self._seq = 0
-        self.queue: list[tuple[str, Any]] = []
+        self.queue: list[Item] = []
         # What messages end in, by their positions in the queue.
         self._apart: list[tuple[int, bytes | bytearray]] = []
 
-    def put(self, item: tuple[str, Any]) -> None:
+    def put(self, item: Item) -> None:
         """Queue one (channel, message)."""
         channel, message = item
         last: Any = message[-1] if type(message) is tuple and message else None
-        if isinstance(last, (bytes, bytearray)) and len(last) > APART_BYTES:
+        if isinstance(last, (bytes, bytearray)) and len(last) > limits.LARGE_ANSWER_BYTES:
             self._apart.append((len(self.queue), last))
             item = (channel, message[:-1])
         self.queue.append(item)
@@ -125,9 +122,9 @@ class Inbox:
         self.look = False
         return sockets.readable(self.socket)
 
-    def drain(self) -> list[tuple[str, Any]]:
+    def drain(self) -> list[Item]:
         """What has arrived, or much of it, as (channel, message)."""
-        found: list[tuple[str, Any]] = []
+        found: list[Item] = []
         arrived, self.look = sockets.drain(self.socket)
         frames = iter(arrived)
         for head in frames:

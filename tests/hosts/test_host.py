@@ -8,7 +8,6 @@ import structlog
 from sampan.actors import channels
 from sampan.actors.actor import Actor
 from sampan.config import limits
-from sampan.hosts import pipes
 from sampan.hosts.host import Fatal, Host
 from sampan.hosts.pipes import Inbox, Pipe
 from sampan.hosts.ports import ClientPort
@@ -120,7 +119,7 @@ def test_everything_that_came_by_a_pipe_is_taken(own_signals, monkeypatch, messa
 def test_large_ends_of_messages_come_as_they_were_sent(own_signals, monkeypatch, drained_max):
     """In frames of their own, between any two of which the inbox may stop reading."""
     monkeypatch.setattr(limits, "DRAIN_BYTES_MAX", drained_max)
-    monkeypatch.setattr(pipes, "APART_BYTES", 3)
+    monkeypatch.setattr(limits, "LARGE_ANSWER_BYTES", 3)
     ends = (b"", b"abc", b"abcd", bytearray(b"abcde"), b"abcdef", "text", 5)
     sent = [("large", number, end) for number, end in enumerate(ends)] + [b"alone", ()]
     node = Counting(b"the end")
