@@ -99,7 +99,6 @@ class Transport(Actor):
     def __init__(self, settings: TransportSettings, snapshots: SnapshotStore, log: Any) -> None:
         super().__init__()
         self._settings = settings
-        self._snapshots = snapshots
         self._log = log
         self._links: dict[int, Link] = {}
         self._wanted: dict[int, tuple[str, str]] = {}  # peer -> (endpoint, name)
@@ -122,8 +121,7 @@ class Transport(Actor):
         self._receiver = SnapshotReceiver(snapshots, self._send_snapshot, self._deliver)
 
     def start(self) -> None:
-        """Link to the configured peers; remove snapshots of the life before."""
-        self._snapshots.clean()
+        """Link to the configured peers."""
         self._set_links(self._roster.ways())
 
     # -- members

@@ -29,6 +29,7 @@ from ..actors import channels
 from ..config import addresses, logging
 from ..config.checks import check_insecure
 from ..config.model import ClusterConfig, ConfigError, Member
+from ..storage.snapshot_store import SnapshotStore
 from ..transport import tcp
 from . import certificates, lab, process, startup, tokens, web
 from .lab_host import Orders
@@ -181,6 +182,8 @@ class NodeSupervisor:
         """Spawn the node's processes on fresh sockets. Raises OSError, and then there are none."""
         self.restart_at = None
         number = self._data.count_start()
+        # Here, for its processes begin in any order: one would remove what another makes already.
+        SnapshotStore(self._data.path / "snapshots").clean()
         try:
             self._make_runtime_dir()
             self._spawn_children(number)

@@ -189,7 +189,7 @@ class SnapshotStore:
         """Remove all snapshots, which nobody remembers, but what came of one that was being
         received.
 
-        For one process, at its start: nothing may be under way.
+        Before a node's processes start: nothing may be under way. Raises OSError.
         """
         if self.path.is_dir():
             for child in self.path.iterdir():

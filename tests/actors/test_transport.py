@@ -38,6 +38,16 @@ def transport(started):
     return started
 
 
+def test_a_snapshot_that_is_made_while_it_starts_stays(started, tmp_path):
+    """The applier is a process of its own, and may have begun before."""
+    name = f"snap-{1:016x}-{7:016x}"
+    places = [tmp_path / "snapshots" / each / "files" for each in (f"{name}.making", name)]
+    for place in places:
+        place.mkdir(parents=True)
+    started.start()
+    assert all(place.is_dir() for place in places)
+
+
 def members(incarnation=THEIRS):
     return tuple(
         (n, f"n{n}", (f"127.0.0.1:{n}",), (), False, incarnation if n == PEER else 0)

@@ -109,7 +109,7 @@ def test_a_node_that_dies_again_and_again_waits_longer_up_to_a_bound(node):
 
 def test_one_address_twice_is_found_before_anything_starts(node, monkeypatch):
     address = f"127.0.0.1:{free_port()}"
-    monkeypatch.setattr(type(node._config), "listen", lambda *_: [address])
+    monkeypatch.setattr(type(node._config), "bound", lambda *_: [address])
     with ExitStack() as probes:
         node.check_addresses(probes)
         with pytest.raises(ConfigError, match="another node"):
@@ -142,6 +142,19 @@ def test_the_local_sockets_of_one_that_was_killed_go(node, data, tmp_path):
     left.mkdir()
     (data / "runtime").write_bytes(os.fsencode(left))
     node.start()
+    assert not left.exists()
+
+
+def test_snapshots_of_the_life_before_go_while_nobody_makes_any(node, data, monkeypatch):
+    left = data / "snapshots" / f"snap-{1:016x}-{7:016x}.making"
+    found = []
+    monkeypatch.setattr(Child, "start", lambda self: found.append(left.exists()))
+    node.start()
+    left.mkdir()
+    die(node)
+    end_pause(node)
+    assert found
+    assert not any(found)
     assert not left.exists()
 
 
