@@ -115,6 +115,7 @@ class Archive:
     def _found(self, position: Position | None) -> Position | None:
         """Likewise, as the directory has it when this process first writes there: what a kill has
         left of a file goes. Raises OSError and SnapshotError."""
+        self._check_there()
         if self._looked:
             return position
         for left in self._directory.glob(f"{_UNFINISHED}*"):
@@ -131,6 +132,15 @@ class Archive:
                 position = None
         self._looked = True
         return position
+
+    def _check_there(self) -> None:
+        """Whoever mounts a disk makes what is above the member's own directory. Where that is gone
+        the disk is, and what is made in its place would be hidden when it is back."""
+        above = self._directory.parent
+        if not above.is_dir():
+            raise SnapshotError(
+                f"archive_dir {above} does not exist: make it, or mount the disk it is on"
+            )
 
     def _is_there(self, position: Position) -> bool:
         """Whether nobody has removed what the next files would go on from."""
@@ -185,7 +195,7 @@ class Archive:
         return position
 
     def _put(self, name: str, write: Callable[[BinaryIO], None]) -> int:
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory.mkdir(mode=0o700, exist_ok=True)
         temporary = self._directory / f"{_UNFINISHED}{name}"
         try:
             with os.fdopen(os.open(temporary, _NEW_FILE, 0o600), "wb") as file:

@@ -75,7 +75,9 @@ def has_data(name, matchers, samples):
 
 @pytest.fixture
 def cluster(make_cluster, tmp_path):
-    made = make_cluster(separate=True, archive_dir=str(tmp_path / "archive"))
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    made = make_cluster(separate=True, archive_dir=str(archive))
     for member in made.config["members"]:
         member["http"] = f"127.0.0.1:{free_port()}"
     return made.start()

@@ -192,6 +192,7 @@ def test_a_file_that_is_missing_is_made_up_for_by_another_members(
     written, tmp_path, fast_directories
 ):
     archive = tmp_path / "archive"
+    archive.mkdir()
     archived(written, tmp_path / "n1", archive / "n1", bases=[20], last=200)
     archived(written, tmp_path / "n2", archive / "n2", bases=[30], member=2, last=200)
     gone = sorted((archive / "n1").glob("entries-*"))[3:5]
@@ -263,6 +264,22 @@ def test_where_it_archives_to_is_not_looked_at_when_a_member_starts(written, tmp
     assert looked == []
 
 
+def test_a_disk_that_is_not_mounted_is_missed_and_gone_on_with_when_it_is_back(written, tmp_path):
+    disk, away = tmp_path / "mnt" / "archive", tmp_path / "away"
+    disk.mkdir(parents=True)
+    archive = archived(written, tmp_path / "n1", disk / "n1", bases=[20], last=100)
+    disk.rename(away)
+    for each in (archive, Archive(tmp_path / "n1", (CLUSTER, MEMBER), disk / "n1")):
+        with pytest.raises(SnapshotError, match=f"archive_dir {disk} does not exist.*mount"):
+            put(each, written.entries[100:110], each.position())
+        with pytest.raises(SnapshotError, match="does not exist"):
+            each.put_base(Base("", 100, TERM, 100), each.position())
+        assert not disk.exists()
+        assert each.position().last == 100
+    away.rename(disk)
+    assert put(each, written.entries[100:110], each.position()).last == 110
+
+
 def test_two_clusters_are_not_mixed_in_one_archive(written, tmp_path, fast_directories):
     """As when the file of a restored cluster names the archive that it was restored from."""
     archived(written, tmp_path / "n1", tmp_path / "archive", bases=[20], last=100)
@@ -273,10 +290,15 @@ def test_two_clusters_are_not_mixed_in_one_archive(written, tmp_path, fast_direc
     assert restored(tmp_path / "archive", Target(), next(fast_directories)) == written.after[100]
 
 
+def commanded(data_dir, command):
+    data_dir.mkdir()
+    return Archive(data_dir, (CLUSTER, MEMBER), None, command)
+
+
 def test_a_command_is_given_each_file(written, tmp_path, fast_directories):
     to = tmp_path / "elsewhere with a blank"
     to.mkdir()
-    archive = Archive(tmp_path / "n1", (CLUSTER, MEMBER), None, f"cp %p '{to}/%f'")
+    archive = commanded(tmp_path / "n1", f"cp %p '{to}/%f'")
     position = put(archive, written.entries[20:30], NOTHING)
     assert archive.position() == position
     (file,) = to.iterdir()
@@ -285,7 +307,7 @@ def test_a_command_is_given_each_file(written, tmp_path, fast_directories):
 
 
 def test_a_command_that_fails_is_told_of_and_has_archived_nothing(written, tmp_path):
-    archive = Archive(tmp_path / "n1", (CLUSTER, MEMBER), None, "echo no room >&2; false %p")
+    archive = commanded(tmp_path / "n1", "echo no room >&2; false %p")
     with pytest.raises(SnapshotError, match=r"ended with 1: no room"):
         put(archive, written.entries[20:30], NOTHING)
     assert archive.position() is None
@@ -296,13 +318,13 @@ def test_a_command_that_fails_is_told_of_and_has_archived_nothing(written, tmp_p
 
 def test_a_command_may_say_a_lot(written, tmp_path):
     talks = "head -c 300000 /dev/zero | tr '\\0' x >&2 && cp %p ../%f"
-    archive = Archive(tmp_path / "n1", (CLUSTER, MEMBER), None, talks.replace("..", str(tmp_path)))
+    archive = commanded(tmp_path / "n1", talks.replace("..", str(tmp_path)))
     assert put(archive, written.entries[20:30], NOTHING).last == 30
     assert len(list(tmp_path.glob("entries-*"))) == 1
 
 
 def test_a_command_that_begins_while_the_node_stops_is_ended(written, tmp_path, monkeypatch):
-    archive = Archive(tmp_path / "n1", (CLUSTER, MEMBER), None, "sleep 1000; echo %p")
+    archive = commanded(tmp_path / "n1", "sleep 1000; echo %p")
     monkeypatch.setattr(archive, "_check", archive.cut_short)  # just after it was looked
     with pytest.raises(SnapshotError, match="ended with -9"):
         put(archive, written.entries[20:30], NOTHING)
