@@ -1,9 +1,9 @@
 """etcd's own tests/common, with `sampan etcd` as its etcd.
 
-Needs Go and git, or a checkout of etcd's repository in ETCD_REPOSITORY. The tests, `etcdctl` and an
-`etcd` to compare with are built from it. What passes before etcd has to pass before Sampan, but
-what is in `OTHERWISE`. The tests have 10 s each, their servers' start included: not for a busy
-machine. ETCD_TESTS chooses some.
+Needs Go and git, or a checkout of the repository of etcd in TEST_ETCD_REPOSITORY. The tests,
+`etcdctl` and an `etcd` to compare with are built from it. What passes before etcd has to pass before
+Sampan, but what is in `OTHERWISE`. The tests have 10 s each, the start of their servers included: not
+for a busy machine. TEST_ETCD_TESTS chooses some.
 """
 
 import os
@@ -15,7 +15,7 @@ import pytest
 
 from .clusters import BIN
 
-ETCD_AT = ("https://github.com/etcd-io/etcd", "v3.7.1", "ETCD_REPOSITORY")
+ETCD_AT = ("https://github.com/etcd-io/etcd", "v3.7.1", "TEST_ETCD_REPOSITORY")
 SUITE_S = 3600
 STREAM = "TestKVGetStream/NoTLS/all_KVs_ordered_by_value,_unspecified"
 OTHERWISE = {
@@ -60,7 +60,7 @@ def passed(tests, place, folder, log_path):
     """The names of the tests that pass, and of those that do not."""
     command = [place / "common.test", "-bin-dir", folder, "-test.v"]
     command += ["-test.timeout", f"{SUITE_S}s", "-test.skip", NO_TEST_OF_A_SERVER]
-    command += ["-test.run", os.environ.get("ETCD_TESTS", ".")]
+    command += ["-test.run", os.environ.get("TEST_ETCD_TESTS", ".")]
     if os.geteuid() == 0 and shutil.which("unshare"):  # its ports are fixed
         command = ["unshare", "-n", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", *command]
     with log_path.open("wb") as log:

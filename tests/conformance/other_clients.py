@@ -14,7 +14,7 @@ from .clusters import ETCD, SAMPAN, cluster
 
 HERE = Path(__file__).parent
 WAIT_S = 600
-RUST_AT = ("https://github.com/etcdv3/etcd-client", "v0.19.0", "ETCD_CLIENT_REPOSITORY")
+RUST_AT = ("https://github.com/etcdv3/etcd-client", "v0.19.0", "TEST_ETCD_CLIENT_REPOSITORY")
 MOVES_LEADER = "test_move_leader"
 """Wants a header in the answer to MoveLeader where there are several members; etcd's has none."""
 both = pytest.mark.parametrize(
