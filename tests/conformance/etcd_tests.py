@@ -1,9 +1,9 @@
 """etcd's own tests/common, with `sampan etcd` as its etcd.
 
-Needs Go and git, or a checkout of the repository of etcd in TEST_ETCD_REPOSITORY. The tests,
-`etcdctl` and an `etcd` to compare with are built from it. What passes before etcd has to pass before
-Sampan, but what is in `OTHERWISE`. The tests have 10 s each, the start of their servers included: not
-for a busy machine. TEST_ETCD_TESTS chooses some.
+Needs Go and git, or a checkout of etcd's repository in TEST_ETCD_REPOSITORY. The tests, `etcdctl`
+and an `etcd` to compare with are built from it. What passes before etcd has to pass before Sampan,
+but what is in `OTHERWISE`. The tests have 10 s each, their servers' start included: not for a busy
+machine. TEST_ETCD_TESTS chooses some.
 """
 
 import os

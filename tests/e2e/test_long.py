@@ -2,6 +2,7 @@
 TEST_KILLS=250 as many kills -9 in each placement; TEST_SOAK_S=1800 everything at once for so long.
 """
 
+import itertools
 import os
 import random
 import resource
@@ -23,6 +24,7 @@ SOAK_S = int(os.environ.get("TEST_SOAK_S", "0"))
 SEED = int(os.environ.get("TEST_SEED", "1"))
 SETTLED_S = 600
 """After so long memory should not grow any more: caches are full."""
+LOOK_EVERY = 8
 SLOPE_MAX = 1.0
 """MiB a minute and process tree."""
 
@@ -86,44 +88,59 @@ def slope_mib_a_minute(samples):
     return 60 * sum((t - middle_t) * (m - middle_m) for t, m in samples) / over
 
 
+def disturb(cluster, act, readers, rng):
+    """Kill a member but the first, cut ways between members, ask the first for what is not read, or
+    let the readers go that there are; and nothing."""
+    if act == "kill":
+        name = rng.choice(cluster.names[1:])
+        cluster.kill_node(name)
+        time.sleep(rng.random() * 3)  # how long it is away; nothing is waited for
+        cluster.launch_node(name)
+        cluster.wait_status(name)
+    elif act == "cut":
+        a = cluster.wait_leader()
+        b, c = (name for name in cluster.names if name != a)
+        ways, _ = SHAPES[rng.choice(list(SHAPES))](a, b, c)
+        cluster.cut(*ways)
+        time.sleep(rng.random() * 6)
+        cluster.network.heal()
+    elif act == "readers":
+        readers.append(SlowReaders(cluster.endpoints[0]))
+        if len(readers) > 3:
+            readers.pop(0).close()
+    elif act == "look":
+        while readers:
+            readers.pop().close()
+        first = cluster.names[0]
+        wait_for(lambda: (s := cluster.status(first)) and s["pending_reads"] == 0, "no reader")
+
+
 @pytest.mark.skipif(not SOAK_S, reason="TEST_SOAK_S says how long")
 @pytest.mark.parametrize("placement", [os.environ.get("TEST_PLACEMENT", "fused")])
 def test_soak(make_spread):
     """Kills, partitions and slow readers, all the time. The first member is never killed, so that
-    its memory tells something."""
+    its memory tells something: it is looked at when the readers have gone, for whose answers it
+    takes and gives back 80 MiB and more."""
     compaction = {"auto_compaction_mode": "revision", "auto_compaction_retention": "1000"}
     cluster = make_spread(**compaction).start()
     rng, samples, began, watched = random.Random(SEED), [], time.monotonic(), cluster.names[0]
+    acts = ("kill", "cut", "readers", "nothing", "nothing")
     with cluster.client() as client:
         for n in range(40):
             client.put(b"big/%02d" % n, bytes(1 << 20))
-    readers = []
+    readers: list[SlowReaders] = []
     with Churn(cluster.endpoints, seed=SEED, pause_s=0.05, size_max=100_000) as churn:
-        while (at := time.monotonic() - began) < SOAK_S:
-            act = rng.choice(("kill", "cut", "readers", "nothing", "nothing"))
-            if act == "kill":
-                name = rng.choice(cluster.names[1:])
-                cluster.kill_node(name)
-                time.sleep(rng.random() * 3)  # how long it is away; nothing is waited for
-                cluster.launch_node(name)
-                cluster.wait_status(name)
-            elif act == "cut":
-                a = cluster.wait_leader()
-                b, c = (name for name in cluster.names if name != a)
-                ways, _ = SHAPES[rng.choice(list(SHAPES))](a, b, c)
-                cluster.cut(*ways)
-                time.sleep(rng.random() * 6)
-                cluster.network.heal()
-            elif act == "readers":
-                readers.append(SlowReaders(cluster.endpoints[0]))
-                if len(readers) > 3:
-                    readers.pop(0).close()
+        for number in itertools.count(1):
+            act = "look" if number % LOOK_EVERY == 0 else rng.choice(acts)
+            disturb(cluster, act, readers, rng)
             time.sleep(2)
             churn.wait_more(5)
-            samples.append((at, resident_mib(cluster, watched)))
-            print(f"{at:.0f} s: {act}, {samples[-1][1]} MiB, {churn.acked} written", flush=True)
-    for each in readers:
-        each.close()
+            now = time.monotonic() - began, resident_mib(cluster, watched)
+            print(f"{now[0]:.0f} s: {act}, {now[1]} MiB, {churn.acked} written", flush=True)
+            if act == "look":
+                samples.append(now)
+                if now[0] > SOAK_S:
+                    break
     cluster.wait_leader()
     with cluster.client(timeout_s=60) as client:
         client.put(b"probe", b"")
