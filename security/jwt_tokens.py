@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jwt
+from cryptography import x509
 
 from ..config.jwt import JwtOptions
 
 KNOWN_MAX = 10_000
 """Tokens whose signature was looked at and is not again: a comparison takes 0.1 ms."""
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
 class Claims(NamedTuple):
@@ -33,7 +35,7 @@ class JwtTokens:
     def __init__(
         self, options: JwtOptions, private_key: bytes, public_key: bytes, clock: Callable[[], float]
     ) -> None:
-        """Of the files' contents; the private key may be empty.
+        """Of the files' contents; the private key may be empty, the public one in a certificate.
 
         Raises:
             ValueError: they are no keys for that method, or none of one pair.
@@ -47,7 +49,7 @@ class JwtTokens:
                 self._private = algorithm.prepare_key(private_key)
             public: Any = public_key
             if not options.method.startswith("HS"):
-                public = public_key or self._private.public_key()
+                public = _public(public_key) or self._private.public_key()
             self._public = algorithm.prepare_key(public or private_key)
             if self.signs and self.read(self.sign("", 0)) is None:
                 raise ValueError("pub-key and priv-key are none of one pair")
@@ -87,3 +89,13 @@ class JwtTokens:
         if type(user) is not str or type(revision) is not int or type(expires) not in (int, float):
             return None
         return Claims(user, revision, expires)
+
+
+def _public(pem: bytes) -> Any:
+    """What is in the file of a public key: it, or a certificate that has it."""
+    if _CERTIFICATE not in pem:
+        return pem
+    try:
+        return x509.load_pem_x509_certificate(pem).public_key()
+    except ValueError as error:
+        raise ValueError(f"pub-key is a certificate, and damaged: {error}") from error

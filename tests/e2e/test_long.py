@@ -89,8 +89,8 @@ def slope_mib_a_minute(samples):
 
 
 def disturb(cluster, act, readers, rng):
-    """Kill a member but the first, cut ways between members, ask the first for what is not read, or
-    let the readers go that there are; and nothing."""
+    """Kill a member but the first, cut ways between members, ask the first for what is not read,
+    or let those readers go."""
     if act == "kill":
         name = rng.choice(cluster.names[1:])
         cluster.kill_node(name)

@@ -1,12 +1,14 @@
 """Tokens that say by themselves whose they are."""
 
 import base64
+import datetime
 import json
 import time
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from sampan.config.jwt import JwtOptions, parse
 from sampan.security import jwt_tokens
@@ -65,6 +67,32 @@ def test_what_somebody_else_signs_is_read(method):
         JwtTokens(JwtOptions(method, "", "a", 300), b"", private, time.time)
 
 
+def certificate(key):
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "who signs")])
+    begins = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(begins + datetime.timedelta(days=1))
+    )
+    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return made.sign(key, digest).public_bytes(PEM)
+
+
+@pytest.mark.parametrize("method", KEYS)
+def test_a_public_key_may_be_in_a_certificate(method):
+    """Whose dates and names nobody looks at, as at etcd."""
+    private, _ = pair(method)
+    inside = certificate(KEYS[method])
+    token = made(method).sign("carol", 7)
+    for key in (private, b""):
+        reads = JwtTokens(JwtOptions(method, "", "a", 300), key, inside, time.time)
+        assert reads.read(token)[:2] == ("carol", 7)
+    damaged = inside.replace(b"CERTIFICATE-----\n", b"CERTIFICATE-----\nAAAA", 1)
+    with pytest.raises(ValueError, match="key"):
+        JwtTokens(JwtOptions(method, "", "a", 300), b"", damaged, time.time)
+
+
 def test_a_token_is_over_after_its_time():
     clock = Clock()
     tokens = made(clock=clock)
@@ -120,6 +148,7 @@ def test_keys_that_do_not_fit():
     for method, private, public in (
         ("RS256", b"no PEM", b""), ("RS256", ec_pair[0], b""), ("ES256", rsa_pair[0], b""),
         ("RS256", rsa_pair[0], pair("PS384")[1]), ("RS256", rsa_pair[1], b""), ("HS256", b"", b""),
+        ("RS256", b"", certificate(KEYS["ES256"])),
     ):  # fmt: skip
         with pytest.raises(ValueError, match="key"):
             JwtTokens(JwtOptions(method, "", "", 300), private, public, time.time)
