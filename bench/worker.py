@@ -204,8 +204,8 @@ class LoneLoad(Load):
 
     async def fill(self) -> None:
         """As of `Load`, by its clients."""
+        self._client = Client(self._spec.endpoints)  # `close` wants it, whatever fails
         await super().fill()
-        self._client = Client(self._spec.endpoints)
 
     async def _drive(self, work: Work) -> None:
         await asyncio.to_thread(self._call, work)

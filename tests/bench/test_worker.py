@@ -101,6 +101,8 @@ def test_a_cluster_that_refuses_is_reported(refusing_node):
         run_load(small(refusing_node, "put"))
     with pytest.raises(BenchError, match="database space exceeded"):
         run_load(small(refusing_node, "put", message_puts=10))
+    with pytest.raises(BenchError, match=r"errors while filling in the keys: .*NoSpaceError"):
+        run_load(small(refusing_node, "range", clients=1, connections=1))
 
 
 def test_errors_are_counted_by_type(refusing_node, capsys):
