@@ -573,13 +573,13 @@ class Dispatcher:
         if error is not None:
             return error.copy()
         if sent:
-            text = "sampan: no answer by the deadline"
-            return errors.ReadTimeoutError(wire.DEADLINE_EXCEEDED, text)
+            return self.routes.unanswered(lane.link)
         session = self._session if lane is self._writes else None
         if session is not None and isinstance(session.error, errors.NotAppliedError):
             return session.error.copy()
         what = "not sent by its deadline"
-        if session is not None and session.error is not None:
+        met = any(link.cluster_id for link in self.links)
+        if met and session is not None and session.error is not None:
             what += ", as no session could be opened: do clients reach a majority of nodes here?"
         return self.routes.unreachable(what, lane.link)
 

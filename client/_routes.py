@@ -33,6 +33,10 @@ that leader still: they would forward a write to it, and nobody could tell what 
 notice within two election timeouts."""
 PROBE_S = 0.1
 """How often they are asked meanwhile."""
+_MUTE = (
+    "connected, but has never answered: is it the port for members, 2380 by default? "
+    "Sampan's own for clients is 2378"
+)
 
 
 class Routes:
@@ -214,8 +218,28 @@ class Routes:
         """A new error that says what could not be done, and what is known of all endpoints, or of
         the one that it was for."""
         links = self._listed if only is None else (only,)
-        said = "; ".join(f"{e.endpoint}: {e.trouble}" if e.trouble else e.endpoint for e in links)
-        text = f"sampan: {what}; endpoints: {said}"
+        tried = "; ".join(map(_known_of, links))
+        text = f"sampan: {what}; endpoints: {tried}"
         if any(link.foreign for link in links):
             return errors.OtherClusterError(wire.FAILED_PRECONDITION, text)
-        return errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
+        error = errors.UnreachableError(wire.DEADLINE_EXCEEDED, text)
+        error.tried = tried
+        return error
+
+    def unanswered(self, only: "Link | None" = None) -> errors.SampanError:
+        """A new error for a read that was sent; likewise, if nothing was ever answered."""
+        links = self._listed if only is None else (only,)
+        text = "sampan: no answer by the deadline"
+        tried = "" if any(link.cluster_id for link in links) else "; ".join(map(_known_of, links))
+        error = errors.ReadTimeoutError(
+            wire.DEADLINE_EXCEEDED, f"{text}; endpoints: {tried}" if tried else text
+        )
+        error.tried = tried
+        return error
+
+
+def _known_of(link: "Link") -> str:
+    """An endpoint, and what became of it."""
+    mute = _MUTE if link.ready and not link.cluster_id else ""
+    known = link.trouble or mute
+    return f"{link.endpoint}: {known}" if known else link.endpoint

@@ -76,7 +76,10 @@ class SampanError(Exception):
     Attributes:
         code: gRPC status code (`transport/errors.py`).
         text: the server's words, or the client's own.
+        tried: what is known of each endpoint, where none has answered.
     """
+
+    tried = ""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)

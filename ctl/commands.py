@@ -100,8 +100,11 @@ def _key(text: str) -> bytes:
 
 
 def describe(error: errors.SampanError) -> str:
-    """The error in etcdctl's words."""
-    return "context deadline exceeded" if error.timed_out else error.text
+    """The error in etcdctl's words, and why where no endpoint could be reached: it has log lines
+    for that."""
+    if not error.timed_out:
+        return error.text
+    return "context deadline exceeded" + (f": {error.tried}" if error.tried else "")
 
 
 def report(error: Exception, stderr: BinaryIO) -> int:

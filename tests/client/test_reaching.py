@@ -133,6 +133,18 @@ def test_what_says_nothing_at_all_is_left(node, monkeypatch):
         client.get("k")
 
 
+def test_a_port_where_nobody_answers_clients_is_told():
+    with Peer(shake_hands_and_fall_silent) as peer, Client([peer.endpoint]) as client:
+        while not client._dispatcher.links[0].ready:
+            threading.Event().wait(0.01)
+        for call in (client.get, client.delete):
+            with pytest.raises(errors.NotAppliedError) as caught:
+                call("k", timeout_s=0.1)
+            told = f"{peer.endpoint}: connected, but has never answered: is it the port for members"
+            assert told in str(caught.value)
+            assert told in caught.value.tried
+
+
 def test_a_node_that_stands_still_is_left_though_its_machine_answers(node, monkeypatch):
     monkeypatch.setattr(_link, "SILENCE_S", 0.3)
     monkeypatch.setattr(_link, "TICK_S", 0.02)

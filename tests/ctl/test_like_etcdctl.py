@@ -22,6 +22,8 @@ IDENTITY = [
     (rb'"(ClusterID|MemberID|RaftTerm)" : \d+', rb'"\1" : N'),
 ]
 """What differs from one cluster to the next."""
+UNREACHED = rb"(context deadline exceeded): (\S+:\d+(: cannot connect: [^\n\";)]*)?(; )?)+"
+"""Why no endpoint could be reached stands in etcdctl's log, whose lines are taken out below."""
 
 
 class Ran(NamedTuple):
@@ -65,7 +67,8 @@ def sampanctl(endpoint: str, line: Line, monkeypatch: pytest.MonkeyPatch) -> Ran
     out, err = io.BytesIO(), io.BytesIO()
     args = ["--endpoints", endpoint, *line.args]
     exit_code = ctl.run(args, io.BytesIO(line.stdin), out, err)
-    return Ran(out.getvalue(), err.getvalue(), exit_code)
+    said = (re.sub(UNREACHED, rb"\1", each.getvalue()) for each in (out, err))
+    return Ran(*said, exit_code)
 
 
 def normal(ran: Ran, args: list[str]) -> Ran:
@@ -142,6 +145,14 @@ def test_an_endpoint_that_does_not_answer(monkeypatch, text):
     line = parse(f"--command-timeout=200ms {text}")
     ours, theirs = sampanctl("127.0.0.1:1", line, monkeypatch), etcdctl("127.0.0.1:1", line)
     assert ours == theirs
+
+
+def test_it_says_why_no_endpoint_could_be_reached():
+    for command in (["get", "a"], ["put", "a", "b"], ["endpoint", "status"], ["lease", "list"]):
+        args = ["--command-timeout=200ms", "--endpoints=127.0.0.1:1", *command]
+        assert ctl.run(args, io.BytesIO(), out := io.BytesIO(), err := io.BytesIO())
+        why = b"context deadline exceeded: tcp://127.0.0.1:1: cannot connect: 127.0.0.1:1: "
+        assert why + b"Connection refused" in out.getvalue() + err.getvalue()
 
 
 def test_one_endpoint_of_two_answers(etcd, sampan, monkeypatch):
