@@ -24,7 +24,7 @@ from ..actors import channels
 from ..actors.actor import Actor, Impossible
 from ..config import addresses, logging, model
 from ..config.keys import KeyFileError
-from ..storage.errors import CorruptionError
+from ..storage.errors import CorruptionError, StorageError
 from ..transport import sockets
 from . import processors, slices
 from .host import Fatal, Host, Orphaned
@@ -105,6 +105,9 @@ def main(*orders: Any) -> None:
     except CorruptionError as error:
         log.error("node stopped for good", reason=builder.beyond_repair(error))
         sys.exit(EXIT_FATAL)
+    except StorageError as error:
+        log.error("disk failed", reason=str(error))  # it is full, perhaps: it may get better
+        sys.exit(EXIT_FAILED)
     except KeyFileError as error:
         log.error("cannot start", reason=str(error))  # it was good a moment ago
         sys.exit(EXIT_FAILED)

@@ -374,6 +374,23 @@ def test_a_node_whose_disk_no_restart_mends_ends_with_a_sentence(make_cluster):
     cluster.stop()
 
 
+@pytest.mark.parametrize("placement", ["fused"])
+def test_a_node_whose_disk_fails_says_so_in_a_sentence_and_starts_when_it_is_mended(make_cluster):
+    cluster = make_cluster(nodes=1, separate=True).start()
+    cluster.stop()
+    lock = cluster.data("n1") / "log" / "LOCK"
+    lock.unlink()
+    lock.mkdir()  # RocksDB finds an error of the disk here, as on a full one
+    cluster.launch_node("n1")
+    wait_for(lambda: cluster.log("n1").count('"disk failed"') >= 2, "two starts in vain")
+    log = cluster.log("n1")
+    assert f'"reason": "cannot open {lock.parent}: IO error: ' in log
+    assert "Traceback" not in log
+    lock.rmdir()
+    cluster.wait_writable()
+    cluster.stop()
+
+
 def test_the_others_go_on_without_a_node_that_is_given_up(make_cluster):
     cluster = make_cluster().start()
     cluster.stop()
