@@ -72,7 +72,7 @@ class Line:
         self._refused = 0  # callers, one after the other
         self._last_id = 0
         self._received_bytes = 0
-        self._wait_s = 0.0
+        self._wait_s = self._deadline = 0.0
 
     def take(self) -> bool:
         """Whether the caller may use it, and nobody else until `give_back`. It is never waited for:
@@ -93,6 +93,12 @@ class Line:
         """Others may use it."""
         self._free.release()
         self._close_if_ended()
+
+    def tick(self) -> None:
+        """End a wait whose time is over. The kernel does that, too, but it begins the time anew
+        with each signal that is handled meanwhile."""
+        if self._under_way and monotonic() > self._deadline:
+            self.end()
 
     def end(self) -> None:
         """Let go of the connection. Whoever waits for an answer learns of it."""
@@ -129,11 +135,16 @@ class Line:
             OSError: the connection broke.
             MalformedError, ValueError, TypeError: the reply is not what the protocol allows.
         """
-        deadline = monotonic() + wait_s
+        self._deadline = deadline = monotonic() + wait_s
         self._under_way = True  # until the answer is here: whatever comes between ends the line
         self._wait_at_most(wait_s)
-        self._socket.sendall(packed)
-        frames = self._receive(deadline)
+        try:
+            self._socket.sendall(packed)
+            frames = self._receive(deadline)
+        except OSError:
+            if monotonic() > deadline:  # see `tick`
+                raise TimeoutError from None
+            raise
         answered, reply = read_header(frames)
         if answered != self._last_id:
             raise MalformedError(f"an answer to message {answered}, expected {self._last_id}")

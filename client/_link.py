@@ -244,6 +244,8 @@ class Link:
             self._ticking = None
         if self._outgoing is not None:
             self._outgoing.tick()
+        if (line := self.line) is not None:
+            line.tick()
         if self._outgoing is not None:
             self._ticking = self._loop.call_at(self._loop.time() + TICK_S, self.tick)
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from functools import partial
 
 import pytest
 from sampan.client import Client, _direct, errors
@@ -11,6 +12,7 @@ from .fake_node import LEADER_CHANGED, NO_LEADER, SESSION_EXPIRED, SILENCE
 from .scenario import LONG_S, fail_first
 
 TRIES = 5_000
+TIMEOUTS = (errors.ReadTimeoutError, errors.RequestTimeoutError)
 
 
 @pytest.fixture(autouse=True)
@@ -161,6 +163,35 @@ def test_calls_end_in_their_time(node):
         node.behave = lambda header, requests: SILENCE if header[2] == "write" else None
         with pytest.raises(errors.RequestTimeoutError):
             client.put("k", "x", timeout_s=0.1)
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_signals_do_not_prolong_a_call(node, kind):
+    """The kernel begins a wait anew when a signal was handled in it."""
+    ended, most, sent = threading.Event(), 1_000, 0
+
+    def send():
+        nonlocal sent
+        while sent < most and not ended.wait(0.02):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            sent += 1
+
+    sender = threading.Thread(target=send)
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with Client([node.endpoint], timeout_s=LONG_S) as client:
+            lone(client)
+            node.behave = lambda header, requests: SILENCE if header[2] == kind else None
+            sender.start()
+            call = {"read": client.get, "write": partial(client.put, value="v")}[kind]
+            with pytest.raises(TIMEOUTS):
+                call("k", timeout_s=0.3)
+            ended.set()
+            sender.join()
+    finally:
+        ended.set()
+        signal.signal(signal.SIGUSR1, before)
+    assert sent < most
 
 
 def test_a_client_without_sessions_says_what_is_unknown(node):
