@@ -258,7 +258,8 @@ class Database:
         return value
 
     def _items(self, start: bytes, end: bytes) -> tuple[Iterator[tuple[bytes, bytes]], ReadOptions]:
-        """The pairs from `start` to `end`, as they are now."""
+        """The pairs from `start` to `end`, as they are now; and the options, which must live as
+        long: RocksDB's iterator looks at the bound where they keep it."""
         options = ReadOptions()
         options.set_iterate_upper_bound(end)
         with _storage_errors("cannot read", self.path):
