@@ -70,6 +70,14 @@ func main() {
 		"--endpoints", etcd.Clients[0].Addr().String(), "--listen-addr", address)
 	must(0, proxy.Start())
 	defer proxy.Process.Kill()
+	for {
+		if ready, err := net.Dial("tcp", address); err == nil {
+			must(0, ready.Close())
+			break
+		}
+		must(0, ctx.Err())
+		time.Sleep(50 * time.Millisecond)
+	}
 	kv := must(client.New(client.Config{Endpoints: []string{address}}))
 
 	stale := [2]string{} // read serializably, linearizably
