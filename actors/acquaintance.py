@@ -5,7 +5,10 @@ from typing import NamedTuple
 
 from ..config import limits
 from ..raft import RawNode
-from .peer_memory import Life, PeerMemory, refusal
+from .peer_memory import Life, PeerMemory, another_history, refusal
+
+DOUBTS_MAX = 3
+"""A message may be broken. So many, and none between that is not, are no accident."""
 
 
 class Doors(NamedTuple):
@@ -28,6 +31,7 @@ class Acquaintance:
         self._kept_at = 0.0
         self._early: dict[int, Life] = {}  # of peers that were heard before this core had started
         self._refused: set[int] = set()
+        self._doubts: dict[int, int] = {}
         self._heard_at: dict[int, float] = {}
 
     def recall(self, packed: bytes) -> None:
@@ -48,12 +52,25 @@ class Acquaintance:
             self._doors.refuse((peer, life.epoch, refusal(why)))
         else:
             self._refused.discard(peer)
+            self.believe(peer)
             self._keep(now)
 
     def meet_early(self, node: RawNode, now: float) -> None:
         """The core has started: meet those that came before."""
         for peer, life in self._early.items():
             self.meet(node, peer, life, now)
+
+    def doubt(self, peer: int, why: str) -> None:
+        """It acknowledges to this leader what is not in the log: if it goes on, it is of another
+        history, and must neither count as one that has entries nor serve what it holds."""
+        self._doubts[peer] = doubts = self._doubts.get(peer, 0) + 1
+        if doubts >= DOUBTS_MAX:
+            self._refused.add(peer)
+            self._doors.refuse((peer, self._memory.epoch(peer), another_history(why)))
+
+    def believe(self, peer: int) -> None:
+        """What it acknowledges is in the log."""
+        self._doubts.pop(peer, None)
 
     def refuses(self, peer: int) -> bool:
         """Whether this peer must not be heard."""

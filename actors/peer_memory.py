@@ -78,6 +78,20 @@ class PeerMemory:
         self.changed = True
         return ""
 
+    def epoch(self, peer: int) -> int:
+        """Of the start of a peer that is known, 0 of one that is not."""
+        return self._known.get(peer, _Known()).epoch
+
+
+def another_history(why: str) -> str:
+    """What a member is told that has committed what its leader has never had."""
+    return (
+        f"the data directory of this member is of another history than its cluster's: {why}. Was "
+        "it restored, or put back, alone? Restore all members from the same backup before any of "
+        "them starts, or remove this member from the cluster and add it again as a new one, with "
+        "an empty directory"
+    )
+
 
 def refusal(why: str) -> str:
     """What a member is told that must not be heard."""

@@ -24,6 +24,7 @@ from ..raft import (
     Snapshot,
     SnapshotMetadata,
     SnapshotStatus,
+    UnknownEntry,
     confchange,
 )
 from ..transport import codec
@@ -251,6 +252,7 @@ class RaftCore(Archiving):
                 self.flight.note_received(m, peer)
                 self._node.step(m)
                 if m.type is APP_RESP and not m.reject:
+                    self._peers.believe(peer)
                     self._slow_disk.acknowledged(peer, m.index, self.now)
                 if not m.term:  # as was checked
                     self._asked.add(peer)
@@ -258,6 +260,8 @@ class RaftCore(Archiving):
                 self._log.debug("raft rpc", type=name, peer=peer, term=m.term, index=m.index)
             except (CodecError, RaftError) as error:
                 self.dropped += 1
+                if isinstance(error, UnknownEntry):
+                    self._peers.doubt(peer, str(error))
                 self._log.debug("raft rpc dropped", peer=peer, error=str(error))
 
     def on_readindexc(self, context: bytes) -> None:

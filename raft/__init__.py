@@ -273,6 +273,7 @@ from .errors import (
     StepLocalMsg,
     StepPeerNotFound,
     StorageError,
+    UnknownEntry,
     UnsafeMessage,
 )
 from .rawnode import (
@@ -325,7 +326,8 @@ __all__ = [
     "InvalidMessage", "Logger", "MemoryStorage", "Message", "MessageType", "Peer", "ProgressType",
     "ProposalDropped", "RaftError", "RaftPanic", "RawNode", "ReadOnlyOption", "ReadState", "Ready",
     "Snapshot", "SnapshotMetadata", "SnapshotStatus", "SoftState", "StateType", "Status",
-    "StepLocalMsg", "StepPeerNotFound", "Storage", "StorageError", "UnsafeMessage", "confchange",
+    "StepLocalMsg", "StepPeerNotFound", "Storage", "StorageError", "UnknownEntry",
+    "UnsafeMessage", "confchange",
     "describe_conf_change", "describe_conf_state", "describe_entries", "describe_entry",
     "describe_hard_state", "describe_message", "describe_ready", "describe_snapshot",
     "describe_soft_state", "entry_size", "is_empty_hard_state", "is_empty_snap", "is_local_msg",

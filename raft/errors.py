@@ -8,6 +8,7 @@
     │   ├── StepLocalMsg              a local message arrived from another node
     │   ├── StepPeerNotFound          a response from a node that is not a member
     │   └── InvalidMessage            malformed: no correct peer sends it
+    │       ├── UnknownEntry          a follower acknowledges what this leader's log does not have
     │       └── UnsafeMessage         also a RaftPanic: it contradicts this node's committed log
     ├── StorageError                  what a Storage answers when it cannot deliver
     │   ├── ErrCompacted
@@ -48,6 +49,14 @@ class StepPeerNotFound(RaftError):
 
 class InvalidMessage(RaftError):
     """A message or an encoding that no correct peer produces. Nothing was changed by it."""
+
+
+class UnknownEntry(InvalidMessage):
+    """A follower acknowledges to this leader an entry that is not in its log.
+
+    Once that is a broken message; again and again, the follower has committed what this leader
+    has never had: their logs are of two histories.
+    """
 
 
 class StorageError(Exception):

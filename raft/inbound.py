@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from .confchange import Changer, ConfChangeError, decode, restore
-from .errors import InvalidMessage, StepLocalMsg, StepPeerNotFound, UnsafeMessage
+from .errors import InvalidMessage, StepLocalMsg, StepPeerNotFound, UnknownEntry, UnsafeMessage
 from .tracker import ProgressTracker
 from .types import (
     LOCAL_APPLY_THREAD,
@@ -21,6 +21,7 @@ from .types import (
     Message,
     MessageType,
     Snapshot,
+    StateType,
     has_conf_change,
 )
 
@@ -81,7 +82,8 @@ def _wrong_sender(r: "Raft", m: Message) -> InvalidMessage:
 def _check_append_response(r: "Raft", m: Message) -> None:
     last = r.log.unstable.last
     if m.index > last and not m.reject and m.term in (0, r.term):
-        raise InvalidMessage(f"{m.from_:x} acknowledges index {m.index}, last index is {last}")
+        refused = UnknownEntry if r.state is StateType.StateLeader else InvalidMessage
+        raise refused(f"{m.from_:x} acknowledges index {m.index}, last index is {last}")
 
 
 def _check_heartbeat(r: "Raft", m: Message) -> None:

@@ -1,6 +1,7 @@
 """The core listens to no peer that comes back without what it acknowledged."""
 
 import pytest
+from sampan.actors import acquaintance
 from sampan.actors.entries import CLAIM
 from sampan.actors.peer_memory import Life, PeerMemory
 from sampan.config.limits import LOG_MARK_S
@@ -58,6 +59,41 @@ def test_a_leader_knows_what_was_acknowledged_to_it(leading):
     assert not is_heard(leading)
     assert starts(leading, Life(3, 30, 3, 6)).on("refusec") == []
     assert is_heard(leading), "the newest copy was put back"
+
+
+def acknowledges(core, index, peer=3, term=3):
+    return turn(
+        core,
+        (
+            "recvc",
+            (peer, [message(MessageType.MsgAppResp, from_=peer, term=term, index=index)], ""),
+        ),
+    )
+
+
+def test_who_acknowledges_what_the_leader_never_had_is_of_another_history(leading):
+    starts(leading, Life(2, 20, 3, 36))
+    last = leading._node.status().progress[1].match
+    for _ in range(2):
+        for _ in range(acquaintance.DOUBTS_MAX - 1):
+            assert acknowledges(leading, last + 30).on("refusec") == [], "a message may be broken"
+        acknowledges(leading, last)
+    for _ in range(acquaintance.DOUBTS_MAX - 1):
+        acknowledges(leading, last + 30)
+    ((peer, epoch, why),) = acknowledges(leading, last + 30).on("refusec")
+    assert (peer, epoch) == (3, 20)
+    assert f"3 acknowledges index {last + 30}, last index is {last}" in why
+    assert "Restore all members from the same backup" in why
+    assert not is_heard(leading)
+    assert starts(leading, Life(3, 30, 3, 0)).on("refusec") != [], "it had acknowledged"
+
+
+def test_late_answers_to_a_leader_of_before_doubt_nobody(log):
+    """It has started again in its term, without what it had not written."""
+    core, out = started(log, ((3, 1, 2), (0, 0), entries(2, term=3)), (2, 3, THREE, (), None))
+    play(core, out)
+    for _ in range(2 * acquaintance.DOUBTS_MAX):
+        assert acknowledges(core, 9).on("refusec") == []
 
 
 def test_what_was_not_committed_may_be_gone_in_a_later_term(leading):

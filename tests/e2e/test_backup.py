@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
 from sampan.config import addresses, model
 
 SAMPANCTL = Path(sys.executable).parent / "sampanctl"
@@ -104,3 +105,27 @@ def test_a_backup_that_was_cut_is_refused_and_one_that_fails_leaves_no_file(make
     )
     assert failed.returncode != 0
     assert list(tmp_path.glob("other*")) == []
+
+
+@pytest.mark.parametrize("placement", ["fused"])
+def test_a_member_that_was_restored_alone_is_refused_by_those_that_were_not(make_cluster, tmp_path):
+    lost, file = make_cluster(nodes=1).start(), tmp_path / "backup"
+    with lost.client() as client:
+        for number in range(100):
+            client.put("k", str(number))
+    assert sampanctl("--endpoints", lost.endpoints[0], "snapshot", "save", file).returncode == 0
+    lost.kill_everything()
+    new = make_cluster(cluster="new", separate=True)
+    new.directory.mkdir(parents=True)
+    config = new.directory / "cluster.json"
+    config.write_text(json.dumps(new.config))
+    done = sampanctl("snapshot", "restore", file, "--config", config, "--name", "n1")
+    assert done.returncode == 0, done.stderr
+    for name in ("n2", "n3"):
+        new.launch_node(name)
+    new.wait_writable(["n2", "n3"])
+    new.launch_node("n1")
+    assert new.command("n1").wait() == 1
+    assert "is of another history than its cluster's" in new.log("n1")
+    assert "Restore all members from the same backup before any of them starts" in new.log("n1")
+    new.wait_writable(["n2", "n3"])
