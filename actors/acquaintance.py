@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..config import limits
-from ..raft import RawNode
+from ..raft import RawNode, UnknownEntry, UnsafeMessage
 from .peer_memory import Life, PeerMemory, another_history, refusal
 
 DOUBTS_MAX = 3
 """A message may be broken. So many, and none between that is not, are no accident."""
+UNSAFE_TOLD_S = 60.0
+"""A contradiction comes again with each message."""
 
 
 class Doors(NamedTuple):
@@ -32,6 +34,7 @@ class Acquaintance:
         self._early: dict[int, Life] = {}  # of peers that were heard before this core had started
         self._refused: set[int] = set()
         self._doubts: dict[int, int] = {}
+        self._loud_at = 0.0
         self._heard_at: dict[int, float] = {}
 
     def recall(self, packed: bytes) -> None:
@@ -60,7 +63,17 @@ class Acquaintance:
         for peer, life in self._early.items():
             self.meet(node, peer, life, now)
 
-    def doubt(self, peer: int, why: str) -> None:
+    def misheard(self, peer: int, error: Exception, now: float) -> bool:
+        """A message of it was dropped. Whether somebody should look now: it contradicts what is
+        committed here, so it is not heard until one of the two has been mended."""
+        if isinstance(error, UnknownEntry):
+            self._doubt(peer, str(error))
+        loud = isinstance(error, UnsafeMessage) and now >= self._loud_at
+        if loud:
+            self._loud_at = now + UNSAFE_TOLD_S
+        return loud
+
+    def _doubt(self, peer: int, why: str) -> None:
         """It acknowledges to this leader what is not in the log: if it goes on, it is of another
         history, and must neither count as one that has entries nor serve what it holds."""
         self._doubts[peer] = doubts = self._doubts.get(peer, 0) + 1

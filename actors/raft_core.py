@@ -24,7 +24,6 @@ from ..raft import (
     Snapshot,
     SnapshotMetadata,
     SnapshotStatus,
-    UnknownEntry,
     confchange,
 )
 from ..transport import codec
@@ -260,9 +259,9 @@ class RaftCore(Archiving):
                 self._log.debug("raft rpc", type=name, peer=peer, term=m.term, index=m.index)
             except (CodecError, RaftError) as error:
                 self.dropped += 1
-                if isinstance(error, UnknownEntry):
-                    self._peers.doubt(peer, str(error))
-                self._log.debug("raft rpc dropped", peer=peer, error=str(error))
+                loud = self._peers.misheard(peer, error, self.now)
+                say = self._log.warning if loud else self._log.debug
+                say("raft rpc dropped", peer=peer, error=str(error))
 
     def on_readindexc(self, context: bytes) -> None:
         """A fresh context: answered on readstatec, or never (then the node asks again)."""

@@ -96,6 +96,22 @@ def test_late_answers_to_a_leader_of_before_doubt_nobody(log):
         assert acknowledges(core, 9).on("refusec") == []
 
 
+def test_what_contradicts_the_committed_log_is_told_once_a_minute(log):
+    warned = []
+    log.warning = lambda event, **values: warned.append((event, values))
+    core, out = started(log, ((3, 1, 2), (0, 0), entries(2, term=3)), (2, 3, THREE, (), None))
+    play(core, out)
+    beyond = message(MessageType.MsgHeartbeat, from_=2, term=3, commit=9)
+    for _ in range(3):
+        turn(core, ("recvc", (2, [beyond], "")))
+    assert core.dropped == 3
+    ((event, told),) = warned
+    assert (event, told["peer"]) == ("raft rpc dropped", 2)
+    assert "tocommit(9) is out of range [lastIndex(2)]" in told["error"]
+    turn(core, ("recvc", (2, [beyond], "")), now=core.now + acquaintance.UNSAFE_TOLD_S)
+    assert len(warned) == 2
+
+
 def test_what_was_not_committed_may_be_gone_in_a_later_term(leading):
     play(leading, turn(leading, ("propc", (7, b"x"))))
     leading.handle("recvc", (3, [message(MessageType.MsgAppResp, from_=3, term=3, index=5)], ""))
