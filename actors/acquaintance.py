@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..config import limits
-from ..raft import RawNode, UnknownEntry, UnsafeMessage
+from ..raft import Message, RawNode, UnknownEntry, UnsafeMessage
 from .peer_memory import Life, PeerMemory, another_history, refusal
 
-DOUBTS_MAX = 3
-"""A message may be broken. So many, and none between that is not, are no accident."""
+DOUBTS_MAX, DOUBT_S = 3, 1.0
+"""A message may be broken, and several come late, in what a connection of before still held. So
+many over so long, and none between that is not, are no accident."""
 UNSAFE_TOLD_S = 60.0
 """A contradiction comes again with each message."""
 
@@ -33,7 +34,7 @@ class Acquaintance:
         self._kept_at = 0.0
         self._early: dict[int, Life] = {}  # of peers that were heard before this core had started
         self._refused: set[int] = set()
-        self._doubts: dict[int, int] = {}
+        self._doubts: dict[int, tuple[int, float]] = {}  # how many, and since when
         self._loud_at = 0.0
         self._heard_at: dict[int, float] = {}
 
@@ -55,7 +56,7 @@ class Acquaintance:
             self._doors.refuse((peer, life.epoch, refusal(why)))
         else:
             self._refused.discard(peer)
-            self.believe(peer)
+            self._doubts.pop(peer, None)
             self._keep(now)
 
     def meet_early(self, node: RawNode, now: float) -> None:
@@ -67,23 +68,31 @@ class Acquaintance:
         """A message of it was dropped. Whether somebody should look now: it contradicts what is
         committed here, so it is not heard until one of the two has been mended."""
         if isinstance(error, UnknownEntry):
-            self._doubt(peer, str(error))
+            self._doubt(peer, str(error), now)
         loud = isinstance(error, UnsafeMessage) and now >= self._loud_at
         if loud:
             self._loud_at = now + UNSAFE_TOLD_S
         return loud
 
-    def _doubt(self, peer: int, why: str) -> None:
-        """It acknowledges to this leader what is not in the log: if it goes on, it is of another
+    def _doubt(self, peer: int, why: str, now: float) -> None:
+        """What it says fits no follower of this leader's log: if it goes on, it is of another
         history, and must neither count as one that has entries nor serve what it holds."""
-        self._doubts[peer] = doubts = self._doubts.get(peer, 0) + 1
-        if doubts >= DOUBTS_MAX:
+        doubts, since = self._doubts.get(peer, (0, now))
+        self._doubts[peer] = doubts + 1, since
+        if doubts + 1 >= DOUBTS_MAX and now - since >= DOUBT_S:
             self._refused.add(peer)
             self._doors.refuse((peer, self._memory.epoch(peer), another_history(why)))
 
-    def believe(self, peer: int) -> None:
-        """What it acknowledges is in the log."""
-        self._doubts.pop(peer, None)
+    def answered(self, node: RawNode, m: Message, now: float) -> None:
+        """It has taken what this leader sent, or rejected it. What it has acknowledged before it
+        rejects when it comes late, or when it had committed something else at that index."""
+        if not m.reject:
+            self._doubts.pop(m.from_, None)
+            return
+        status = node.status()
+        progress = status.progress.get(m.from_)
+        if progress and m.term == status.hard_state.term and 0 < m.index <= progress.match:
+            self._doubt(m.from_, f"it rejects index {m.index}, which it has acknowledged", now)
 
     def refuses(self, peer: int) -> bool:
         """Whether this peer must not be heard."""

@@ -250,8 +250,9 @@ class RaftCore(Archiving):
                     continue
                 self.flight.note_received(m, peer)
                 self._node.step(m)
+                if m.type is APP_RESP:
+                    self._peers.answered(self._node, m, self.now)
                 if m.type is APP_RESP and not m.reject:
-                    self._peers.believe(peer)
                     self._slow_disk.acknowledged(peer, m.index, self.now)
                 if not m.term:  # as was checked
                     self._asked.add(peer)

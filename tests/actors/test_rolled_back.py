@@ -61,39 +61,46 @@ def test_a_leader_knows_what_was_acknowledged_to_it(leading):
     assert is_heard(leading), "the newest copy was put back"
 
 
-def acknowledges(core, index, peer=3, term=3):
-    return turn(
-        core,
-        (
-            "recvc",
-            (peer, [message(MessageType.MsgAppResp, from_=peer, term=term, index=index)], ""),
-        ),
-    )
+def answers(core, index, *, reject=False, times=1, after_s=0.0):
+    """What member 3 answers, so often; returns who is refused then."""
+    core.now += after_s
+    m = message(MessageType.MsgAppResp, from_=3, term=3, index=index, reject=reject)
+    return [
+        each for _ in range(times) for each in turn(core, ("recvc", (3, [m], ""))).on("refusec")
+    ]
 
 
-def test_who_acknowledges_what_the_leader_never_had_is_of_another_history(leading):
+@pytest.mark.parametrize(
+    ("beyond", "reject", "words"),
+    [
+        (30, False, "3 acknowledges index 35, last index is 5"),
+        (0, True, "it rejects index 5, which it has acknowledged"),
+    ],
+)
+def test_who_committed_what_the_leader_never_had_is_of_another_history(
+    leading, beyond, reject, words
+):
     starts(leading, Life(2, 20, 3, 36))
-    last = leading._node.status().progress[1].match
-    for _ in range(2):
-        for _ in range(acquaintance.DOUBTS_MAX - 1):
-            assert acknowledges(leading, last + 30).on("refusec") == [], "a message may be broken"
-        acknowledges(leading, last)
-    for _ in range(acquaintance.DOUBTS_MAX - 1):
-        acknowledges(leading, last + 30)
-    ((peer, epoch, why),) = acknowledges(leading, last + 30).on("refusec")
+    nonsense = {"index": 5 + beyond, "reject": reject}
+    answers(leading, 5)
+    assert answers(leading, **nonsense, times=9) == [], "they may be late, or broken"
+    answers(leading, 5, after_s=acquaintance.DOUBT_S)
+    assert answers(leading, **nonsense) == []
+    assert answers(leading, 6, reject=True, times=9) == [], "it has not got that yet"
+    assert answers(leading, **nonsense, after_s=acquaintance.DOUBT_S) == [], "two, as before"
+    ((peer, epoch, why),) = answers(leading, **nonsense)
     assert (peer, epoch) == (3, 20)
-    assert f"3 acknowledges index {last + 30}, last index is {last}" in why
+    assert words in why
     assert "Restore all members from the same backup" in why
     assert not is_heard(leading)
-    assert starts(leading, Life(3, 30, 3, 0)).on("refusec") != [], "it had acknowledged"
 
 
 def test_late_answers_to_a_leader_of_before_doubt_nobody(log):
     """It has started again in its term, without what it had not written."""
     core, out = started(log, ((3, 1, 2), (0, 0), entries(2, term=3)), (2, 3, THREE, (), None))
     play(core, out)
-    for _ in range(2 * acquaintance.DOUBTS_MAX):
-        assert acknowledges(core, 9).on("refusec") == []
+    assert answers(core, 9, times=9) == []
+    assert answers(core, 9, times=9, after_s=acquaintance.DOUBT_S) == []
 
 
 def test_what_contradicts_the_committed_log_is_told_once_a_minute(log):
