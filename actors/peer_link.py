@@ -31,6 +31,15 @@ class Link:
         self.round_trips = Histogram(0.0001, 16)
         self._timed: tuple[int, float] | None = None  # (`sent` after a message, when it left)
 
+    def moved(self, endpoint: str, now: float) -> "Link":
+        """The way to the same peer at another endpoint. What is known of the peer stays: it may be
+        where it was, if the new endpoint is wrong, and be heard from there."""
+        link = Link(endpoint, now)
+        link.incarnation, link.refused = self.incarnation, self.refused
+        link.version, link.met, link.format = self.version, self.met, self.format
+        link.heard_at, link.heard_since = self.heard_at, self.heard_since
+        return link
+
     def sends(self, size: int, now: float) -> None:
         """A message of this size leaves; one at a time is timed."""
         self.sent_at = now

@@ -170,8 +170,10 @@ class Transport(Actor):
             return
         self._wanted = wanted
         for peer, link in list(self._links.items()):
-            if peer not in wanted or wanted[peer][0] != link.endpoint:
+            if peer not in wanted:
                 del self._links[peer]
+            elif wanted[peer][0] != link.endpoint:
+                self._links[peer] = link.moved(wanted[peer][0], self.now)
         for peer, (endpoint, _) in wanted.items():
             if peer not in self._links:
                 self._links[peer] = Link(endpoint, self.now)

@@ -79,6 +79,28 @@ def test_it_links_to_the_configured_peers_and_then_to_the_members(started):
     assert out.on("linksc") == [{PEER: ("127.0.0.1:2", "n2")}]
 
 
+def test_a_peer_at_another_endpoint_is_the_same_peer(transport):
+    """It does not hear this member there when that endpoint is wrong, and could not say again what
+    its version can read."""
+    turn(transport, peer("tell", pack_tell(Tell(PEER, members(), ()))))
+
+    def known():
+        (answer,) = turn(transport, ("statusc", 1)).on("statusrc")
+        return {each[0]: each[1:] for each in answer[2]["peers"]}[PEER]
+
+    before = known()
+    assert before[1] == FORMAT
+    me, it, other = members()
+    moved = (*it[:2], ("127.0.0.1:9",), *it[3:])
+    out = turn(transport, ("membersc", ((me, moved, other), ())))
+    assert out.on("linksc") == [{PEER: ("127.0.0.1:9", "n2"), OTHER: ("127.0.0.1:3", "n3")}]
+    assert known() == before
+    out = turn(transport, peer("raft", b"m"))
+    assert out.on("recvc") == [(PEER, [b"m"], "")]
+    assert out.on("reportc") == []
+    assert known() == before
+
+
 def test_messages_of_a_turn_for_one_peer_leave_together(transport):
     out = turn(
         transport, ("sendc", (PEER, b"a")), ("sendc", (OTHER, b"b")), ("sendc", (PEER, b"c"))
