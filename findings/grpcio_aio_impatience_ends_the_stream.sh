@@ -9,7 +9,7 @@
 #     await wait_for(anext(messages), 0.1)              TimeoutError
 #     async for message in messages                     no message, no error: the loop is over
 #     await call.read(), of a call so read              CancelledError, in a task nobody cancelled
-#     the same, through an interceptor               grpc.aio.EOF, as of a finished stream
+#     the same, through an interceptor                  grpc.aio.EOF, as of a finished stream
 #     await call.code()                                 StatusCode.CANCELLED
 #
 # A program that looks now and then whether a watch has news, and has the usual loop around it, believes
