@@ -170,6 +170,12 @@ WATCH_FRAGMENT_BYTES = REQUEST_BYTES_MAX
 WATCH_PROGRESS_S = 600.0
 """How often a quiet watch that asked for it hears how far it is (etcd: 10 min)."""
 
+WATCH_PROGRESS_MS_MIN = 100
+"""As etcd's minWatchProgressInterval (v3rpc/watch.go)."""
+
+BCRYPT_COSTS = (4, 31)
+"""The least and the most that bcrypt knows."""
+
 WATCH_KEEPALIVE_S = 5.0
 """How often a client that watches says something at least."""
 

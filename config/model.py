@@ -417,7 +417,7 @@ _LEAST = {
     "log_entries_max": limits.LOG_ENTRIES_MIN,
     "log_bytes_max": limits.LOG_BYTES_MIN,
     "auth_token_ttl_s": 1,
-    "watch_progress_ms": 100,
+    "watch_progress_ms": limits.WATCH_PROGRESS_MS_MIN,
 }
 
 
@@ -455,8 +455,9 @@ def _check(config: ClusterConfig, label: _Label) -> None:
     checks.check_certificates(config, refuse)
     if config.trace_sample and not 1e-9 <= config.trace_sample <= 1:
         refuse("trace_sample", "must be a share of all writes, from 1e-9 to 1, or 0 for none")
-    if not 4 <= config.bcrypt_cost <= 31:
-        refuse("bcrypt_cost", "must be 4 to 31")
+    least, most = limits.BCRYPT_COSTS
+    if not least <= config.bcrypt_cost <= most:
+        refuse("bcrypt_cost", f"must be {least} to {most}")
     for key in ("client_requests_per_s", "client_keys_per_s", "client_bytes_per_s",
                 "client_leases_per_s", "client_watches_max"):  # fmt: skip
         if getattr(config, key) < 0:

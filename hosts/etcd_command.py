@@ -261,7 +261,7 @@ def translate(given: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
         state, cluster, cluster_id = "existing", "", 0
         own["id"] = 0
     return (
-        _scalars(given)
+        _scalars(given, notes)
         | certificate
         | {
             "cluster": cluster,
@@ -290,7 +290,7 @@ def _refuse(given: Mapping[str, str], notes: list[str]) -> None:
         notes.append(f"accepted, and without a meaning here: --{', --'.join(rest)}")
 
 
-def _scalars(given: Mapping[str, str]) -> dict[str, Any]:
+def _scalars(given: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for flag, (key, kind) in _SCALARS.items():
         if flag in given:
@@ -303,10 +303,30 @@ def _scalars(given: Mapping[str, str]) -> dict[str, Any]:
                 values[key] = text
     if "snapshot-count" in given:
         entries = _number("snapshot-count", given["snapshot-count"])
-        values["log_entries_max"] = max(limits.LOG_ENTRIES_MIN, entries)
+        if entries:
+            values["log_entries_max"] = max(limits.LOG_ENTRIES_MIN, entries)
     if "log-level" in given:
         values["log_level"] = _LEVELS.get(given["log-level"], given["log-level"])
+    _put_right(values, notes)
     return values
+
+
+def _put_right(values: dict[str, Any], notes: list[str]) -> None:
+    """Numbers that etcd does not take at their word: 0 where it says nothing, and what is out of
+    bounds (v3rpc/watch.go, auth/store.go)."""
+    for key in ("watch_progress_ms", "auth_token_ttl_s"):
+        if values.get(key) == 0:
+            del values[key]
+    if values.get("watch_progress_ms", limits.WATCH_PROGRESS_MS_MIN) < limits.WATCH_PROGRESS_MS_MIN:
+        values["watch_progress_ms"] = limits.WATCH_PROGRESS_MS_MIN
+        notes.append(
+            f"--watch-progress-notify-interval is at least {limits.WATCH_PROGRESS_MS_MIN}ms, "
+            "which it is now"
+        )
+    least, most = limits.BCRYPT_COSTS
+    if not least <= values.get("bcrypt_cost", least) <= most:
+        del values["bcrypt_cost"]
+        notes.append(f"--bcrypt-cost is {least} to {most}: the default is taken")
 
 
 def _number(flag: str, text: str) -> int:

@@ -1,7 +1,8 @@
 """What Kubernetes' API server asks of its etcd: the tests of its storage, k8s.io/apiserver.
 
 Needs Go; the module comes from Go's proxy. Their tests start an etcd inside themselves, with
-kubernetes/test_server.go in its place a `sampan etcd` of their own each.
+kubernetes/test_server.go in its place a `sampan etcd` of their own each; or, to compare with, an
+etcd of the version that they would have inside.
 """
 
 import json
@@ -13,17 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from .clusters import ETCD, SAMPAN
+from .clusters import SAMPAN
 
 MODULE = "k8s.io/apiserver@v0.37.2"
 STORAGE = "pkg/storage/etcd3"
+SERVER = "go.etcd.io/etcd/server/v3"
 SUITE_S = 3600
 RESULT = re.compile(r"^ *--- (PASS|FAIL|SKIP): (\S+)", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, needs):
-    """The folder of the tests, and the tests built."""
+    """The folder of the tests, the tests, and their etcd."""
     needs("go")
     download = ["go", "mod", "download", "-json", MODULE]
     done = subprocess.run(download, cwd=tmp_path_factory.mktemp("go"), capture_output=True)
@@ -33,10 +35,13 @@ def built(tmp_path_factory, needs):
     shutil.copytree(json.loads(done.stdout)["Dir"], place)
     subprocess.run(["chmod", "-R", "u+w", place], check=True)  # modules are kept read-only
     shutil.copy(Path(__file__).parent / "kubernetes/test_server.go", place / STORAGE / "testserver")
-    tests = place / "storage.test"
-    build = ["go", "test", "-c", "-o", tests, f"./{STORAGE}/"]
-    subprocess.run(build, cwd=place, check=True)
-    return place / STORAGE, tests
+    tests, etcd = place / "storage.test", place / "etcd"
+    for build in (
+        ["go", "test", "-c", "-o", tests, f"./{STORAGE}/"],
+        ["go", "build", "-o", etcd, SERVER],
+    ):
+        subprocess.run(build, cwd=place, check=True)
+    return place / STORAGE, tests, etcd
 
 
 def passed(folder, tests, program, log_path):
@@ -51,8 +56,9 @@ def passed(folder, tests, program, log_path):
 
 @pytest.mark.timeout(3 * SUITE_S)
 def test_storage(built, tmp_path):
-    at_etcd, _ = passed(*built, ETCD, tmp_path / "etcd.log")
-    at_sampan, failed = passed(*built, SAMPAN, tmp_path / "sampan.log")
+    folder, tests, etcd = built
+    at_etcd, _ = passed(folder, tests, (etcd,), tmp_path / "etcd.log")
+    at_sampan, failed = passed(folder, tests, SAMPAN, tmp_path / "sampan.log")
     print(f"\n{len(at_etcd)} pass before etcd, {len(at_sampan)} before Sampan")
     for name in sorted(failed):
         print(f"fails before Sampan: {name}")
