@@ -59,7 +59,7 @@ _MEANT = {
     *_DEFAULTS, *_SCALARS, "data-dir", "advertise-client-urls", "initial-cluster", "snapshot-count",
     "log-level", "listen-metrics-urls", "config-file", "sampan-listen", "force-new-cluster",
     "cert-file", "key-file", "trusted-ca-file", "client-cert-auth", "auto-tls",
-    "discovery-srv", "discovery-srv-name",
+    "discovery-srv", "discovery-srv-name", "strict-reconfig-check",
 }  # fmt: skip
 _REFUSED = {
     "peer-cert-file", "peer-key-file", "peer-trusted-ca-file",
@@ -268,6 +268,7 @@ def translate(given: Mapping[str, str], notes: list[str]) -> dict[str, Any]:
             "cluster_id": cluster_id,
             "initial_cluster_state": state,
             "force_new_cluster": told.get("force-new-cluster") == "true",
+            "strict_reconfig_check": told.get("strict-reconfig-check", "true") == "true",
             "members": members,
             "discovery_srv": told.get("discovery-srv", ""),
             "node": name,

@@ -128,6 +128,13 @@ def test_times_are_written_as_go_writes_them(prefix):
     assert config.watch_progress_ms == 60_500
 
 
+@pytest.mark.parametrize(("flag", "strict"), [("", True), ("=true", True), ("=false", False)])
+def test_how_strict_changes_of_members_are_checked(flag, strict):
+    config, notes = built(f"--strict-reconfig-check{flag}")
+    assert config.strict_reconfig_check is strict
+    assert not [each for each in notes if "without a meaning" in each]
+
+
 def test_numbers_that_etcd_does_not_take_at_their_word():
     """0 says nothing, and what is out of bounds is put right, with a word."""
     own = "--sampan-listen=127.0.0.1:9"
