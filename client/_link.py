@@ -43,6 +43,8 @@ _WRONG_KEY = (
 )
 SILENCE_S = 3.0
 """An end that is not heard for so long, though it is asked, is gone."""
+MUTE_S = 1.0
+"""An end that has never answered, though it was asked so long ago, is hardly a node's."""
 
 
 class Call(NamedTuple):
@@ -192,6 +194,7 @@ class Link:
         self.endpoint = endpoint
         self._caller = keys.caller() if keys is not None else None
         self.connected = self.ready = False
+        self._unanswered_s = 0.0  # while it waits for the first answer of all
         self.connection = object()
         self._credentials = credentials
         self._token = ""
@@ -246,6 +249,8 @@ class Link:
             self._outgoing.tick()
         if (line := self.line) is not None:
             line.tick()
+        if self.inflight and not self.cluster_id:
+            self._unanswered_s += TICK_S
         if self._outgoing is not None:
             self._ticking = self._loop.call_at(self._loop.time() + TICK_S, self.tick)
 
@@ -263,12 +268,18 @@ class Link:
         if self.line is not None:
             self.line.end()
         self.connected = self.ready = False
+        self._unanswered_s = 0.0
         self.connection = object()
         self._token = ""
         unanswered = list(self.inflight.values())
         self.inflight.clear()
         self.inflight_bytes = 0
         return unanswered
+
+    @property
+    def mute(self) -> bool:
+        """Whether there is somebody who takes messages, had time to answer, and never has."""
+        return self.ready and not self.cluster_id and self._unanswered_s >= MUTE_S
 
     def has_room(self) -> bool:
         """Whether another message may be sent now."""

@@ -240,6 +240,5 @@ class Routes:
 
 def _known_of(link: "Link") -> str:
     """An endpoint, and what became of it."""
-    mute = _MUTE if link.ready and not link.cluster_id else ""
-    known = link.trouble or mute
+    known = link.trouble or (_MUTE if link.mute else "")
     return f"{link.endpoint}: {known}" if known else link.endpoint

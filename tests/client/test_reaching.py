@@ -133,16 +133,32 @@ def test_what_says_nothing_at_all_is_left(node, monkeypatch):
         client.get("k")
 
 
-def test_a_port_where_nobody_answers_clients_is_told():
+def why_not(call):
+    """What a call that is not answered says of the endpoints."""
+    with pytest.raises(errors.NotAppliedError) as caught:
+        call("k", timeout_s=0.1)
+    assert caught.value.tried in str(caught.value)
+    return caught.value.tried
+
+
+def test_a_port_where_nobody_answers_clients_is_told(monkeypatch):
+    monkeypatch.setattr(_link, "TICK_S", 0.02)
+    monkeypatch.setattr(_link, "MUTE_S", 0.1)
+    with Peer(shake_hands_and_fall_silent) as peer, Client([peer.endpoint]) as client:
+        while not client._dispatcher.links[0].mute:
+            why_not(client.get)
+        told = f"{peer.endpoint}: connected, but has never answered: is it the port for members"
+        for call in (client.get, client.delete):
+            assert told in why_not(call)
+
+
+def test_a_node_that_had_no_time_to_answer_is_not_taken_for_such_a_port(monkeypatch):
+    monkeypatch.setattr(_link, "MUTE_S", 1e9)
     with Peer(shake_hands_and_fall_silent) as peer, Client([peer.endpoint]) as client:
         while not client._dispatcher.links[0].ready:
             threading.Event().wait(0.01)
         for call in (client.get, client.delete):
-            with pytest.raises(errors.NotAppliedError) as caught:
-                call("k", timeout_s=0.1)
-            told = f"{peer.endpoint}: connected, but has never answered: is it the port for members"
-            assert told in str(caught.value)
-            assert told in caught.value.tried
+            assert why_not(call) == f"tcp://{peer.endpoint}"
 
 
 def test_a_node_that_stands_still_is_left_though_its_machine_answers(node, monkeypatch):
