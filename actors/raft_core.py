@@ -252,8 +252,8 @@ class RaftCore(Archiving):
                 self._node.step(m)
                 if m.type is APP_RESP:
                     self._peers.answered(self._node, m, self.now)
-                if m.type is APP_RESP and not m.reject:
-                    self._slow_disk.acknowledged(peer, m.index, self.now)
+                    if not m.reject:
+                        self._slow_disk.acknowledged(peer, m.index, self.now)
                 if not m.term:  # as was checked
                     self._asked.add(peer)
                 name = TYPE_NAMES[m.type]

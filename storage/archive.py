@@ -135,7 +135,8 @@ class Archive:
 
     def _check_there(self) -> None:
         """Whoever mounts a disk makes what is above the member's own directory. Where that is gone
-        the disk is, and what is made in its place would be hidden when it is back."""
+        the disk is, and what is made in its place would be hidden when it is back. Raises
+        SnapshotError."""
         above = self._directory.parent
         if not above.is_dir():
             raise SnapshotError(
